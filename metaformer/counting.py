@@ -1,0 +1,111 @@
+"""Parameters, MACs and memory before anything is allocated, on the meta device.
+
+A MAC is one multiplication with its addition; convolutions and matrix products count, those
+inside attention included, norms and activations do not. fvcore counts norms as well and needs
+real tensors, so its figures are compared with its own only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from metaformer.backbone import Backbone, build_backbone
+from metaformer.spec import BackboneSpec
+from mixers import MixerRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Parameters, and MACs for one image."""
+
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneCost:
+    """The cost of a backbone and of its parts; `map_sizes` are the stages' output sizes."""
+
+    total: Cost
+    stem: Cost
+    stages: tuple[Cost, ...]
+    head: Cost
+    image_size: int
+
+
+def count_macs(model: nn.Module, image_size: int, *, in_channels: int = 3) -> int:
+    """MACs of `model`, on whatever device it lies, for one image of `image_size` pixels."""
+    return _flops(model, image_size, in_channels)[""] // 2
+
+
+def count_params(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_backbone(
+    spec: BackboneSpec, registry: MixerRegistry | None = None, *, image_size: int | None = None
+) -> BackboneCost:
+    """The cost of `spec` at `image_size` (the spec's by default); allocates nothing."""
+    model = build_backbone(spec, registry, image_size=image_size, device="meta")
+    return cost_of(model)
+
+
+def cost_of(model: Backbone) -> BackboneCost:
+    """The cost of a built backbone at the size that it was built for."""
+    flops = _flops(model, model.image_size, model.in_chans)
+
+    def cost(part: nn.Module, name: str) -> Cost:
+        return Cost(count_params(part), flops.get(name, 0) // 2)
+
+    return BackboneCost(
+        total=cost(model, ""),
+        stem=cost(model.stem, "stem"),
+        stages=tuple(cost(stage, f"stages.{index}") for index, stage in enumerate(model.stages)),
+        head=Cost(count_params(model.head) + count_params(model.norm), flops.get("head", 0) // 2),
+        image_size=model.image_size,
+    )
+
+
+def _flops(model: nn.Module, image_size: int, in_channels: int) -> dict[str, int]:
+    """Floating point operations by module name; the whole model's under the empty name."""
+    training = model.training
+    device = next(model.parameters()).device
+    images = torch.empty(1, in_channels, image_size, image_size, device=device)
+    counter = FlopCounterMode(display=False)
+    model.eval()
+    with counter, torch.no_grad():
+        model(images)
+    model.train(training)
+    root = type(model).__name__
+    counts = {
+        name.removeprefix(root).removeprefix("."): sum(by_operation.values())
+        for name, by_operation in counter.get_flop_counts().items()
+    }
+    return {**counts, "": counter.get_total_flops()}
+
+
+def training_bytes(model: nn.Module, image_size: int, batch_size: int, in_channels: int = 3) -> int:
+    """Memory that a training step of a model on the meta device would need, in bytes.
+
+    Weights, gradients and AdamW's two moments, and what autograd keeps of the forward pass in
+    float32. Workspaces of kernels come on top.
+    """
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    images = torch.empty(batch_size, in_channels, image_size, image_size, device="meta")
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = model(images)
+    activations = sum(size for key, size in kept.items() if key not in weights)
+    del outputs
+    return 4 * 4 * count_params(model) + activations

@@ -1,0 +1,1 @@
+"""The mixers that ship with the project, one a file."""

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mixers.contract import Site
+
+
+class IdentityMixing(nn.Module):
+    """No mixing at all: IdentityFormer's mixer (MetaFormer Baselines), a control for others.
+
+    (B, C, H, W) -> (B, C, H, W).
+    """
+
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+from torch import Tensor, nn
+
+from mixers.activations import StarReLU
+from mixers.contract import Site
+from mixers.initialization import initialise_projections
+from mixers.options import Choice, FloatRange
+
+
+class SeparableConv(nn.Module):
+    """Pointwise expansion, StarReLU, depthwise convolution, pointwise projection.
+
+    (B, C, H, W) -> (B, C, H, W). The inverted separable convolution of MobileNetV2 as
+    ConvFormer uses it: no biases, an activation after the first pointwise layer only
+    (MetaFormer Baselines, "ConvFormer").
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        *,
+        kernel_size: Annotated[int, Choice(3, 5, 7, 9, 11, search=(3, 5, 7))] = 7,
+        expansion: Annotated[float, FloatRange(0.25, 8.0, search=(1.0, 2.0))] = 2.0,
+    ) -> None:
+        super().__init__()
+        hidden = int(site.channels * expansion)
+        self.expand = nn.Conv2d(site.channels, hidden, 1, bias=False)
+        self.activation = StarReLU()
+        self.depthwise = nn.Conv2d(
+            hidden,
+            hidden,
+            kernel_size,
+            padding=kernel_size // 2 * site.dilation,
+            dilation=site.dilation,
+            groups=hidden,
+            bias=False,
+        )
+        self.project = nn.Conv2d(hidden, site.channels, 1, bias=False)
+        initialise_projections(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(self.depthwise(self.activation(self.expand(x))))

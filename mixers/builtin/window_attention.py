@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mixers.contract import Site
+from mixers.initialization import initialise_projections
+from mixers.options import Choice, IntRange
+
+_MASKED = -100.0  # Swin's value, kept for equal numerics
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention inside windows, with a learned bias by relative position.
+
+    (B, C, H, W) -> (B, C, H, W). Swin Transformer, eq. 4; windows shift by half their size where
+    `shifted` is true. With `auto`, every second window block of the stage shifts, counted
+    without the other mixers of a pattern. A window never exceeds the map it was built for; where
+    it covers the map there is no shift. Maps that windows do not divide are padded with zeros.
+    """
+
+    needs_normalised_input = True
+
+    def __init__(
+        self,
+        site: Site,
+        *,
+        window: Annotated[int, IntRange(2, 64, search=(4, 7, 8))] = 7,
+        head_width: Annotated[int, Choice(8, 16, 24, 32, 48, 64, search=(16, 32))] = 32,
+        shifted: Annotated[bool | str, Choice("auto", False, True, search=("auto",))] = "auto",
+        qkv_bias: Annotated[bool, Choice(False, True, search=(True,))] = True,
+    ) -> None:
+        super().__init__()
+        self.head_width = head_width
+        self.heads = max(1, site.channels // head_width)
+        inner = self.heads * head_width
+        wants_shift = site.occurrence % 2 == 1 if shifted == "auto" else bool(shifted)
+        self.window = (min(window, site.height), min(window, site.width))
+        self.shift = (
+            window // 2 if wants_shift and site.height > window else 0,
+            window // 2 if wants_shift and site.width > window else 0,
+        )
+        self.map_size = (site.height, site.width)
+        self.qkv = nn.Linear(site.channels, 3 * inner, bias=qkv_bias)
+        self.project = nn.Linear(inner, site.channels)
+        table_rows = (2 * self.window[0] - 1) * (2 * self.window[1] - 1)
+        self.position_bias = nn.Parameter(torch.empty(table_rows, self.heads))
+        self.position_index: Tensor
+        self.mask: Tensor | None
+        self.register_buffer("position_index", _position_index(*self.window), persistent=False)
+        self.register_buffer("mask", self._shift_mask(*self.map_size), persistent=False)
+        initialise_projections(self)
+        nn.init.trunc_normal_(self.position_bias, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        x = x.permute(0, 2, 3, 1)
+        if any(self.shift):
+            x = torch.roll(x, (-self.shift[0], -self.shift[1]), (1, 2))
+        pad = (-height % self.window[0], -width % self.window[1])
+        if any(pad):
+            x = F.pad(x, (0, 0, 0, pad[1], 0, pad[0]))
+        x = self._attend_in_windows(x, self._bias(height, width, x))
+        if any(pad):
+            x = x[:, :height, :width]
+        if any(self.shift):
+            x = torch.roll(x, self.shift, (1, 2))
+        return x.permute(0, 3, 1, 2)
+
+    def _attend_in_windows(self, x: Tensor, bias: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C); windows and heads share one axis of the attention."""
+        batch, height, width, _ = x.shape
+        rows, columns = height // self.window[0], width // self.window[1]
+        area = self.window[0] * self.window[1]
+        x = x.reshape(batch, rows, self.window[0], columns, self.window[1], -1)
+        x = x.transpose(2, 3).reshape(batch, rows * columns, area, -1)
+        qkv = self.qkv(x).reshape(batch, rows * columns, area, 3, self.heads, self.head_width)
+        qkv = qkv.permute(3, 0, 1, 4, 2, 5).reshape(3, batch, -1, area, self.head_width)
+        query, key, value = qkv.unbind(0)
+        x = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        x = x.reshape(batch, rows * columns, self.heads, area, self.head_width)
+        x = self.project(x.transpose(2, 3).reshape(batch, rows * columns, area, -1))
+        x = x.reshape(batch, rows, columns, self.window[0], self.window[1], -1)
+        return x.transpose(2, 3).reshape(batch, height, width, -1)
+
+    def _bias(self, height: int, width: int, x: Tensor) -> Tensor:
+        """Relative position bias plus shift mask: (1, windows · heads, area, area)."""
+        area = self.window[0] * self.window[1]
+        bias = self.position_bias[self.position_index.flatten()].reshape(area, area, self.heads)
+        bias = bias.permute(2, 0, 1).unsqueeze(0).to(x.dtype)
+        windows = (x.shape[1] // self.window[0]) * (x.shape[2] // self.window[1])
+        if any(self.shift):
+            known = (height, width) == self.map_size
+            mask = self.mask if known else self._shift_mask(height, width)
+            assert mask is not None
+            bias = bias + mask.to(x).unsqueeze(1)
+        else:
+            bias = bias.expand(windows, -1, -1, -1)
+        return bias.reshape(1, windows * self.heads, area, area)
+
+    def _shift_mask(self, height: int, width: int) -> Tensor | None:
+        """−100 between positions that the cyclic shift brought together; None without shift."""
+        if not any(self.shift):
+            return None
+        rows = _regions(height, self.window[0], self.shift[0])
+        columns = _regions(width, self.window[1], self.shift[1])
+        region = rows[:, None] * 3 + columns[None, :]
+        region = region.reshape(
+            len(rows) // self.window[0], self.window[0], len(columns) // self.window[1], -1
+        )
+        region = region.transpose(1, 2).reshape(-1, self.window[0] * self.window[1])
+        apart = region[:, :, None] != region[:, None, :]
+        return torch.zeros(apart.shape).masked_fill(apart, _MASKED)
+
+
+def _regions(length: int, window: int, shift: int) -> Tensor:
+    """Which of three parts each padded position belongs to after the shift."""
+    padded = length + -length % window
+    position = torch.arange(padded)
+    return (position >= padded - window).long() + (position >= padded - shift).long()
+
+
+def _position_index(height: int, width: int) -> Tensor:
+    """(area, area): the row of the bias table for each pair of positions of a window."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    rows, columns = rows.flatten(), columns.flatten()
+    row_distance = rows[:, None] - rows[None, :] + height - 1
+    column_distance = columns[:, None] - columns[None, :] + width - 1
+    return row_distance * (2 * width - 1) + column_distance

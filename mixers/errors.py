@@ -1,0 +1,37 @@
+"""What can be wrong with a mixer, a name or an option, in words for whoever must act."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """`; did you mean X?`, or nothing where no known name is close."""
+    matches = get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {matches[0]}?" if matches else ""
+
+
+class MixerError(ValueError):
+    """Base of all that this package raises for a user's or an author's mistake."""
+
+
+class UnknownMixerError(MixerError):
+    """A spec names a mixer that no installed and allowed distribution provides."""
+
+
+class OptionError(MixerError):
+    """An option that the mixer does not take, or a value outside its domain."""
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(f"{option}: {message}")
+        self.option = option
+        self.message = message
+
+
+class SignatureError(MixerError):
+    """A mixer class whose constructor does not follow the contract."""
+
+
+class PluginError(MixerError):
+    """An installed mixer that cannot be used, or a `plugins.toml` that cannot be read."""

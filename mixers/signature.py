@@ -1,0 +1,81 @@
+"""Reading a mixer's options off its constructor: the signature is the only schema."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from mixers.errors import OptionError, SignatureError, nearest
+from mixers.options import Choice, Domain, FloatRange, IntRange, OptionValue
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One keyword option of a mixer: its legal values and its default."""
+
+    name: str
+    domain: Domain
+    default: OptionValue
+
+
+def read_options(mixer_class: type) -> tuple[Option, ...]:
+    """The options that `mixer_class` takes, in the order of its constructor.
+
+    SignatureError where the constructor breaks the contract of `mixers.contract.Mixer`.
+    """
+    where = f"{mixer_class.__module__}.{mixer_class.__qualname__}.__init__"
+    parameters = list(inspect.signature(mixer_class).parameters.values())
+    if not parameters or parameters[0].kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+        raise SignatureError(f"{where}: the first parameter must be the site")
+    hints = get_type_hints(_constructor(mixer_class), include_extras=True)
+    return tuple(_read_option(where, parameter, hints) for parameter in parameters[1:])
+
+
+def _constructor(mixer_class: type) -> Any:
+    return mixer_class.__init__  # type: ignore[misc]  # of a class, read and never called
+
+
+def _read_option(where: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Option:
+    name = parameter.name
+    if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+        raise SignatureError(
+            f"{where}: {parameter} must be keyword-only: write (self, site, *, {name}: ... = ...)"
+        )
+    hint = hints.get(name)
+    if get_origin(hint) is not Annotated:
+        raise SignatureError(
+            f"{where}: {name} has no legal values; "
+            f"annotate it, for instance {name}: Annotated[int, Choice(3, 5, 7)] = 7"
+        )
+    domains = [arg for arg in get_args(hint)[1:] if isinstance(arg, Choice | IntRange | FloatRange)]
+    if len(domains) != 1:
+        raise SignatureError(
+            f"{where}: {name} needs exactly one of Choice, IntRange, FloatRange in its annotation"
+        )
+    if parameter.default is inspect.Parameter.empty:
+        raise SignatureError(f"{where}: {name} has no default")
+    try:
+        default = domains[0].normalise(parameter.default)
+    except ValueError as error:
+        raise SignatureError(f"{where}: the default of {name}: {error}") from None
+    return Option(name, domains[0], default)
+
+
+def resolve_options(
+    options: Sequence[Option], given: Mapping[str, OptionValue], *, mixer: str
+) -> dict[str, OptionValue]:
+    """All options with their values, defaults filled in; OptionError for what is not legal."""
+    known = {option.name: option for option in options}
+    for name in given:
+        if name not in known:
+            takes = ", ".join(known) or "no options"
+            raise OptionError(name, f"unknown option; {mixer} takes {takes}{nearest(name, known)}")
+    resolved = {option.name: option.default for option in options}
+    for name, value in given.items():
+        try:
+            resolved[name] = known[name].domain.normalise(value)
+        except ValueError as error:
+            raise OptionError(name, str(error)) from None
+    return resolved

@@ -1,0 +1,33 @@
+"""The search for a good backbone above a measured floor of throughput.
+
+Names are imported when they are first used, so that the command line stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.space import SearchSpace
+    from search.study import StudyRunner
+    from search.study_config import Study, load_study
+
+_HOMES = {
+    "SearchSpace": "space",
+    "Study": "study_config",
+    "StudyRunner": "study",
+    "load_study": "study_config",
+}
+
+__all__ = ["SearchSpace", "Study", "StudyRunner", "load_study"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

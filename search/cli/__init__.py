@@ -1,0 +1,30 @@
+"""The command line: parse, call, print.
+
+Nothing here imports torch, timm, optuna, numpy or pydantic before a command needs it.
+"""
+
+from __future__ import annotations
+
+import click
+
+from search.cli.run import run
+from search.cli.spec import spec
+
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  2    usage, spec, study or data that cannot be used
+  3    finished, and nothing makes the budget
+  4    this machine, what is installed on it, or its disk
+  5    too many failed trials
+  130  interrupted; the same command goes on"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.version_option(package_name="metaformer-search", prog_name="search")
+def main() -> None:
+    """Find the backbone with the best accuracy above a measured throughput."""
+
+
+main.add_command(run)
+main.add_command(spec)

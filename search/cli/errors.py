@@ -1,0 +1,47 @@
+"""From an exception to one message and a documented exit code, without a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import NoReturn
+
+import click
+
+
+class ExitCode(IntEnum):
+    DONE = 0
+    USAGE = 2
+    NOTHING_FEASIBLE = 3
+    ENVIRONMENT = 4
+    TOO_MANY_FAILURES = 5
+    INTERRUPTED = 130
+
+
+def stop(message: str, code: ExitCode) -> NoReturn:
+    """Prints the message to the standard error and leaves with `code`."""
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Answers a user's mistake or a machine's trouble; a defect of ours keeps its traceback."""
+    from metaformer.errors import SpecError
+    from mixers import MixerError, PluginError
+    from search.errors import EnvironmentProblem, UsageError
+
+    try:
+        yield
+    except (PluginError, EnvironmentProblem) as error:
+        stop(f"error: {error}", ExitCode.ENVIRONMENT)
+    except (SpecError, UsageError, MixerError, FileNotFoundError) as error:
+        stop(f"error: {error}", ExitCode.USAGE)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        stop(
+            f"error: {where}{error.strerror or error}; what is on record stays readable",
+            ExitCode.ENVIRONMENT,
+        )

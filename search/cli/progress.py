@@ -1,0 +1,99 @@
+"""How a running study shows itself: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from search.records import TrialRecord
+
+
+def describe_trial(record: TrialRecord) -> str:
+    """One finished trial in a line."""
+    parts = [f"trial {record.number}", record.state.value]
+    parts += [
+        f"{m['mode']} {m['images_per_second']:.0f} images/s [{m['low']:.0f}, {m['high']:.0f}]"
+        for m in record.measurements[-1:]
+        if m["images_per_second"] is not None and record.state.value == "COMPLETE"
+    ]
+    if record.accuracy is not None:
+        parts.append(f"accuracy {record.accuracy:.4f}")
+    if record.reason:
+        parts.append(record.reason.splitlines()[0])
+    return "  ".join(parts)
+
+
+def describe_best(best: TrialRecord | None) -> str:
+    return "none yet" if best is None else f"trial {best.number}, accuracy {best.accuracy:.4f}"
+
+
+class PlainObserver:
+    """One line an event to the standard error, for logs of jobs."""
+
+    def note(self, text: str) -> None:
+        click.echo(text, err=True)
+
+    def trial_started(self, number: int, done: int, total: int) -> None:
+        click.echo(f"[{done + 1}/{total}] trial {number}", err=True)
+
+    def phase(self, text: str) -> None:
+        pass
+
+    def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        click.echo(f"  {describe_trial(record)}  best: {describe_best(best)}", err=True)
+
+
+class LiveObserver:
+    """A line that is kept up to date: trial, phase, best so far, time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._start = time.monotonic()
+        self._done = self._done_before = self._total = 0
+        self._number: int | None = None
+        self._phase = ""
+        self._best: TrialRecord | None = None
+
+    def __enter__(self) -> LiveObserver:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_error: Any) -> None:
+        self._live.stop()
+
+    def note(self, text: str) -> None:
+        self._live.console.print(text, markup=False, highlight=False)
+
+    def trial_started(self, number: int, done: int, total: int) -> None:
+        if self._number is None:
+            self._done_before = done
+        self._number, self._done, self._total = number, done, total
+        self._show()
+
+    def phase(self, text: str) -> None:
+        self._phase = text
+        self._show()
+
+    def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        self._best = best
+        self.note(describe_trial(record))
+        self._show()
+
+    def _show(self) -> None:
+        trial = "" if self._number is None else f"[{self._done + 1}/{self._total}] "
+        parts = [trial + self._phase, f"best: {describe_best(self._best)}"]
+        left = self._seconds_left()
+        if left is not None:
+            parts.append(f"about {left / 60:.1f} min left")
+        self._live.update(Text("  ·  ".join(parts)))
+
+    def _seconds_left(self) -> float | None:
+        finished = self._done - self._done_before
+        if finished < 1:
+            return None
+        return (time.monotonic() - self._start) / finished * (self._total - self._done)

@@ -1,0 +1,217 @@
+"""`search run`: from one command to a measured, trained, rebuildable backbone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from search.cli.errors import ExitCode, stop, user_errors
+
+
+class _Duration(click.ParamType[float]):
+    """Seconds, or a number with s, m or h behind it."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip())
+        if match is None or float(match[1]) == 0:
+            self.fail(f"got {value!r}; allowed: seconds above 0, or such as 90s, 15m, 2h")
+        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+class _Device(click.ParamType[str]):
+    name = "device"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(value)):
+            self.fail(f"got {value!r}; allowed: auto, cpu, cuda, cuda:N")
+        return str(value)
+
+
+_positive = click.IntRange(min=1)
+
+
+@click.command()
+@click.argument("study", required=False, type=click.Path())
+@click.option(
+    "--budget-throughput",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Images per second that a candidate must reach.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["train", "infer"]),
+    default="train",
+    show_default=True,
+    help="What must reach it: a training step or the forward pass.",
+)
+@click.option("--trials", type=_positive, help="The study's total number of candidates.")
+@click.option(
+    "--time-limit",
+    type=_Duration(),
+    metavar="T",
+    help="Begin no candidate after this long: seconds, or 15m, 2h.",
+)
+@click.option("--data", help="digits, folder:PATH, timm:NAME or timm:NAME@ROOT.")
+@click.option(
+    "--device", type=_Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
+)
+@click.option("--threads", type=_positive, help="Threads of torch on a CPU.  [default: 1]")
+@click.option("--batch-size", type=_positive, help="Of the measured step.")
+@click.option("--image-size", type=click.IntRange(4, 8192), help="Pixels, of the measured step.")
+@click.option(
+    "--precision", type=click.Choice(["fp32", "tf32", "bf16", "fp16"]), help="Of the measured step."
+)
+@click.option("--train-image-size", type=click.IntRange(4, 8192), help="Pixels, of the training.")
+@click.option("--epochs", type=_positive, help="Of each training.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Of proposals and trainings.")
+@click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="runs",
+    show_default=True,
+    help="Folder that holds the study's folder.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of a table.")
+def run(
+    study: str | None,
+    out: Path,
+    device: str,
+    plugins: str | None,
+    time_limit: float | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Search for the most accurate backbone that reaches N images per second on this device.
+
+    STUDY is a YAML file; without one, a default study for the device is used. The same command in
+    the same place goes on with a study that was left, and loses no finished candidate.
+    """
+    with user_errors():
+        import torch
+
+        from mixers import load_registry
+        from search.candidate import require_device
+        from search.study import StudyRunner
+        from search.study_config import load_study
+
+        target = require_device(device)
+        settings = load_study(study, _overrides(asked, study), device=str(target))
+        if target.type == "cpu":
+            torch.set_num_threads(settings.config.measure.threads)
+        folder = out / settings.config.name
+        interrupt = Interrupt()
+        with _observer(as_json) as observer, interrupt.listening(observer):
+            runner = StudyRunner(
+                study=settings,
+                out=out,
+                registry=load_registry(plugins),
+                device=target,
+                observer=observer,
+                should_stop=interrupt.is_set,
+            )
+            try:
+                summary = runner.run(time_limit=time_limit)
+            except KeyboardInterrupt:
+                stop(_how_to_go_on(folder), ExitCode.INTERRUPTED)
+        _finish(summary, folder, as_json)
+
+
+def _overrides(asked: dict[str, Any], study: str | None) -> dict[str, Any]:
+    """The command line as a study file would say it; what was not asked for is left out."""
+    sections: dict[str, dict[str, Any]] = {
+        "measure": {
+            "batch_size": asked["batch_size"],
+            "image_size": asked["image_size"],
+            "precision": asked["precision"],
+            "threads": asked["threads"],
+        },
+        "train": {
+            "data": asked["data"],
+            "image_size": asked["train_image_size"],
+            "epochs": asked["epochs"],
+        },
+        "search": {"trials": asked["trials"], "seed": asked["seed"]},
+    }
+    said = {
+        section: {key: value for key, value in values.items() if value is not None}
+        for section, values in sections.items()
+    }
+    overrides: dict[str, Any] = {section: values for section, values in said.items() if values}
+    if asked["budget_throughput"] is not None:
+        overrides["budget"] = {asked["mode"]: asked["budget_throughput"]}
+    return overrides
+
+
+class Interrupt:
+    """Whether the user asked to stop: the first Ctrl-C asks, the second stops at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def is_set(self) -> bool:
+        return self._asked
+
+    @contextmanager
+    def listening(self, observer: Any) -> Iterator[None]:
+        def ask(number: int, _frame: Any) -> None:
+            if self._asked and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._asked = True
+            observer.note("stopping at the next step; Ctrl-C again stops at once")
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _observer(as_json: bool) -> Iterator[Any]:
+    from rich.console import Console
+
+    from search.cli.progress import LiveObserver, PlainObserver
+
+    console = Console(stderr=True)
+    plain = PlainObserver()
+    context = nullcontext(plain) if as_json or not console.is_terminal else LiveObserver(console)
+    with context as observer:
+        yield observer
+
+
+def _finish(summary: dict[str, Any], folder: Path, as_json: bool) -> None:
+    """Prints the result and leaves with the exit code that it means."""
+    from search.cli.result import print_result
+
+    if as_json:
+        click.echo(json.dumps(summary, indent=2))
+    else:
+        print_result(summary, folder)
+    if summary["outcome"] == "interrupted":
+        stop(_how_to_go_on(folder), ExitCode.INTERRUPTED)
+    if summary["outcome"] == "too many failures":
+        stop(
+            f"error: too many candidates failed; see {folder / 'errors.log'}",
+            ExitCode.TOO_MANY_FAILURES,
+        )
+    if not summary["feasible"]:
+        sys.exit(ExitCode.NOTHING_FEASIBLE)
+
+
+def _how_to_go_on(folder: Path) -> str:
+    command = shlex.join(["search", *sys.argv[1:]])
+    return f"Interrupted. Finished candidates are in {folder}. To go on: {command}"

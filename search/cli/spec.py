@@ -1,0 +1,106 @@
+"""`search spec`: what a backbone is, stage by stage."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from search.cli.errors import user_errors
+
+if TYPE_CHECKING:
+    from metaformer import BackboneCost, BackboneSpec
+    from metaformer.backbone import Backbone
+
+
+@click.command()
+@click.argument("source", metavar="SPEC")
+@click.option("--image-size", type=click.IntRange(4, 8192), help="Pixels; the spec's by default.")
+@click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def spec(source: str, image_size: int | None, plugins: str | None, as_json: bool) -> None:
+    """Validate SPEC, a YAML file or a known backbone, and print it resolved, stage by stage."""
+    with user_errors():
+        from metaformer import build_backbone, load_spec
+        from metaformer.counting import cost_of
+        from mixers import load_registry
+
+        registry = load_registry(plugins)
+        backbone = load_spec(source, registry)
+        model = build_backbone(backbone, registry, image_size=image_size, device="meta")
+        cost = cost_of(model)
+        _refuse_what_does_not_fit(source, backbone, cost)
+        description = _describe(backbone, model, cost)
+        click.echo(json.dumps(description, indent=2)) if as_json else _print(description)
+
+
+def _refuse_what_does_not_fit(source: str, spec: BackboneSpec, cost: BackboneCost) -> None:
+    """Exit 2, at the width of the largest stage, where the weights exceed this machine's memory."""
+    import torch
+
+    from metaformer.errors import Problem, SpecError
+    from metaformer.extends import mark_of
+    from metaformer.spec_yaml import load_spec_tree
+    from search.memory import device_memory_bytes, gigabytes
+
+    needed, available = 4 * cost.total.params, device_memory_bytes(torch.device("cpu"))
+    if needed <= available:
+        return
+    params = [stage.params for stage in cost.stages]
+    largest = params.index(max(params))
+    words = (
+        f"got {spec.stages[largest].width}, depth {spec.stages[largest].depth}; the weights of "
+        f"this backbone take {gigabytes(needed)}, this machine has {gigabytes(available)}"
+    )
+    mark = mark_of(load_spec_tree(source), ("stages", largest, "width"))
+    raise SpecError(Problem(f"stages[{largest}].width", words, mark))
+
+
+def _describe(spec: BackboneSpec, model: Backbone, cost: BackboneCost) -> dict[str, Any]:
+    from metaformer.backbone import map_sizes
+
+    stages = []
+    sizes = map_sizes(spec, cost.image_size)
+    for stage, part, size in zip(spec.stages, cost.stages, sizes, strict=True):
+        stages.append(
+            {
+                "shape": [stage.width, size, size],
+                "depth": stage.depth,
+                "block": stage.block,
+                "mixer": [{"name": mixer.name, "options": mixer.options} for mixer in stage.mixer],
+                "params": part.params,
+                "macs": part.macs,
+            }
+        )
+    return {
+        "name": spec.name,
+        "digest": spec.digest,
+        "image_size": cost.image_size,
+        "num_classes": spec.num_classes,
+        "params": cost.total.params,
+        "macs": cost.total.macs,
+        "stem": {"params": cost.stem.params, "macs": cost.stem.macs},
+        "stages": stages,
+        "head": {"params": cost.head.params, "macs": cost.head.macs},
+        "spec": spec.to_data(),
+    }
+
+
+def _print(description: dict[str, Any]) -> None:
+    click.echo(f"{description['name']} at {description['image_size']} pixels")
+    click.echo(f"{'':28}{'params':>15}{'MACs':>15}")
+    _print_part("stem", description["stem"])
+    for index, stage in enumerate(description["stages"]):
+        _print_part(f"stage {index}   {'×'.join(str(side) for side in stage['shape'])}", stage)
+        click.echo(f"  {stage['depth']} {stage['block']} blocks")
+        for mixer in stage["mixer"]:
+            options = ", ".join(f"{key}={value}" for key, value in mixer["options"].items())
+            click.echo(f"    {mixer['name']}({options})")
+    _print_part(f"head      {description['num_classes']}", description["head"])
+    _print_part("all", description)
+    click.echo(f"digest {description['digest']}")
+
+
+def _print_part(name: str, part: dict[str, Any]) -> None:
+    click.echo(f"{name:28}{part['params']:>15,}{part['macs'] / 1e6:>13,.2f} M")

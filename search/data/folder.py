@@ -1,0 +1,115 @@
+"""Image folders: PATH/train/CLASS/*.jpg, and the same under validation (or val) and test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from search.data.splits import SELECTION_SHARE, Decoder, Splits, image_set, stratified
+from search.errors import UsageError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".tif", ".tiff")
+_VALIDATION_NAMES = ("validation", "val")
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """The image files of one split with their labels."""
+
+    files: Sequence[Path]
+    labels: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, index: int) -> tuple[Image.Image, int]:
+        with Image.open(self.files[index]) as image:
+            image.load()
+            return image, self.labels[index]
+
+    def name(self, index: int) -> str:
+        return str(self.files[index])
+
+
+def load_folder(path: str, image_size: int) -> Splits:
+    """The three splits of the folder at `path`.
+
+    Where there is no validation or no test folder, the one that is there is the reported part,
+    and the selecting part is carved from train. UsageError where a split, a class or all images
+    are missing.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise UsageError(f"data: {root} is not a folder")
+    train = _folder(root, "train")
+    held = {name: _folder(root, *names) for name, names in _HELD.items()}
+    if train is None or not any(held.values()):
+        names = ", ".join(sorted(item.name for item in root.iterdir() if item.is_dir())) or "none"
+        raise UsageError(
+            f"data: {root} needs a folder train and one of validation (or val) and test; "
+            f"folders there: {names}"
+        )
+    class_names = _class_names(train)
+    decoder = Decoder(image_size, [])
+    source = _read_split(train, class_names)
+    if held["validation"] is not None and held["test"] is not None:
+        members: Sequence[int] = range(len(source))
+        selecting = _read_split(held["validation"], class_names)
+        validation = image_set(selecting, range(len(selecting)), decoder)
+        reported = _read_split(held["test"], class_names)
+    else:
+        members, carved = stratified(source.labels, SELECTION_SHARE)
+        validation = image_set(source, carved, decoder)
+        reported = _read_split(held["test"] or held["validation"], class_names)
+    return Splits(
+        name=root.resolve().name,
+        train=image_set(source, members, decoder),
+        validation=validation,
+        test=image_set(reported, range(len(reported)), decoder),
+        class_names=class_names,
+        image_size=image_size,
+        mirror=True,
+        unreadable=decoder.unreadable,
+    )
+
+
+_HELD = {"validation": _VALIDATION_NAMES, "test": ("test",)}
+
+
+def _folder(root: Path, *names: str) -> Path | None:
+    return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+def _class_names(train: Path) -> tuple[str, ...]:
+    names = tuple(sorted(item.name for item in train.iterdir() if item.is_dir()))
+    if len(names) < 2:
+        raise UsageError(
+            f"data: {train} holds {len(names)} class folders; allowed: 2 or more, "
+            "each with the images of one class"
+        )
+    return names
+
+
+def _read_split(folder: Path | None, class_names: Sequence[str]) -> FolderSource:
+    assert folder is not None
+    extra = sorted({item.name for item in folder.iterdir() if item.is_dir()} - set(class_names))
+    if extra:
+        raise UsageError(f"data: {folder} holds classes that train lacks: {', '.join(extra)}")
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(class_names):
+        found = _images_in(folder / name)
+        if not found:
+            raise UsageError(f"data: no images of class {name} in {folder / name}")
+        files += found
+        labels += [label] * len(found)
+    return FolderSource(files, labels)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)

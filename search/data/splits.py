@@ -1,0 +1,178 @@
+"""What the data sets share: sets of images, splitting, decoding, unreadable images."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from search.errors import UsageError
+
+SPLIT_SEED = 0  # of its own, so that every study sees the same splits
+SELECTION_SHARE = 0.15  # of train, where no split is there to select on
+MAX_UNREADABLE = 0.01
+MEMORY_BYTES = 1 << 30  # decoded images up to here stay in memory, larger sets are streamed
+READERS = 8  # threads; decoding releases Python's lock
+
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+class ImageSet(Protocol):
+    """Labelled images, square and of one size."""
+
+    def __len__(self) -> int: ...
+
+    def fetch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Images (N, 3, S, S) uint8 and labels (N,) of those of the indices that can be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set: its three parts, its classes, and whether a mirrored image keeps its label.
+
+    `unreadable` names the images that had to be skipped so far.
+    """
+
+    name: str
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet
+    class_names: tuple[str, ...]
+    image_size: int
+    mirror: bool
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+@dataclass(frozen=True)
+class ImagesInMemory:
+    """(N, 3, S, S) uint8 images and their labels (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def fetch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        return self.images[chosen], self.labels[chosen]
+
+
+class Source(Protocol):
+    """Where images come from, one at a time; several threads read at once."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> tuple[Image.Image, int]: ...
+
+    def name(self, index: int) -> str: ...
+
+
+class Decoder:
+    """Reads images of sources at one size, and keeps the account of what is unreadable."""
+
+    def __init__(self, image_size: int, unreadable: list[str]) -> None:
+        self.image_size = image_size
+        self.unreadable = unreadable
+
+    def decode(self, source: Source, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Images and labels of those that can be read; UsageError when too many cannot."""
+        with ThreadPoolExecutor(READERS) as pool:
+            results = list(pool.map(lambda index: self._decode_one(source, index), indices))
+        for index, result in zip(indices, results, strict=True):
+            name = source.name(index)
+            if result is None and name not in self.unreadable:
+                self.unreadable.append(name)
+        if len(self.unreadable) > MAX_UNREADABLE * len(source):
+            raise UsageError(too_many_unreadable(self.unreadable, len(source)))
+        read = [result for result in results if result is not None]
+        if not read:
+            side = self.image_size
+            return torch.empty(0, 3, side, side, dtype=torch.uint8), torch.empty(0).long()
+        return torch.stack([image for image, _ in read]), torch.tensor([label for _, label in read])
+
+    def _decode_one(self, source: Source, index: int) -> tuple[Tensor, int] | None:
+        try:
+            image, label = source.read(index)
+            return to_tensor(image, self.image_size), label
+        except _UNREADABLE:
+            return None
+
+
+@dataclass(frozen=True)
+class ImagesStreamed:
+    """Images that are decoded whenever they are fetched."""
+
+    source: Source
+    members: Sequence[int]
+    decoder: Decoder
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def fetch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        return self.decoder.decode(self.source, [self.members[index] for index in indices])
+
+
+def image_set(source: Source, members: Sequence[int], decoder: Decoder) -> ImageSet:
+    """Those images of `source`, in memory where they fit."""
+    if len(members) * 3 * decoder.image_size**2 > MEMORY_BYTES:
+        return ImagesStreamed(source, members, decoder)
+    return ImagesInMemory(*decoder.decode(source, members))
+
+
+def to_tensor(image: Image.Image, image_size: int) -> Tensor:
+    """(3, S, S) uint8: the shorter side resized to S, bilinear, and the centre cut out."""
+    image = image.convert("RGB")
+    width, height = image.size
+    if (width, height) != (image_size, image_size):
+        scale = image_size / min(width, height)
+        size = (max(image_size, round(width * scale)), max(image_size, round(height * scale)))
+        image = image.resize(size, Image.Resampling.BILINEAR)
+        left, top = (size[0] - image_size) // 2, (size[1] - image_size) // 2
+        image = image.crop((left, top, left + image_size, top + image_size))
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def stratified(labels: Sequence[int], share: float) -> tuple[list[int], list[int]]:
+    """Indices of two parts, the second with about `share` of each class; the same at every call.
+
+    A class of one image stays in the first part.
+    """
+    generator = np.random.default_rng(SPLIT_SEED)
+    first: list[int] = []
+    second: list[int] = []
+    array = np.asarray(labels)
+    for label in np.unique(array):
+        members = generator.permutation(np.flatnonzero(array == label))
+        held = max(1, round(share * len(members))) if len(members) > 1 else 0
+        second.extend(int(index) for index in members[:held])
+        first.extend(int(index) for index in members[held:])
+    return sorted(first), sorted(second)
+
+
+def too_many_unreadable(names: Sequence[str], total: int) -> str:
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return (
+        f"data: {len(names)} of {total} images cannot be read; allowed: one in a hundred: {shown}"
+    )

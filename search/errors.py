@@ -1,0 +1,15 @@
+"""What ends a command before it is done; the command line gives each its exit code."""
+
+from __future__ import annotations
+
+
+class UsageError(ValueError):
+    """A setting, a study or a data set that cannot be used as it was given (exit 2)."""
+
+
+class EnvironmentProblem(RuntimeError):
+    """This machine or what is installed on it does not allow the work (exit 4)."""
+
+
+class Interrupted(Exception):
+    """The user asked to stop; what was finished is kept."""

@@ -1,0 +1,98 @@
+"""Optuna's journal file: a lock that dies with its holder, and a tail that is repaired.
+
+A process killed while it appends leaves a torn last line, after which Optuna can neither read
+nor append. The tail is cut back to the last whole record whenever the journal is opened, under
+the lock. (docs/decisions/0004-journal.md)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from search.errors import EnvironmentProblem
+
+
+class FileLock:
+    """An advisory lock on a file beside the journal; the kernel frees it when its holder dies."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+@contextmanager
+def exclusive(path: Path, refusal: str) -> Iterator[None]:
+    """Holds the lock file at `path`; EnvironmentProblem with `refusal` where another holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EnvironmentProblem(refusal) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def open_journal(path: Path) -> JournalStorage:
+    """The storage of the journal at `path`, its tail repaired; EnvironmentProblem where a record
+    other than the last is broken."""
+    lock = FileLock(path.with_suffix(".lock"))
+    lock.acquire()
+    try:
+        repair_tail(path)
+    finally:
+        lock.release()
+    # optuna does not export the type that it wants here; two methods are what it uses
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))  # type: ignore[arg-type]
+
+
+def repair_tail(path: Path) -> int:
+    """Cuts a torn last record off the file of JSON lines at `path`; returns the bytes cut."""
+    if not path.exists():
+        return 0
+    data = path.read_bytes()
+    whole = _whole_records(path, data)
+    if whole < len(data):
+        os.truncate(path, whole)
+    return len(data) - whole
+
+
+def _whole_records(path: Path, data: bytes) -> int:
+    """How many bytes of `data` are whole records."""
+    end = 0
+    for number, line in enumerate(data.splitlines(keepends=True), start=1):
+        torn = not line.endswith(b"\n")
+        if not torn:
+            try:
+                torn = not isinstance(json.loads(line), dict)
+            except ValueError:
+                torn = True
+        if torn:
+            if end + len(line) < len(data):
+                raise EnvironmentProblem(
+                    f"{path}: record {number} is broken and others follow it; "
+                    "restore the file from a copy, or move the folder away to start anew"
+                )
+            break
+        end += len(line)
+    return end

@@ -1,0 +1,64 @@
+"""What is known of one trial, as one line of `trials.jsonl` holds it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class TrialState(StrEnum):
+    """How a trial ended."""
+
+    COMPLETE = "COMPLETE"  # within all budgets, trained and scored
+    REJECTED = "REJECTED"  # outside a budget, or not buildable; not trained
+    PRUNED = "PRUNED"  # training stopped early as hopeless
+    FAILED = "FAILED"  # an error of the candidate's own: diverged, a mixer's code
+    OOM = "OOM"  # does not fit the memory
+    LOST = "LOST"  # the process died; tried again
+    TIMEOUT = "TIMEOUT"
+    INTERRUPTED = "INTERRUPTED"  # stopped by the user; tried again
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the trial counts towards the study's total; others are tried again."""
+        return self not in (TrialState.LOST, TrialState.INTERRUPTED)
+
+
+@dataclass(kw_only=True)
+class TrialRecord:
+    """One trial. `spec` is the backbone as a YAML file holds it; `constraints` are Optuna's,
+    at most 0 where the candidate is within the budget; times are in seconds."""
+
+    number: int
+    state: TrialState
+    reason: str = ""
+    spec: dict[str, Any] | None = None
+    digest: str | None = None
+    params: int | None = None
+    macs: int | None = None
+    measurements: list[dict[str, Any]] = field(default_factory=list)
+    constraints: dict[str, float] = field(default_factory=dict)
+    score: dict[str, Any] | None = None
+    mixers: list[dict[str, str]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_data(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> TrialRecord:
+        return cls(**{**data, "state": TrialState(data["state"])})
+
+    @property
+    def accuracy(self) -> float | None:
+        """The validation accuracy, 0..1, of a complete trial."""
+        return None if self.score is None else float(self.score["value"])
+
+    def measurement(self, mode: str) -> dict[str, Any] | None:
+        """The last measurement of that mode."""
+        return next((m for m in reversed(self.measurements) if m["mode"] == mode), None)
+
+    def violation(self) -> float:
+        """By how much the budgets are missed, in logarithms; 0 within all of them."""
+        return sum(max(0.0, value) for value in self.constraints.values())

@@ -1,0 +1,126 @@
+"""The folder of one study: what a user finds there, written so that no moment tears it.
+
+study.yaml         the study, complete, with the mixers frozen into it
+journal.log        Optuna's journal, the one source of what was tried
+trials.jsonl       one record a trial, made from the journal
+best.yaml          the best backbone that makes the budget
+best.safetensors   its trained weights
+summary.json       how the study stands
+errors.log         tracebacks of candidates that failed
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from metaformer.spec import BackboneSpec
+from metaformer.spec_yaml import dump_spec
+from metaformer.yaml_tree import write_yaml
+from search.records import TrialRecord
+
+
+class RunFolder:
+    """Paths and writes of one study's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.study = path / "study.yaml"
+        self.journal = path / "journal.log"
+        self.trials = path / "trials.jsonl"
+        self.best_spec = path / "best.yaml"
+        self.best_weights = path / "best.safetensors"
+        self.summary = path / "summary.json"
+        self.errors = path / "errors.log"
+        self.lock = path / "study.lock"
+
+    def create(self) -> None:
+        """Makes the folder; OSError where that is not possible."""
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def write_study(self, data: dict[str, Any]) -> None:
+        write_atomically(self.study, write_yaml(data))
+
+    def write_summary(self, data: dict[str, Any]) -> None:
+        write_atomically(self.summary, json.dumps(data, indent=2) + "\n")
+
+    def read_trials(self) -> list[dict[str, Any]]:
+        """The records of `trials.jsonl`, a torn last line left out."""
+        if not self.trials.exists():
+            return []
+        lines = self.trials.read_text(encoding="utf-8").split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+    def write_trials(self, records: Sequence[TrialRecord]) -> None:
+        """Makes `trials.jsonl` hold exactly these records; untouched where it does already."""
+        text = "".join(_line(record) for record in records)
+        if not self.trials.exists() or self.trials.read_bytes() != text.encode():
+            write_atomically(self.trials, text)
+
+    def append_trial(self, record: TrialRecord) -> None:
+        with self.trials.open("a", encoding="utf-8") as stream:
+            stream.write(_line(record))
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def log_error(self, number: int, traceback: str) -> None:
+        with self.errors.open("a", encoding="utf-8") as stream:
+            stream.write(f"trial {number}\n{traceback}\n")
+
+    def keep_weights(self, number: int, digest: str, weights: dict[str, Tensor]) -> None:
+        """Saves a candidate's weights, to be promoted once its trial is on record."""
+        target = self._weights_of(number)
+        partial = target.with_suffix(".partial")
+        metadata = {"trial": str(number), "digest": digest}
+        save_file({k: v.contiguous() for k, v in weights.items()}, partial, metadata=metadata)
+        os.replace(partial, target)
+
+    def settle_best(self, best: TrialRecord | None) -> bool:
+        """Makes best.yaml and best.safetensors those of `best`, and clears other weights.
+
+        False where the weights of `best` are not there.
+        """
+        kept = best is None
+        if best is not None and best.spec is not None:
+            kept = self._weights_are(best)
+            if not kept and self._weights_of(best.number).exists():
+                os.replace(self._weights_of(best.number), self.best_weights)
+                kept = True
+            spec = BackboneSpec.model_validate(best.spec)
+            text = dump_spec(spec)
+            if not self.best_spec.exists() or self.best_spec.read_text(encoding="utf-8") != text:
+                write_atomically(self.best_spec, text)
+        for leftover in [*self.path.glob("trial-*.safetensors"), *self.path.glob("*.partial")]:
+            leftover.unlink(missing_ok=True)
+        return kept
+
+    def _weights_of(self, number: int) -> Path:
+        return self.path / f"trial-{number}.safetensors"
+
+    def _weights_are(self, best: TrialRecord) -> bool:
+        try:
+            with safe_open(self.best_weights, framework="pt") as weights:
+                return bool((weights.metadata() or {}).get("trial") == str(best.number))
+        except (OSError, SafetensorError):
+            return False
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces the file at `path` by `text`, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(partial, path)
+
+
+def _line(record: TrialRecord) -> str:
+    return json.dumps(record.to_data(), separators=(",", ":")) + "\n"

@@ -1,0 +1,59 @@
+"""What to try next: Optuna's TPE under constraints, and never the same backbone twice."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import Trial
+
+from metaformer.spec import BackboneSpec
+from search.space import SearchSpace
+from search.trial_store import TrialStore
+
+STARTUP_TRIALS = 8  # proposed at random before TPE has something to learn from
+DUPLICATES_BEFORE_RANDOM = 8
+DUPLICATES_BEFORE_END = 200
+
+
+class SpaceExhausted(Exception):
+    """No proposal that has not been tried was found; all of the space seems to be known."""
+
+
+class Strategy:
+    """Proposes candidates for one study. Proposals depend on the seed and on what is recorded."""
+
+    def __init__(self, store: TrialStore, space: SearchSpace, seed: int) -> None:
+        self._store = store
+        self._space = space
+        self._seed = seed
+
+    def propose(self) -> tuple[Trial, BackboneSpec]:
+        """The next trial and its backbone; SpaceExhausted where nothing new is left."""
+        study = self._store.study
+        known = {
+            record.digest: record.number
+            for record in self._store.records
+            if record.digest is not None and record.state.is_final
+        }
+        for attempt in range(DUPLICATES_BEFORE_END):
+            study.sampler = self._sampler(len(study.get_trials(deepcopy=False)), attempt)
+            trial = study.ask()
+            spec = self._space.suggest(trial)
+            if spec.digest not in known:
+                return trial, spec
+            self._store.discard_duplicate(trial, known[spec.digest])
+        raise SpaceExhausted
+
+    def _sampler(self, num_trials: int, attempt: int) -> BaseSampler:
+        """A sampler whose draws follow from the study's seed and the number of the trial."""
+        seed = int(np.random.SeedSequence([self._seed, num_trials]).generate_state(1)[0])
+        if attempt >= DUPLICATES_BEFORE_RANDOM:
+            return RandomSampler(seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return TPESampler(
+                seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
+            )

@@ -1,0 +1,217 @@
+"""The loop of a study: propose, evaluate, record, until enough has been tried."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from metaformer.yaml_tree import read_yaml
+from mixers import MixerRegistry
+from search.candidate import CandidateEvaluator, mixer_origin
+from search.data import Splits, load_data
+from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.journal import exclusive
+from search.records import TrialRecord, TrialState
+from search.run_folder import RunFolder
+from search.space import SearchSpace
+from search.strategy import SpaceExhausted, Strategy
+from search.study_config import Study, differences
+from search.summary import Outcome, best_of, summarise, test_accuracy
+from search.trial_store import TrialStore
+
+MAX_FAILURES_RUNNING = 5
+_NOT_COMPARED = ("search.trials:",)  # what may change while a study goes on
+
+
+class Observer(Protocol):
+    """Hears how a study goes on."""
+
+    def note(self, text: str) -> None: ...
+
+    def trial_started(self, number: int, done: int, total: int) -> None: ...
+
+    def phase(self, text: str) -> None: ...
+
+    def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
+
+
+@dataclass
+class StudyRunner:
+    """Runs one study in its folder, from its beginning or from where it was left.
+
+    `should_stop` is asked between steps: True abandons the current candidate cleanly.
+    """
+
+    study: Study
+    out: Path
+    registry: MixerRegistry
+    device: torch.device
+    observer: Observer
+    should_stop: Callable[[], bool]
+
+    def run(self, *, time_limit: float | None = None) -> dict[str, Any]:
+        """Tries candidates up to the study's total; returns what summary.json holds.
+
+        No candidate is begun after `time_limit` seconds. UsageError where the folder holds
+        another study of this name, EnvironmentProblem where another process runs this one or a
+        mixer of the study is gone, OSError where the folder cannot be written.
+        """
+        config = self.study.config
+        folder = RunFolder(self.out / config.name)
+        folder.create()
+        busy = f"{folder.path}: another process is running this study"
+        with exclusive(folder.lock, busy):
+            self._take_up(folder)
+            data = self._load_data()
+            space = self._space(data)
+            self._freeze(folder, space)
+            store = TrialStore(config.name, folder)
+            folder.settle_best(best_of(store.records))
+            outcome = self._search(
+                store, Strategy(store, space, config.search.seed), folder, data, time_limit
+            )
+            return self._conclude(store, folder, data, outcome)
+
+    def _take_up(self, folder: RunFolder) -> None:
+        """Goes on with the study in the folder, if there is one and it is this one."""
+        if not folder.study.exists():
+            return
+        old = read_yaml(folder.study).plain()
+        frozen = tuple(old.get("mixers") or ())
+        self.study = replace(self.study, frozen_mixers=frozen)
+        lines = [
+            line
+            for line in differences(old, self.study.to_data())
+            if not line.startswith(_NOT_COMPARED)
+        ]
+        if lines:
+            changes = "\n".join(f"  {line}" for line in lines[:20])
+            raise UsageError(
+                f"{folder.path} holds another study of this name:\n{changes}\n"
+                "choose another --out or another name in the study file"
+            )
+
+    def _space(self, data: Splits) -> SearchSpace:
+        config = self.study.config
+        fields = {
+            "name": config.name,
+            "num_classes": data.num_classes,
+            "image_size": config.train.image_size,
+        }
+        names = [mixer["name"] for mixer in self.study.frozen_mixers]
+        missing = [name for name in names if name not in self.registry.entries]
+        if missing:
+            raise EnvironmentProblem(
+                f"mixers of this study are not installed or not allowed: {', '.join(missing)}"
+            )
+        return SearchSpace(self.study.space, self.registry, any_mixers=names or None, fields=fields)
+
+    def _freeze(self, folder: RunFolder, space: SearchSpace) -> None:
+        """Writes study.yaml, with the mixers that the space can hold from now on."""
+        if not self.study.frozen_mixers:
+            names = sorted(space.mixer_names)
+            frozen = tuple(mixer_origin(name, self.registry) for name in names)
+            self.study = replace(self.study, frozen_mixers=frozen)
+        folder.write_study(self.study.to_data())
+
+    def _load_data(self) -> Splits:
+        train = self.study.config.train
+        self.observer.note(f"loading {train.data}")
+        data = load_data(train.data, train.image_size)
+        if data.unreadable:
+            names = ", ".join(data.unreadable[:5])
+            self.observer.note(f"skipped {len(data.unreadable)} unreadable images: {names}")
+        return data
+
+    def _search(
+        self,
+        store: TrialStore,
+        strategy: Strategy,
+        folder: RunFolder,
+        data: Splits,
+        time_limit: float | None,
+    ) -> Outcome:
+        """The loop itself; says why it ended."""
+        start = time.monotonic()
+        total = self.study.config.search.trials
+        failures = 0
+        evaluator = CandidateEvaluator(
+            config=self.study.config,
+            registry=self.registry,
+            data=data,
+            device=self.device,
+            phase=self.observer.phase,
+            check=self._check,
+        )
+        while store.counted < total:
+            if self.should_stop():
+                return Outcome.INTERRUPTED
+            if time_limit is not None and time.monotonic() - start >= time_limit:
+                return Outcome.TIME_LIMIT
+            try:
+                record = self._one_trial(store, strategy, folder, evaluator, total)
+            except SpaceExhausted:
+                return Outcome.SPACE_EXHAUSTED
+            failures = failures + 1 if record.state is TrialState.FAILED else 0
+            if failures >= MAX_FAILURES_RUNNING:
+                return Outcome.TOO_MANY_FAILURES
+        return Outcome.DONE
+
+    def _one_trial(
+        self,
+        store: TrialStore,
+        strategy: Strategy,
+        folder: RunFolder,
+        evaluator: CandidateEvaluator,
+        total: int,
+    ) -> TrialRecord:
+        trial, spec = strategy.propose()
+        self.observer.trial_started(trial.number, store.counted, total)
+        record = TrialRecord(number=trial.number, state=TrialState.FAILED)
+        weights = None
+        try:
+            weights = evaluator.evaluate(spec, record)
+        except Interrupted:
+            record.state, record.reason = TrialState.INTERRUPTED, "stopped by the user"
+            store.enqueue_again(trial)
+        except (UsageError, EnvironmentProblem):  # of the data or the machine, not the candidate
+            raise
+        except Exception as error:  # noqa: BLE001  # a mixer's code is anybody's and may raise anything
+            record.state = TrialState.FAILED
+            record.reason = f"{type(error).__name__}: {error}"
+            folder.log_error(trial.number, traceback.format_exc())
+        if weights is not None and _beats(record, best_of(store.records)):
+            folder.keep_weights(record.number, str(record.digest), weights)
+        store.finish(trial, record)
+        best = best_of(store.records)
+        folder.settle_best(best)
+        folder.write_summary(summarise(self.study, store.records, self.device, Outcome.RUNNING))
+        self.observer.trial_finished(record, best)
+        return record
+
+    def _conclude(
+        self, store: TrialStore, folder: RunFolder, data: Splits, outcome: Outcome
+    ) -> dict[str, Any]:
+        """Reports the best on the test split, once the search has ended, and writes the summary."""
+        best = best_of(store.records)
+        test = None
+        if best is not None and outcome is not Outcome.INTERRUPTED:
+            self.observer.phase("test")
+            test = test_accuracy(folder, self.study, self.registry, data, self.device)
+        summary = summarise(self.study, store.records, self.device, outcome, test=test, data=data)
+        folder.write_summary(summary)
+        return summary
+
+    def _check(self) -> None:
+        if self.should_stop():
+            raise Interrupted
+
+
+def _beats(record: TrialRecord, best: TrialRecord | None) -> bool:
+    return best is None or best_of([best, record]) is record

@@ -1,0 +1,151 @@
+"""How a study stands: the best that makes the budget, or the nearest miss, and why it ended."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from metaformer.backbone import build_backbone
+from metaformer.spec_yaml import load_spec
+from mixers import MixerRegistry
+from search.data import Splits
+from search.records import TrialRecord, TrialState
+from search.run_folder import RunFolder
+from search.study_config import Study
+from search.training import PREPROCESSING, accuracy
+
+_VERSIONED = ("metaformer-search", "torch", "timm", "optuna", "numpy")
+
+
+class Outcome(StrEnum):
+    """Why a study stopped where it did."""
+
+    RUNNING = "running"
+    DONE = "done"
+    TIME_LIMIT = "time limit"
+    SPACE_EXHAUSTED = "space exhausted"
+    TOO_MANY_FAILURES = "too many failures"
+    INTERRUPTED = "interrupted"
+
+
+def best_of(records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The complete trial of the highest validation accuracy; of equals, the first."""
+    complete = [record for record in records if record.accuracy is not None]
+    return max(complete, key=lambda record: record.accuracy or 0.0, default=None)
+
+
+def nearest_miss(records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The measured trial that missed its budgets by least."""
+    missed = [
+        record for record in records if record.state is TrialState.REJECTED and record.measurements
+    ]
+    return min(missed, key=TrialRecord.violation, default=None)
+
+
+def test_accuracy(
+    folder: RunFolder, study: Study, registry: MixerRegistry, data: Splits, device: torch.device
+) -> float:
+    """Accuracy on the test split, 0..1, of the best as its two files hold it."""
+    model = build_backbone(load_spec(folder.best_spec, registry), registry, device=device)
+    model.load_state_dict(load_file(folder.best_weights, device=str(device)))
+    return accuracy(model, data.test, study.config.train, device=device)
+
+
+def summarise(
+    study: Study,
+    records: Sequence[TrialRecord],
+    device: torch.device,
+    outcome: Outcome,
+    *,
+    test: float | None = None,
+    data: Splits | None = None,
+) -> dict[str, Any]:
+    """What summary.json holds."""
+    best, miss = best_of(records), nearest_miss(records)
+    config = study.config
+    return {
+        "schema": 1,
+        "name": config.name,
+        "outcome": outcome.value,
+        "feasible": best is not None,
+        "budget": config.budget.model_dump(exclude_none=True),
+        "trials": {
+            "total": config.search.trials,
+            "counted": sum(record.state.is_final for record in records),
+            "by_state": dict(Counter(record.state.value for record in records)),
+        },
+        "best": None if best is None else _describe(best, study, test),
+        "nearest_miss": None if best is not None or miss is None else _describe(miss, study, None),
+        "measure": config.measure.model_dump(),
+        "train": config.train.model_dump(),
+        "data": None if data is None else _describe_data(data),
+        "seconds": _seconds(records),
+        "device": str(device),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in _VERSIONED},
+    }
+
+
+def _describe(record: TrialRecord, study: Study, test: float | None) -> dict[str, Any]:
+    throughput = {}
+    for mode, budget in study.config.budget.throughput.items():
+        measured = record.measurement(mode)
+        if measured is not None and measured["images_per_second"] is not None:
+            throughput[mode] = {
+                "images_per_second": measured["images_per_second"],
+                "low": measured["low"],
+                "high": measured["high"],
+                "verdict": measured["verdict"],
+                "budget": budget,
+                "margin": measured["images_per_second"] / budget - 1,
+            }
+    return {
+        "trial": record.number,
+        "digest": record.digest,
+        "validation_accuracy": record.accuracy,
+        "test_accuracy": test,
+        "params": record.params,
+        "macs": record.macs,
+        "throughput": throughput,
+        "reason": record.reason,
+        "stages": [] if record.spec is None else [_stage(stage) for stage in record.spec["stages"]],
+    }
+
+
+def _stage(stage: dict[str, Any]) -> str:
+    """One stage in a line: `2 x 48 metaformer pooling(pool_size=3)`."""
+    written = stage["mixer"] if isinstance(stage["mixer"], list) else [stage["mixer"]]
+    names = []
+    for mixer in written:
+        if isinstance(mixer, str):
+            names.append(mixer)
+            continue
+        name, options = next(iter(mixer.items()))
+        names.append(f"{name}({', '.join(f'{key}={value}' for key, value in options.items())})")
+    return f"{stage['depth']} x {stage['width']} {stage['block']} {' | '.join(names)}"
+
+
+def _describe_data(data: Splits) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "train": len(data.train),
+        "validation": len(data.validation),
+        "test": len(data.test),
+        "classes": list(data.class_names),
+        "unreadable": list(data.unreadable),
+        "preprocessing": {"image_size": data.image_size, **PREPROCESSING},
+    }
+
+
+def _seconds(records: Sequence[TrialRecord]) -> dict[str, float]:
+    totals: Counter[str] = Counter()
+    for record in records:
+        totals.update(record.seconds)
+    return {name: round(seconds, 3) for name, seconds in totals.items()}

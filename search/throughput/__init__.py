@@ -1,0 +1,19 @@
+"""Measured throughput with a verdict: how to time, when to stop, whether a sample is valid and
+how to report are separate things here. Knows torch and a module, nothing of the search.
+"""
+
+from search.throughput.engine import measure
+from search.throughput.protocol import Protocol
+from search.throughput.record import Measurement, Verdict
+from search.throughput.sensors import Clock, Sensors, SystemClock, device_sensors
+
+__all__ = [
+    "Clock",
+    "Measurement",
+    "Protocol",
+    "Sensors",
+    "SystemClock",
+    "Verdict",
+    "device_sensors",
+    "measure",
+]

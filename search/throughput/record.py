@@ -1,0 +1,51 @@
+"""What a measurement leaves behind: the figure, its interval, the verdict and the raw blocks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from search.throughput.protocol import Protocol
+
+
+class Verdict(StrEnum):
+    """The answer to "is it at least the budget?"."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    BORDERLINE = "BORDERLINE"
+    CONTAMINATED = "CONTAMINATED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One measurement, complete: the interval can be recomputed from `block_seconds`.
+
+    `images_per_second` is the median over the blocks, `low` and `high` its interval at
+    `protocol.alpha`; all three are nan where no valid sample could be had. `block_seconds` are
+    seconds for one step, averaged over a block of `steps_per_block`. `verdict` is None where no
+    budget was asked about.
+    """
+
+    protocol: Protocol
+    budget: float | None
+    images_per_second: float
+    low: float
+    high: float
+    verdict: Verdict | None
+    block_seconds: tuple[float, ...]
+    steps_per_block: int
+    looks: int
+    discarded_blocks: int
+    environment: dict[str, object]
+
+    def to_data(self) -> dict[str, Any]:
+        """The record as one JSON object."""
+        data = asdict(self)
+        protocol = data.pop("protocol")
+        data["block_seconds"] = [round(seconds, 9) for seconds in self.block_seconds]
+        data["verdict"] = self.verdict.value if self.verdict is not None else None
+        for name in ("images_per_second", "low", "high"):
+            data[name] = None if data[name] != data[name] else round(data[name], 3)
+        return {**protocol, **data}

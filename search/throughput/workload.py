@@ -1,0 +1,85 @@
+"""The step that is timed: a model and a protocol as a function without arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search.throughput.protocol import Protocol
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_Context = Callable[[], AbstractContextManager[object]]
+
+
+@contextmanager
+def precision_of(protocol: Protocol, device: torch.device) -> Iterator[None]:
+    """Sets TF32 of a CUDA device, for convolutions and products alike, and puts both back."""
+    if device.type != "cuda":
+        yield
+        return
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = protocol.precision == "tf32"
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def make_step(model: nn.Module, protocol: Protocol, device: torch.device) -> Callable[[], None]:
+    """One step of `protocol.mode` on random images; moves `model` to the device and format.
+
+    Weights change in train mode: measure a model of its own, not one that is still needed.
+    """
+    channels_last = protocol.memory_format != "contiguous"
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
+    shape = (protocol.batch_size, protocol.in_channels, protocol.image_size, protocol.image_size)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(shape, generator=generator).to(device, memory_format=memory_format)
+    if protocol.mode == "infer":
+        return _inference_step(model.eval(), images, protocol)
+    return _training_step(model, images, protocol)
+
+
+def _inference_step(model: nn.Module, images: Tensor, protocol: Protocol) -> Callable[[], None]:
+    forward = torch.compile(model) if protocol.compile else model
+    autocast = _autocast(protocol, images.device)
+
+    def step() -> None:
+        with torch.inference_mode(), autocast():
+            forward(images)
+
+    return step
+
+
+def _training_step(model: nn.Module, images: Tensor, protocol: Protocol) -> Callable[[], None]:
+    autocast = _autocast(protocol, images.device)
+    with torch.inference_mode(), autocast():
+        num_classes = model.eval()(images[:1]).shape[1]
+    targets = torch.arange(len(images), device=images.device) % num_classes
+    model.train()
+    forward = torch.compile(model) if protocol.compile else model
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
+    scaler = torch.amp.GradScaler(images.device.type, enabled=protocol.precision == "fp16")
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with autocast():
+            loss = F.cross_entropy(forward(images), targets)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    return step
+
+
+def _autocast(protocol: Protocol, device: torch.device) -> _Context:
+    dtype = _AUTOCAST.get(protocol.precision)
+    if dtype is None:
+        return nullcontext
+    return lambda: torch.autocast(device.type, dtype=dtype)

@@ -1,0 +1,100 @@
+"""The trials of a study: Optuna's journal is their source, `trials.jsonl` is made from it.
+
+A trial's constraints and its record go into the journal before the trial is finished there, so
+that at any moment the trial is either on record as a whole or counts as never having run.
+"""
+
+from __future__ import annotations
+
+import json
+
+import optuna
+from optuna.trial import FrozenTrial, Trial
+from optuna.trial import TrialState as OptunaState
+
+from search.journal import open_journal
+from search.records import TrialRecord, TrialState
+from search.run_folder import RunFolder
+
+MAX_ATTEMPTS = 3  # of a candidate whose process died
+_RECORD = "record"
+_ATTEMPT = "attempt"
+_DUPLICATE = "duplicate_of"
+
+_OPTUNA_STATES = {
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.REJECTED: OptunaState.PRUNED,  # with its constraint TPE learns from it
+    TrialState.PRUNED: OptunaState.PRUNED,
+    TrialState.OOM: OptunaState.PRUNED,
+}
+
+
+class TrialStore:
+    """Reads and writes the trials of one study; one process at a time (`RunFolder.lock`)."""
+
+    def __init__(self, name: str, folder: RunFolder) -> None:
+        """Opens the store in `folder`: repairs its journal, settles unfinished trials."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._folder = folder
+        self.study = optuna.create_study(
+            study_name=name,
+            storage=open_journal(folder.journal),
+            direction="maximize",
+            load_if_exists=True,
+        )
+        self._settle_running()
+        finished = self.study.get_trials(deepcopy=False)
+        self.records = [record for trial in finished if (record := _record_of(trial)) is not None]
+        folder.write_trials(self.records)
+
+    @property
+    def counted(self) -> int:
+        """How many trials count towards the study's total."""
+        return sum(record.state.is_final for record in self.records)
+
+    def finish(self, trial: Trial, record: TrialRecord) -> None:
+        """Puts the record into the journal, then into `trials.jsonl`."""
+        for key, value in record.constraints.items():
+            trial.set_constraint(key, value)
+        trial.set_user_attr(_RECORD, json.dumps(record.to_data()))
+        self._tell(record)
+        self._folder.append_trial(record)
+        self.records.append(record)
+
+    def discard_duplicate(self, trial: Trial, number: int) -> None:
+        """Ends a trial that proposes what trial `number` was; it leaves no record."""
+        trial.set_user_attr(_DUPLICATE, number)
+        self.study.tell(trial, state=OptunaState.FAIL)
+
+    def enqueue_again(self, trial: Trial | FrozenTrial) -> bool:
+        """Has the same candidate proposed again; False once it was tried often enough."""
+        attempt = int(trial.user_attrs.get(_ATTEMPT, 1))
+        if attempt >= MAX_ATTEMPTS or not trial.params:
+            return False
+        self.study.enqueue_trial(trial.params, user_attrs={_ATTEMPT: attempt + 1})
+        return True
+
+    def _tell(self, record: TrialRecord) -> None:
+        state = _OPTUNA_STATES.get(record.state, OptunaState.FAIL)
+        value = record.accuracy if state is OptunaState.COMPLETE else None
+        self.study.tell(record.number, value, state=state)
+
+    def _settle_running(self) -> None:
+        """Finishes what a dead process left running: told where it was on record, else lost."""
+        for trial in self.study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,)):
+            record = _record_of(trial)
+            if record is not None:
+                self._tell(record)
+            else:
+                self.enqueue_again(trial)
+                self.study.tell(trial.number, state=OptunaState.FAIL)
+
+
+def _record_of(trial: FrozenTrial) -> TrialRecord | None:
+    """What is on record of `trial`: a failed trial without a record was lost with its process."""
+    text = trial.user_attrs.get(_RECORD)
+    if text is not None:
+        return TrialRecord.from_data(json.loads(text))
+    if trial.state is OptunaState.FAIL and _DUPLICATE not in trial.user_attrs:
+        return TrialRecord(number=trial.number, state=TrialState.LOST, reason="the process died")
+    return None
