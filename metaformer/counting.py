@@ -1,15 +1,20 @@
 """Parameters, MACs and memory before anything is allocated, on the meta device.
 
 A MAC is one multiplication with its addition; convolutions and matrix products count, those
-inside attention included, norms and activations do not. fvcore counts norms as well and needs
-real tensors, so its figures are compared with its own only.
+inside attention included, norms and activations do not. fvcore, with which published tables are
+made, counts norms as well and needs real tensors: `fvcore_macs` is for comparing with those.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from fvcore.nn import FlopCountAnalysis
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
@@ -87,6 +92,26 @@ def _flops(model: nn.Module, image_size: int, in_channels: int) -> dict[str, int
         for name, by_operation in counter.get_flop_counts().items()
     }
     return {**counts, "": counter.get_total_flops()}
+
+
+def fvcore_macs(model: nn.Module, image_size: int, *, in_channels: int = 3) -> dict[str, int]:
+    """fvcore's count for one image by operator: conv, linear, matmul, and norms as well.
+
+    Traces the model with a real image, so the model must not lie on the meta device. Fused
+    attention, which fvcore does not know, counts as the two products inside it.
+    """
+    images = torch.zeros(1, in_channels, image_size, image_size)
+    analysis = FlopCountAnalysis(model.eval(), images)
+    analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    return {name: int(count) for name, count in analysis.by_operator().items()}
+
+
+def _attention_macs(inputs: Sequence[Any], outputs: Sequence[Any]) -> Counter[str]:
+    """query · keyᵀ and weights · value, from their shapes (..., tokens, width)."""
+    *batch, queries, width = inputs[0].type().sizes()
+    keys, value_width = inputs[2].type().sizes()[-2:]
+    return Counter(matmul=math.prod(batch) * queries * keys * (width + value_width))
 
 
 def training_bytes(model: nn.Module, image_size: int, batch_size: int, in_channels: int = 3) -> int:

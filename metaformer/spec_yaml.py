@@ -134,12 +134,24 @@ def validate_node(
     try:
         value = model.model_validate(data)
     except ValidationError as error:
-        for item in error.errors(include_url=False):
-            problems.append(_as_problem(item, model, node, sugar))
+        errors = error.errors(include_url=False)
+        problems += [
+            _as_problem(item, model, node, sugar)
+            for item in errors
+            if not _follows_from_others(item, errors)
+        ]
         raise SpecError(problems) from None
     if problems:
         raise SpecError(problems)
     return value
+
+
+def _follows_from_others(item: Any, errors: Sequence[Any]) -> bool:
+    """Whether a list only counts as too short because its own items are wrong."""
+    path = item["loc"]
+    return item["type"] == "too_short" and any(
+        len(other["loc"]) > len(path) and other["loc"][: len(path)] == path for other in errors
+    )
 
 
 def _as_problem(item: Any, model: type[BaseModel], node: Node, sugar: Sequence[str]) -> Problem:
@@ -180,6 +192,7 @@ def _model_in(annotation: Any) -> Any:
 
 
 def shorten(value: Any) -> str:
-    """A value for an error message, at most 60 characters."""
-    text = repr(value)
+    """A value for an error message, as YAML writes it and of at most 60 characters."""
+    is_word = value is None or isinstance(value, bool)
+    text = {None: "null", True: "true", False: "false"}[value] if is_word else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -37,9 +37,12 @@ def randomise(model: nn.Module) -> None:
 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.ndim >= 2 and "relative_position" not in name:
-                fan_in = parameter[0].numel()
-                normal(parameter, 0.0, fan_in**-0.5)
+            if "relative_position" in name:
+                normal(parameter, 0.0, 2.0)
+            elif parameter.ndim >= 2:
+                # attention that is far from uniform, so that windows and masks matter
+                gain = 3.0 if "qkv" in name else 1.0
+                normal(parameter, 0.0, gain * parameter[0].numel() ** -0.5)
             elif name.endswith(("weight", "gamma", "scale")):
                 normal(parameter, 1.0, 0.2)
             else:

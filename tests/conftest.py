@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from mixers import MixerRegistry
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def registry() -> MixerRegistry:
+    """The mixers of the installed project, whatever the working directory says of plug-ins."""
+    from importlib.metadata import entry_points
+
+    from mixers.plugins_file import PluginRules
+    from mixers.registry import GROUP, registry_of
+
+    own = [p for p in entry_points(group=GROUP) if p.dist and p.dist.name == "metaformer-search"]
+    return registry_of(own, PluginRules())
+
+
+@pytest.fixture(autouse=True)
+def _empty_working_directory(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each test stands in an empty folder, so that none depends on the repository's own files."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from metaformer import BackboneSpec, DownsampleSpec, NormSpec, StageSpec, StemSpec
+from mixers import MixerSpec
+
+
+def stage(**fields: object) -> StageSpec:
+    return StageSpec.model_validate(
+        {"depth": 2, "width": 8, "block": "metanext", "mixer": "pooling", "norm": "batch_norm"}
+        | fields
+    )
+
+
+def backbone(**fields: object) -> BackboneSpec:
+    return BackboneSpec.model_validate(
+        {"name": "x", "stem": StemSpec(kernel_size=3, stride=2), "stages": (stage(),)} | fields
+    )
+
+
+def test_a_pattern_of_mixers_is_repeated_over_the_blocks_and_cut_at_the_depth() -> None:
+    mixers = stage(depth=5, mixer=["pooling", {"attention": {"head_width": 8}}]).block_mixers
+    attention = MixerSpec.of("attention", {"head_width": 8})
+    assert mixers == tuple(
+        MixerSpec("pooling") if block % 2 == 0 else attention for block in range(5)
+    )
+
+
+def test_specs_are_frozen_and_hashable() -> None:
+    with pytest.raises(ValidationError):
+        stage().depth = 3  # type: ignore[misc]
+    assert hash(stage()) == hash(stage())
+
+
+def test_each_norm_has_its_own_epsilon() -> None:
+    kinds = ("batch_norm", "layer_norm", "group_norm", "none")
+    assert [NormSpec(kind=kind).eps for kind in kinds] == [1e-5, 1e-6, 1e-5, None]  # type: ignore[arg-type]
+    assert NormSpec(kind="layer_norm", eps=1e-5).eps == 1e-5
+
+
+def test_the_digest_ignores_the_name_and_how_a_pattern_is_written() -> None:
+    one = backbone(name="a", stages=(stage(depth=4, mixer=["pooling", "identity"]),))
+    other = backbone(name="b", stages=(stage(depth=4, mixer=["pooling", "identity"] * 2),))
+    assert one.digest == other.digest
+    assert len(one.digest) == 16
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_classes": 10},
+        {"image_size": 32},
+        {"drop_path_rate": 0.1},
+        {"stem": StemSpec(kernel_size=4, stride=2)},
+        {"stages": (stage(depth=3),)},
+        {"stages": (stage(mixer="identity"),)},
+        {"stages": (stage(layer_scale=1e-6),)},
+    ],
+)
+def test_the_digest_tells_different_networks_apart(change: dict[str, object]) -> None:
+    assert backbone(**change).digest != backbone().digest
+
+
+def test_the_digest_of_a_spec_never_changes() -> None:
+    """Recorded trials are found again by it."""
+    assert backbone().digest == "2bccf186fa7c94b8"
+
+
+def test_the_data_of_a_spec_validate_to_an_equal_spec() -> None:
+    spec = backbone(stages=(stage(mixer=["pooling", {"attention": {"head_width": 8}}]),))
+    assert BackboneSpec.model_validate(spec.to_data()) == spec
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"depth": 0}, "greater than or equal to 1"),
+        ({"depth": 10_000}, "less than or equal to 512"),
+        ({"depth": 2.0}, "valid integer"),
+        ({"depth": True}, "valid integer"),
+        ({"width": 10**9}, "less than or equal to 32768"),
+        ({"layer_scale": float("nan")}, "finite"),
+        ({"mixer": []}, "at least 1"),
+        ({"residual_scale": 1.0}, "belongs to metaformer blocks"),
+    ],
+)
+def test_values_outside_their_range_are_refused(fields: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        stage(**fields)
+
+
+def test_patch_merging_takes_no_other_geometry_than_its_own() -> None:
+    assert DownsampleSpec(kind="patch_merging").stride == 2
+    with pytest.raises(ValidationError, match="patch_merging takes 2×2 neighbours"):
+        DownsampleSpec(kind="patch_merging", kernel_size=3)
+
+
+def test_widths_that_change_without_a_downsample_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"stages\[1\].width: got 16 after 8"):
+        backbone(stages=(stage(), stage(width=16)))
