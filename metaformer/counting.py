@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
@@ -100,6 +99,8 @@ def fvcore_macs(model: nn.Module, image_size: int, *, in_channels: int = 3) -> d
     Traces the model with a real image, so the model must not lie on the meta device. Fused
     attention, which fvcore does not know, counts as the two products inside it.
     """
+    from fvcore.nn import FlopCountAnalysis  # slow to import, and of use for comparisons only
+
     images = torch.zeros(1, in_channels, image_size, image_size)
     analysis = FlopCountAnalysis(model.eval(), images)
     analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)

@@ -25,17 +25,15 @@ def zoo_names() -> list[str]:
 
 
 def find_spec_file(source: str | Path, *, beside: Path | None = None) -> Path:
-    """The file of a zoo name or of a path; FileNotFoundError where it is neither."""
+    """The file of a zoo name or of a path; SpecError where it is neither."""
     if str(source) in zoo_names():
         return ZOO / f"{source}.yaml"
     path = (beside / source) if beside is not None else Path(source)
     if path.is_file():
         return path
     names = zoo_names()
-    raise FileNotFoundError(
-        f"{source}: neither a file nor a known backbone; known: {', '.join(names)}"
-        f"{nearest(source, names)}"
-    )
+    words = f"neither a file nor a known backbone; known: {', '.join(names)}"
+    raise SpecError(Problem(str(source), f"{words}{nearest(source, names)}"))
 
 
 def resolve_extends(node: Node, *, chain: tuple[Path, ...] = ()) -> Node:
@@ -55,7 +53,7 @@ def _base(extends: Node, chain: tuple[Path, ...]) -> Node:
     try:
         beside = Path(extends.mark.source).parent
         file = find_spec_file(extends.value, beside=beside).resolve()
-    except FileNotFoundError as error:
+    except SpecError as error:
         raise SpecError(Problem("extends", str(error), extends.mark)) from None
     if file in chain or len(chain) >= MAX_EXTENDS:
         files = " -> ".join(path.name for path in (*chain, file))

@@ -21,8 +21,8 @@ _SUGAR = ("extends", "every_stage", "downsample")  # keys that the fields do not
 def load_spec(source: str | Path, registry: MixerRegistry | None = None) -> BackboneSpec:
     """The backbone of a YAML file or of a zoo name, complete, its mixers' options stated.
 
-    SpecError with file, line and column for all that is wrong; FileNotFoundError where
-    `source` is neither a file nor a zoo name.
+    SpecError with file, line and column for all that is wrong, and where `source` is neither a
+    file nor a zoo name.
     """
     return parse_spec(load_spec_tree(source), registry)
 

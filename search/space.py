@@ -107,22 +107,19 @@ class SearchSpace:
         if problems:
             raise SpecError(list(problems.values()))
 
-    def _realise(
-        self, node: Node, path: tuple[str | int, ...], alternative: str, choose: Chooser
-    ) -> Node:
+    def _realise(self, node: Node, path: tuple[str | int, ...], name: str, choose: Chooser) -> Node:
         """`node` with every choice and range in it replaced by one value.
 
-        `alternative` tells parameters inside different items of one choice apart.
+        `name` is the parameter's: the path, with `#1` where the second item of a choice was taken.
         """
-        name = ".".join(str(part) for part in path) + alternative
         if is_form(node, "choice"):
             index, item = choose_item(node, path, name, choose)
-            return self._realise(item, path, f"{alternative}#{index}", choose)
+            return self._realise(item, path, f"{name}#{index}", choose)
         if is_form(node, "range"):
             return node_like(node, choose(name, range_domain(node, path)))
         if isinstance(node.value, tuple):
             items = (
-                self._realise(item, (*path, index), alternative, choose)
+                self._realise(item, (*path, index), _inside(name, index), choose)
                 for index, item in enumerate(node.value)
             )
             return Node(tuple(items), node.mark)
@@ -130,7 +127,7 @@ class SearchSpace:
             return node
         is_stage = len(path) == 2 and path[0] == "stages"
         entries = {
-            key: self._realise(value, (*path, key), alternative, choose)
+            key: self._realise(value, (*path, key), _inside(name, key), choose)
             for key, value in node.value.items()
             if not (is_stage and key == "mixer")
         }
@@ -225,6 +222,10 @@ class _MixerPlace:
 
     def in_pattern(self, index: int) -> _MixerPlace:
         return replace(self, path=(*self.path, index), name=f"{self.name}.{index}")
+
+
+def _inside(name: str, part: str | int) -> str:
+    return f"{name}.{part}" if name else str(part)
 
 
 def _listed_mixers(node: Node, place: _MixerPlace) -> dict[str, Node]:

@@ -68,8 +68,9 @@ class StudyRunner:
         busy = f"{folder.path}: another process is running this study"
         with exclusive(folder.lock, busy):
             self._take_up(folder)
+            self._space(num_classes=1000)  # what is wrong in it is said before data are read
             data = self._load_data()
-            space = self._space(data)
+            space = self._space(data.num_classes)
             self._freeze(folder, space)
             store = TrialStore(config.name, folder)
             folder.settle_best(best_of(store.records))
@@ -97,11 +98,11 @@ class StudyRunner:
                 "choose another --out or another name in the study file"
             )
 
-    def _space(self, data: Splits) -> SearchSpace:
+    def _space(self, num_classes: int) -> SearchSpace:
         config = self.study.config
         fields = {
             "name": config.name,
-            "num_classes": data.num_classes,
+            "num_classes": num_classes,
             "image_size": config.train.image_size,
         }
         names = [mixer["name"] for mixer in self.study.frozen_mixers]

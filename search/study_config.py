@@ -187,7 +187,10 @@ def _default_name(source: str, budget: Any) -> str:
     kind, _, rest = source.partition(":")
     stem = Path(rest.partition("@")[0]).name if rest else kind
     limits = budget.items() if isinstance(budget, dict) else ()
-    parts = [stem, *(f"{key}{value:g}" for key, value in limits if isinstance(value, int | float))]
+    parts = [
+        stem,
+        *(f"{key}{value:.12g}" for key, value in limits if isinstance(value, int | float)),
+    ]
     return re.sub(r"[^A-Za-z0-9_.-]", "-", "-".join(parts))[:100].lstrip("_.-") or "study"
 
 

@@ -37,7 +37,7 @@ def user_errors() -> Iterator[None]:
         yield
     except (PluginError, EnvironmentProblem) as error:
         stop(f"error: {error}", ExitCode.ENVIRONMENT)
-    except (SpecError, UsageError, MixerError, FileNotFoundError) as error:
+    except (SpecError, UsageError, MixerError) as error:
         stop(f"error: {error}", ExitCode.USAGE)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import sklearn.datasets
 import torch
 from PIL import Image
 
@@ -16,6 +15,8 @@ _VALIDATION_SHARE = 0.25  # of what the test split leaves
 
 def load_digits(image_size: int) -> Splits:
     """60 % train, 20 % validation, 20 % test, each class alike; grey repeated in three channels."""
+    import sklearn.datasets  # takes seconds, and only this data set needs it
+
     digits = sklearn.datasets.load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
     native = (NATIVE_SIZE, NATIVE_SIZE)

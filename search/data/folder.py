@@ -53,21 +53,21 @@ def load_folder(path: str, image_size: int) -> Splits:
             f"folders there: {names}"
         )
     class_names = _class_names(train)
-    decoder = Decoder(image_size, [])
     source = _read_split(train, class_names)
+    reported = _read_split(held["test"] or held["validation"], class_names)
+    members: Sequence[int] = range(len(source))
     if held["validation"] is not None and held["test"] is not None:
-        members: Sequence[int] = range(len(source))
         selecting = _read_split(held["validation"], class_names)
-        validation = image_set(selecting, range(len(selecting)), decoder)
-        reported = _read_split(held["test"], class_names)
+        chosen: Sequence[int] = range(len(selecting))
+        decoder = Decoder(image_size, len(source) + len(selecting) + len(reported))
     else:
-        members, carved = stratified(source.labels, SELECTION_SHARE)
-        validation = image_set(source, carved, decoder)
-        reported = _read_split(held["test"] or held["validation"], class_names)
+        selecting = source
+        members, chosen = stratified(source.labels, SELECTION_SHARE)
+        decoder = Decoder(image_size, len(source) + len(reported))
     return Splits(
         name=root.resolve().name,
         train=image_set(source, members, decoder),
-        validation=validation,
+        validation=image_set(selecting, chosen, decoder),
         test=image_set(reported, range(len(reported)), decoder),
         class_names=class_names,
         image_size=image_size,

@@ -89,11 +89,15 @@ class Source(Protocol):
 
 
 class Decoder:
-    """Reads images of sources at one size, and keeps the account of what is unreadable."""
+    """Reads images of one data set at one size, and keeps the account of what is unreadable.
 
-    def __init__(self, image_size: int, unreadable: list[str]) -> None:
+    `total` is how many images the data set has.
+    """
+
+    def __init__(self, image_size: int, total: int) -> None:
         self.image_size = image_size
-        self.unreadable = unreadable
+        self.total = total
+        self.unreadable: list[str] = []
 
     def decode(self, source: Source, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Images and labels of those that can be read; UsageError when too many cannot."""
@@ -103,8 +107,8 @@ class Decoder:
             name = source.name(index)
             if result is None and name not in self.unreadable:
                 self.unreadable.append(name)
-        if len(self.unreadable) > MAX_UNREADABLE * len(source):
-            raise UsageError(too_many_unreadable(self.unreadable, len(source)))
+        if len(self.unreadable) > MAX_UNREADABLE * self.total:
+            raise UsageError(too_many_unreadable(self.unreadable, self.total))
         read = [result for result in results if result is not None]
         if not read:
             side = self.image_size
@@ -138,7 +142,10 @@ def image_set(source: Source, members: Sequence[int], decoder: Decoder) -> Image
     """Those images of `source`, in memory where they fit."""
     if len(members) * 3 * decoder.image_size**2 > MEMORY_BYTES:
         return ImagesStreamed(source, members, decoder)
-    return ImagesInMemory(*decoder.decode(source, members))
+    images, labels = decoder.decode(source, members)
+    if not len(labels):
+        raise UsageError(f"data: none of {len(members)} images can be read: {source.name(0)}, ...")
+    return ImagesInMemory(images, labels)
 
 
 def to_tensor(image: Image.Image, image_size: int) -> Tensor:

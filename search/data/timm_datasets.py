@@ -52,7 +52,7 @@ def load_timm(name: str, image_size: int) -> Splits:
     source, reported = (_open(dataset_name, folder, split) for split in ("train", "validation"))
     labels = source.labels()
     members, carved = stratified(labels, SELECTION_SHARE)
-    decoder = Decoder(image_size, [])
+    decoder = Decoder(image_size, len(source) + len(reported))
     classes = getattr(source.dataset, "classes", None) or range(max(labels) + 1)
     return Splits(
         name=dataset_name.replace("/", "-"),

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, median, stdev
 
-from scipy.stats import binom, t
+from scipy.special import bdtr, stdtrit
 
 from search.throughput.record import Verdict
 
@@ -27,11 +27,14 @@ def interval(block_seconds: Sequence[float], alpha: float) -> tuple[float, float
     centre = median(block_seconds)
     if len(block_seconds) >= _FEWEST_FOR_RANKS:
         ordered = sorted(block_seconds)
-        rank = int(binom.ppf(alpha / 2, len(ordered), 0.5))
-        outside = max(0, rank - 1)  # so many values on either side lie outside the interval
-        return centre, ordered[outside], ordered[-1 - outside]
+        # so many values may be left out on a side: no more of them fall short of the true
+        # median with a probability of at most alpha / 2
+        counts = range(len(ordered))
+        outside = sum(bdtr(count, len(ordered), 0.5) <= alpha / 2 for count in counts) - 1
+        return centre, ordered[max(0, outside)], ordered[-1 - max(0, outside)]
     logs = [math.log(seconds) for seconds in block_seconds]
-    half_width = t.ppf(1 - alpha / 2, len(logs) - 1) * stdev(logs) / math.sqrt(len(logs))
+    quantile = float(stdtrit(len(logs) - 1, 1 - alpha / 2))
+    half_width = quantile * stdev(logs) / math.sqrt(len(logs))
     low, high = math.exp(fmean(logs) - half_width), math.exp(fmean(logs) + half_width)
     return centre, min(low, centre), max(high, centre)
 

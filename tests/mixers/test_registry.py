@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated
 
 import pytest
+from misbehaving import entry_point
 from torch import nn
 
 from mixers import (
@@ -46,26 +47,6 @@ class OutOfContract(nn.Module):
 not_a_class = 3
 
 
-class _Distribution(Distribution):
-    def __init__(self, name: str, version: str) -> None:
-        self._metadata = {"Name": name, "Version": version}
-
-    @property
-    def metadata(self):  # type: ignore[no-untyped-def]
-        return self._metadata
-
-    def read_text(self, filename: str) -> None:
-        return None
-
-    def locate_file(self, path: object) -> object:
-        return path
-
-
-def point(distribution: str, name: str, value: str, version: str = "1.0") -> EntryPoint:
-    entry_point = EntryPoint(name, value, GROUP)
-    return entry_point._for(_Distribution(distribution, version))  # type: ignore[attr-defined]
-
-
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> str:
     """This module under a name that entry points can import."""
@@ -94,21 +75,22 @@ def test_scanning_imports_neither_torch_nor_any_mixer() -> None:
 
 
 def test_a_third_partys_mixer_has_a_canonical_name_and_a_short_one(here: str) -> None:
-    registry = registry_with(point("their-mixers", "sum", f"{here}:Somebodys"))
+    registry = registry_with(entry_point("their-mixers", "sum", f"{here}:Somebodys"))
     assert "their-mixers/sum" in registry.names()
     resolved = registry.resolve(MixerSpec("sum"))
     assert resolved == MixerSpec.of("their-mixers/sum", {"size": 1})
 
 
 def test_a_built_in_short_name_stays_the_built_in_one(here: str) -> None:
-    registry = registry_with(point("their-mixers", "pooling", f"{here}:Somebodys"))
+    registry = registry_with(entry_point("their-mixers", "pooling", f"{here}:Somebodys"))
     assert registry["pooling"].distribution == "metaformer-search"
     assert registry["their-mixers/pooling"].distribution == "their-mixers"
 
 
 def test_a_name_given_twice_is_refused_naming_both(here: str) -> None:
     registry = registry_with(
-        point("one", "sum", f"{here}:Somebodys"), point("two", "sum", f"{here}:Somebodys")
+        entry_point("one", "sum", f"{here}:Somebodys"),
+        entry_point("two", "sum", f"{here}:Somebodys"),
     )
     with pytest.raises(UnknownMixerError, match="provided twice; write one/sum and two/sum"):
         registry["sum"]
@@ -124,7 +106,7 @@ def test_a_blocked_distribution_says_so_when_its_mixer_is_named(here: str) -> No
     from packaging.specifiers import SpecifierSet
 
     rules = PluginRules(block={"their-mixers": SpecifierSet("")})
-    registry = registry_with(point("their-mixers", "sum", f"{here}:Somebodys"), rules=rules)
+    registry = registry_with(entry_point("their-mixers", "sum", f"{here}:Somebodys"), rules=rules)
     assert "their-mixers/sum" not in registry.names()
     with pytest.raises(UnknownMixerError, match="installed but refused: .* blocks their-mixers"):
         registry["their-mixers/sum"]
@@ -132,9 +114,9 @@ def test_a_blocked_distribution_says_so_when_its_mixer_is_named(here: str) -> No
 
 def test_a_broken_mixer_stops_nothing_until_it_is_named(here: str) -> None:
     registry = registry_with(
-        point("theirs", "gone", "no_such_module:Mixer"),
-        point("theirs", "no_class", f"{here}:not_a_class"),
-        point("theirs", "sloppy", f"{here}:OutOfContract"),
+        entry_point("theirs", "gone", "no_such_module:Mixer"),
+        entry_point("theirs", "no_class", f"{here}:not_a_class"),
+        entry_point("theirs", "sloppy", f"{here}:OutOfContract"),
     )
     assert registry.build(MixerSpec("pooling"), Site(8, 4, 4)) is not None
     with pytest.raises(PluginError, match="theirs/gone of theirs 1.0 cannot be imported"):

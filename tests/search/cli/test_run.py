@@ -1,0 +1,216 @@
+"""`search run` in this process: settings, results, exit codes and bad input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from tiny import STUDY, write_study
+
+from search.candidate import CandidateEvaluator
+from search.cli import main
+from search.records import TrialRecord, TrialState
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["run", *arguments])
+
+
+@pytest.fixture
+def rejecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every candidate misses its budget, at no cost."""
+
+    def evaluate(self: CandidateEvaluator, spec: Any, record: TrialRecord) -> None:
+        record.spec, record.digest = spec.to_data(), spec.digest
+        record.params = record.macs = 1
+        record.state, record.constraints["throughput.train"] = TrialState.REJECTED, 0.5
+        figures = dict.fromkeys(("images_per_second", "low", "high"), 0.5)
+        record.measurements.append({"mode": "train", "verdict": "FAIL", **figures})
+
+    monkeypatch.setattr(CandidateEvaluator, "evaluate", evaluate)
+
+
+def test_a_run_ends_with_a_table_and_its_files() -> None:
+    result = run(str(write_study()), "--trials", "2")
+    assert result.exit_code == 0, result.output
+    assert "tiny: 2 of 2 trials (2 COMPLETE)" in result.output
+    assert "budget" in result.output
+    assert "margin +" in result.output
+    assert "test accuracy" in result.output
+    assert "runs/tiny/best.yaml" in result.output
+    assert "[2/2] trial" in result.output
+
+
+def test_json_prints_the_summary_and_nothing_else_to_the_standard_output() -> None:
+    result = run(str(write_study()), "--trials", "1", "--json")
+    assert json.loads(result.stdout) == json.loads(Path("runs/tiny/summary.json").read_text())
+    assert "trial 0" in result.stderr
+
+
+def test_an_unreachable_budget_finishes_and_shows_the_nearest_miss() -> None:
+    result = run(str(write_study()), "--budget-throughput", "1e9", "--trials", "2")
+    assert result.exit_code == 3
+    assert "No candidate made the budget (train 1e+09)." in result.output
+    assert "Nearest miss" in result.output
+    assert "-100.0%" in result.output
+
+
+@pytest.mark.usefixtures("rejecting")
+def test_every_option_reaches_the_study() -> None:
+    arguments = ["--budget-throughput", "5", "--mode", "infer", "--trials", "1", "--seed", "7"]
+    arguments += ["--batch-size", "3", "--image-size", "16", "--precision", "bf16", "--epochs", "2"]
+    arguments += ["--train-image-size", "8", "--threads", "1", "--device", "cpu", "--out", "there"]
+    arguments += ["--time-limit", "10m", "--data", "digits"]
+    result = run(*arguments)
+    assert result.exit_code == 3, result.output
+    from metaformer.yaml_tree import read_yaml
+
+    study = read_yaml("there/digits-infer5/study.yaml").plain()
+    assert study["budget"] == {"infer": 5.0}
+    assert study["measure"] == {
+        "device": "cpu",
+        "threads": 1,
+        "image_size": 16,
+        "batch_size": 3,
+        "precision": "bf16",
+        "memory_format": "auto",
+        "compile": False,
+    }
+    assert study["train"]["image_size"] == 8
+    assert study["train"]["epochs"] == 2
+    assert study["search"] == {"trials": 1, "objective": "accuracy", "seed": 7}
+
+
+@pytest.mark.usefixtures("rejecting")
+def test_the_same_name_with_another_space_is_refused_with_the_difference() -> None:
+    run(str(write_study()), "--trials", "1")
+    changed = write_study(STUDY.replace("[4, 6, 8]", "[4, 8]"))
+    result = run(str(changed), "--trials", "1")
+    assert result.exit_code == 2
+    assert "space.stages[0].width.choice: was [4, 6, 8], now [4, 8]" in result.output
+    assert run(str(changed), "--out", "elsewhere", "--trials", "1").exit_code == 3
+
+
+@pytest.mark.usefixtures("rejecting")
+def test_many_failures_have_their_own_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: CandidateEvaluator, spec: Any, record: TrialRecord) -> None:
+        raise RuntimeError("always")
+
+    monkeypatch.setattr(CandidateEvaluator, "evaluate", fail)
+    result = run(str(write_study()), "--trials", "9")
+    assert result.exit_code == 5
+    assert "too many candidates failed; see runs/tiny/errors.log" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        ([], 2, "a budget is needed: --budget-throughput N"),
+        (["--budget-throughput", "0"], 2, "0.0 is not in the range x>0"),
+        (["--budget-throughput", "-3"], 2, "-3.0 is not in the range x>0"),
+        (
+            ["--budget-throughput", "nan"],
+            2,
+            "command line: budget.train: got nan; allowed: a finite",
+        ),
+        (["--budget-throughput", "many"], 2, "'many' is not a valid float"),
+        (["--budget-throughput", "9", "--device", "gpu"], 2, "got 'gpu'; allowed: auto, cpu, cuda"),
+        (
+            ["--budget-throughput", "9", "--device", "cuda:99"],
+            4,
+            "device: got cuda:99; CUDA devices",
+        ),
+        (["--budget-throughput", "9", "--data", "digit"], 2, "data: got 'digit'; allowed: digits,"),
+        (["--budget-throughput", "9", "--data", "folder:no"], 2, "no is not a folder"),
+        (["--budget-throughput", "9", "--time-limit", "soon"], 2, "such as 90s, 15m, 2h"),
+        (["--budget-throughput", "9", "--trials", "0"], 2, "0 is not in the range x>=1"),
+        (
+            ["--budget-throughput", "9", "--precision", "fp16", "--device", "cpu"],
+            2,
+            "got fp16 on a CPU",
+        ),
+        (["none.yaml"], 2, "none.yaml: no such study file"),
+        (["--budget-throughput", "9", "--out", "/proc/none"], 4, "/proc/none"),
+        (["--budget-throughput", "9", "--plugins", "no.toml"], 4, "no.toml"),
+    ],
+)
+def test_a_bad_setting_is_one_message_and_a_documented_exit_code(
+    arguments: list[str], code: int, expected: str
+) -> None:
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    assert expected in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "[identity, pooling]",
+            "[identity, poling]",
+            "tiny.yaml:13:34: stages[0].mixer: got poling",
+        ),
+        ("[4, 6, 8]", "[4, six]", "tiny.yaml:11:27: stages[0].width: got 'six'; allowed: integer"),
+        ("stem:", "stme:", "tiny.yaml:8:3: stme: unknown key"),
+        ("width:", "{", "tiny.yaml:"),
+    ],
+)
+def test_a_bad_study_file_is_one_message_with_its_place(old: str, new: str, expected: str) -> None:
+    result = run(str(write_study(STUDY.replace(old, new))))
+    assert result.exit_code == 2, result.output
+    assert expected in result.output
+    assert "Traceback" not in result.output
+    assert not Path("runs/tiny/study.yaml").exists()
+
+
+def make_images(root: Path, count: int) -> None:
+    generator = np.random.default_rng(0)
+    for split in ("train", "validation", "test"):
+        for name in ("a", "b"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+
+
+@pytest.mark.usefixtures("rejecting")
+@pytest.mark.parametrize(
+    ("spoil", "code", "expected"),
+    [
+        (lambda root: None, 3, "No candidate made the budget"),
+        (
+            lambda root: (root / "train" / "a" / "0.png").write_bytes(b"x"),
+            3,
+            "skipped 1 unreadable images: ",
+        ),
+        (
+            lambda root: [(root / "train" / "a" / f"{i}.png").write_bytes(b"x") for i in range(4)],
+            2,
+            "4 of 240 images cannot be read",
+        ),
+        (lambda root: (root / "train" / "c").mkdir(), 2, "no images of class c in "),
+        (
+            lambda root: [file.unlink() for file in root.rglob("*.png")],
+            2,
+            "no images of class a in ",
+        ),
+    ],
+)
+def test_data_that_cannot_be_used_are_named(
+    spoil: Callable[[Path], object], code: int, expected: str
+) -> None:
+    make_images(Path("pictures"), 40)
+    spoil(Path("pictures"))
+    text = STUDY.replace("data: digits", "data: 'folder:pictures'")
+    result = run(str(write_study(text)), "--trials", "1")
+    assert result.exit_code == code, result.output
+    assert expected in " ".join(result.output.split())
+    assert "Traceback" not in result.output

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from search.cli import main
+
+STAGE = "{depth: 1, width: 8, block: metanext, mixer: pooling, norm: none}"
+VALID = f"name: mine\nstem: {{kernel_size: 4, stride: 4}}\nstages:\n  - {STAGE}\n"
+
+
+def spec(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["spec", *arguments])
+
+
+def spec_of(content: str | bytes) -> Result:
+    Path("my.yaml").write_bytes(content.encode() if isinstance(content, str) else content)
+    return spec("my.yaml")
+
+
+def test_a_known_backbone_is_printed_stage_by_stage() -> None:
+    result = spec("inceptionnext_t")
+    assert result.exit_code == 0
+    assert "inceptionnext_t at 224 pixels" in result.output
+    assert "stage 2   384×14×14" in result.output
+    assert "9 metanext blocks" in result.output
+    assert "inception_dw(band_kernel=11, branch_ratio=0.125, square_kernel=3)" in result.output
+    assert "28,055,680" in result.output
+    assert "4,188.63 M" in result.output
+
+
+def test_json_holds_shapes_options_params_macs_and_the_resolved_spec() -> None:
+    result = spec("swin_t_inception", "--json", "--image-size", "112")
+    data = json.loads(result.output)
+    assert data["image_size"] == 112
+    assert [stage["shape"] for stage in data["stages"]] == [
+        [96, 28, 28],
+        [192, 14, 14],
+        [384, 7, 7],
+        [768, 4, 4],
+    ]
+    names = [mixer["name"] for mixer in data["stages"][0]["mixer"]]
+    assert names == ["inception_dw", "window_attention"]
+    assert data["stages"][0]["mixer"][1]["options"]["window"] == 7
+    parts = [data["stem"], *data["stages"], data["head"]]
+    assert sum(part["params"] for part in parts) == data["params"]
+    assert sum(part["macs"] for part in parts) == data["macs"]
+    assert data["spec"]["stages"][0]["depth"] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (VALID.replace("pooling", "poolin"), "my.yaml:4:50: stages[0].mixer: got poolin; unknown"),
+        (
+            VALID.replace("pooling", "{pooling: {pool_sise: 3}}"),
+            "stages[0].mixer.pool_sise: unknown option; pooling takes pool_size; did you mean",
+        ),
+        (VALID.replace("depth: 1", "depth: one"), "stages[0].depth: got 'one'; allowed: integer"),
+        (VALID.replace("depth: 1", "depth: 10000"), "stages[0].depth: got 10000; allowed: less"),
+        (VALID + "name: again\n", "my.yaml:5:1: name: given twice, first in line 1"),
+        (VALID + "\thead: 1\n", "my.yaml:5:1: found a tab; YAML indents with spaces"),
+        (VALID + "a0: &a [x,x,x,x]\n" + "b: [*a]\n" * 1, "a0: unknown key"),
+        ("a: [" + "1," * 6_000_000 + "]", "bytes of YAML; allowed: 256 KiB"),
+        ("[" * 5000, "my.yaml:1:34: nested too deeply"),
+        ("name: !!python/object:os.system x\n", "tags are not allowed"),
+        (b"\x7fELF\x02\x01\x00\xff\xfe", "my.yaml:1:8: not text: YAML must be UTF-8"),
+        ("", "my.yaml:1:1: the file is empty"),
+        ("- 1\n- 2\n", "my.yaml:1:1: must be a map of keys and values"),
+        (
+            "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
+            + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)),
+            "over 20000 values, aliases counted as often as they are used",
+        ),
+        (
+            VALID.replace("width: 8", "width: 32768").replace("depth: 1", "depth: 512"),
+            "my.yaml:4:25: stages[0].width: got 32768, depth 512; the weights of this backbone",
+        ),
+    ],
+)
+def test_a_bad_file_is_one_message_with_its_place_and_exit_code_2(
+    content: str | bytes, expected: str
+) -> None:
+    result = spec_of(content)
+    assert result.exit_code == 2, result.output
+    assert expected in result.output
+    assert result.output.startswith("error: my.yaml:")
+    assert "Traceback" not in result.output
+
+
+def test_a_name_that_is_neither_file_nor_backbone_names_the_nearest() -> None:
+    result = spec("inceptionnext_y")
+    assert result.exit_code == 2
+    assert "did you mean inceptionnext_t?" in result.output
+
+
+def test_an_image_that_is_too_small_is_answered() -> None:
+    result = spec("inceptionnext_t", "--image-size", "8")
+    assert result.exit_code == 2
+    assert "image_size: got 8; stage 2 would have no positions left" in result.output
+
+
+def test_a_broken_plugins_file_is_the_environments_fault() -> None:
+    Path("plugins.toml").write_text("schema = 3\n")
+    result = spec("inceptionnext_t")
+    assert result.exit_code == 4
+    assert "plugins.toml: schema: got 3; allowed: 1" in result.output

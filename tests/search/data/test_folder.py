@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from search.data import load_data
+from search.data import splits as splits_module
+from search.errors import UsageError
+
+
+def save(path: Path, value: int, size: tuple[int, int] = (10, 8), mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(value)
+    pixels = generator.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path)
+
+
+def make(root: Path, splits: dict[str, int], classes: tuple[str, ...] = ("cat", "dog")) -> Path:
+    number = 0
+    for split, count in splits.items():
+        for name in classes:
+            for index in range(count):
+                number += 1
+                save(root / split / name / f"{index}.png", number)
+    return root
+
+
+def pixels(part: object) -> set[bytes]:
+    images, _ = part.fetch(range(len(part)))  # type: ignore[attr-defined, arg-type]
+    return {image.numpy().tobytes() for image in images}
+
+
+@pytest.mark.parametrize("name", ["validation", "val"])
+def test_three_folders_are_three_splits(tmp_path: Path, name: str) -> None:
+    make(tmp_path, {"train": 6, name: 3, "test": 2})
+    data = load_data(f"folder:{tmp_path}", 8)
+    assert (len(data.train), len(data.validation), len(data.test)) == (12, 6, 4)
+    assert data.class_names == ("cat", "dog")
+    assert data.mirror
+
+
+@pytest.mark.parametrize("held", ["validation", "val", "test"])
+def test_with_two_folders_the_selecting_part_is_carved_from_train(
+    tmp_path: Path, held: str
+) -> None:
+    make(tmp_path, {"train": 20, held: 3})
+    data = load_data(f"folder:{tmp_path}", 8)
+    assert (len(data.train), len(data.validation), len(data.test)) == (34, 6, 6)
+    train, selecting, reported = (pixels(p) for p in (data.train, data.validation, data.test))
+    assert len(train | selecting) == 40
+    assert not train & selecting
+    assert not reported & (train | selecting)
+
+
+def test_images_are_resized_by_their_shorter_side_and_cut_in_the_middle(tmp_path: Path) -> None:
+    make(tmp_path, {"train": 2, "test": 1})
+    wide = np.zeros((10, 30, 3), dtype=np.uint8)
+    wide[:, 10:20] = 255
+    Image.fromarray(wide).save(tmp_path / "test" / "cat" / "0.png")
+    images, labels = load_data(f"folder:{tmp_path}", 10).test.fetch([0])
+    assert labels.tolist() == [0]
+    assert images.float().mean() == 255
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
+def test_every_colour_mode_becomes_three_channels(tmp_path: Path, mode: str) -> None:
+    make(tmp_path, {"train": 2, "test": 1})
+    (tmp_path / "train" / "cat" / "0.png").unlink()
+    suffix = ".jpg" if mode == "CMYK" else ".png"
+    save(tmp_path / "train" / "cat" / f"0{suffix}", 5, mode=mode)
+    images, _ = load_data(f"folder:{tmp_path}", 8).train.fetch([0])
+    assert images.shape == (1, 3, 8, 8)
+
+
+def test_unreadable_images_are_skipped_counted_and_named(tmp_path: Path) -> None:
+    make(tmp_path, {"train": 150, "validation": 2, "test": 2})
+    bad = tmp_path / "train" / "dog" / "7.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    data = load_data(f"folder:{tmp_path}", 8)
+    assert len(data.train) == 299
+    assert data.unreadable == [str(bad)]
+
+
+def test_more_than_one_unreadable_image_in_a_hundred_is_refused_naming_them(tmp_path: Path) -> None:
+    make(tmp_path, {"train": 50, "validation": 2, "test": 2})
+    for index in range(2):
+        (tmp_path / "train" / "cat" / f"{index}.png").write_bytes(b"not an image")
+    with pytest.raises(
+        UsageError, match=r"2 of 108 images cannot be read; .*cat/0.png, .*cat/1.png"
+    ):
+        load_data(f"folder:{tmp_path}", 8)
+
+
+@pytest.mark.parametrize(
+    ("make_folder", "words"),
+    [
+        (lambda root: None, r"needs a folder train .*folders there: none"),
+        (lambda root: make(root, {"train": 2}), r"needs a folder train and one of .*there: train"),
+        (lambda root: make(root, {"test": 2}), r"needs a folder train"),
+        (lambda root: make(root, {"train": 2, "test": 2}, ("cat",)), r"holds 1 class folders"),
+        (
+            lambda root: (make(root, {"train": 2, "test": 2}) / "train" / "empty").mkdir(),
+            r"no images of class empty in .*train/empty",
+        ),
+        (
+            lambda root: save(make(root, {"train": 2, "test": 2}) / "test" / "cow" / "1.png", 1),
+            r"test holds classes that train lacks: cow",
+        ),
+        (
+            lambda root: [
+                file.unlink()
+                for file in (make(root, {"train": 2, "test": 1}) / "test" / "dog").iterdir()
+            ],
+            r"no images of class dog in .*test/dog",
+        ),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_named_with_what_it_lacks(
+    tmp_path: Path, make_folder: object, words: str
+) -> None:
+    make_folder(tmp_path)  # type: ignore[operator]
+    with pytest.raises(UsageError, match=words):
+        load_data(f"folder:{tmp_path}", 8)
+
+
+def test_a_path_that_is_no_folder_is_named() -> None:
+    with pytest.raises(UsageError, match="nowhere is not a folder"):
+        load_data("folder:nowhere", 8)
+
+
+@pytest.mark.parametrize("name", ["digit", "folder:", "timm:", "imagenet", ""])
+def test_a_data_set_of_no_known_form_lists_the_forms(name: str) -> None:
+    with pytest.raises(UsageError, match="allowed: digits, folder:PATH, timm:NAME"):
+        load_data(name, 8)
+
+
+def test_a_set_beyond_the_memory_cap_is_streamed_with_the_same_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, {"train": 150, "validation": 3, "test": 2})
+    in_memory = load_data(f"folder:{tmp_path}", 8)
+    monkeypatch.setattr(splits_module, "MEMORY_BYTES", 0)
+    streamed = load_data(f"folder:{tmp_path}", 8)
+    assert isinstance(streamed.train, splits_module.ImagesStreamed)
+    ours, theirs = streamed.train.fetch([5, 0, 9]), in_memory.train.fetch([5, 0, 9])
+    assert torch.equal(ours[0], theirs[0])
+    assert torch.equal(ours[1], theirs[1])
+
+
+def test_an_unreadable_image_of_a_streamed_set_is_left_out_of_its_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, {"train": 150, "validation": 3, "test": 2})
+    bad = tmp_path / "train" / "cat" / "1.png"
+    bad.write_bytes(b"")
+    monkeypatch.setattr(splits_module, "MEMORY_BYTES", 0)
+    data = load_data(f"folder:{tmp_path}", 8)
+    index = sorted(file.name for file in bad.parent.iterdir()).index("1.png")
+    images, labels = data.train.fetch([index, index + 1])
+    assert len(images) == len(labels) == 1
+    data.train.fetch([index])
+    assert data.unreadable == [str(bad)]
+
+
+def test_stratified_parts_hold_every_class_and_share_no_index() -> None:
+    labels = [0] * 100 + [1] * 10 + [2] * 2 + [3]
+    first, second = splits_module.stratified(labels, 0.15)
+    assert sorted(first + second) == list(range(len(labels)))
+    assert [sum(labels[i] == c for i in second) for c in range(4)] == [15, 2, 1, 0]

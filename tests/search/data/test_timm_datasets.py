@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn.datasets
+
+from search.data import load_data
+from search.errors import UsageError
+
+
+@pytest.fixture
+def mnist(tmp_path: Path) -> Path:
+    """scikit-learn's digits in the files of MNIST, which torchvision reads for timm."""
+    digits = sklearn.datasets.load_digits()
+    pixels = np.kron(digits.images, np.ones((3, 3))).astype(np.uint8)[:, :, :] * 15
+    padded = np.zeros((len(pixels), 28, 28), dtype=np.uint8)
+    padded[:, 2:26, 2:26] = pixels
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, part in (("train", slice(0, 1500)), ("t10k", slice(1500, None))):
+        images, labels = padded[part], digits.target[part].astype(np.uint8)
+        header = struct.pack(">IIII", 2051, len(images), 28, 28)
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        header = struct.pack(">II", 2049, len(labels))
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+        for kind in ("images-idx3", "labels-idx1"):
+            file = raw / f"{name}-{kind}-ubyte"
+            Path(f"{file}.gz").write_bytes(gzip.compress(file.read_bytes()))
+    return tmp_path
+
+
+def test_a_torchvision_set_comes_through_timms_factory(mnist: Path) -> None:
+    data = load_data(f"timm:torch/mnist@{mnist}", 32)
+    assert (len(data.train) + len(data.validation), len(data.test)) == (1500, 297)
+    assert data.num_classes == 10
+    assert not data.mirror
+    images, labels = data.train.fetch([0, 1])
+    assert images.shape == (2, 3, 32, 32)
+    assert labels.shape == (2,)
+    assert data.name == "torch-mnist"
+
+
+def test_data_that_are_not_there_say_where_they_were_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"timm:torch/cifar10 cannot be read from {tmp_path}"):
+        load_data(f"timm:torch/cifar10@{tmp_path}", 32)
+    with pytest.raises(UsageError, match="timm:torch/no_such_set cannot be read from data"):
+        load_data("timm:torch/no_such_set", 32)

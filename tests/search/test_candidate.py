@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tiny import STUDY, write_study
+from torch import nn
+
+from metaformer import BackboneSpec
+from mixers import MixerRegistry
+from search import candidate as candidate_module
+from search.candidate import CandidateEvaluator, require_device
+from search.data import Splits, load_data
+from search.errors import EnvironmentProblem
+from search.records import TrialRecord, TrialState
+from search.space import SearchSpace
+from search.study_config import Study, load_study
+from search.throughput import Measurement, Protocol, Verdict
+
+BUDGET = 100.0
+
+
+@pytest.fixture(scope="module")
+def digits() -> Splits:
+    return load_data("digits", 8)
+
+
+def study(text: str = STUDY, **overrides: Any) -> Study:
+    return load_study(write_study(text), {"budget": {"train": BUDGET}, **overrides}, device="cpu")
+
+
+def a_spec(registry: MixerRegistry, width: int = 4) -> BackboneSpec:
+    fields = {"name": "x", "num_classes": 10, "image_size": 8}
+    space = SearchSpace(study().space, registry, fields=fields)
+    choices: dict[str, Any] = {"depth": 1, "width": width, "mixer": "pooling", "pool_size": 3}
+    return space.backbone(lambda name, _domain: choices[name.rsplit(".", 1)[-1]])
+
+
+class FakeMeasure:
+    """Answers with the verdicts of a list, the last for ever; keeps what it was asked."""
+
+    def __init__(self, *verdicts: Verdict, images_per_second: float = 120.0) -> None:
+        self.verdicts = list(verdicts)
+        self.images_per_second = images_per_second
+        self.asked: list[tuple[Protocol, float]] = []
+
+    def __call__(
+        self, model: nn.Module, protocol: Protocol, *, budget: float, device: torch.device
+    ) -> Measurement:
+        self.asked.append((protocol, budget))
+        verdict = self.verdicts.pop(0) if len(self.verdicts) > 1 else self.verdicts[0]
+        speed = math.nan if verdict is Verdict.CONTAMINATED else self.images_per_second
+        return Measurement(
+            protocol=protocol,
+            budget=budget,
+            images_per_second=speed,
+            low=speed * 0.99,
+            high=speed * 1.01,
+            verdict=verdict,
+            block_seconds=(0.1,),
+            steps_per_block=1,
+            looks=1,
+            discarded_blocks=0,
+            environment={},
+        )
+
+
+def evaluate(
+    registry: MixerRegistry,
+    digits: Splits,
+    measure: FakeMeasure,
+    *,
+    spec: BackboneSpec | None = None,
+    of: Study | None = None,
+    phase: Callable[[str], None] = lambda _text: None,
+) -> tuple[TrialRecord, Any]:
+    evaluator = CandidateEvaluator(
+        config=(of or study()).config,
+        registry=registry,
+        data=digits,
+        device=torch.device("cpu"),
+        phase=phase,
+        check=lambda: None,
+        measure=measure,
+        sleep=lambda _seconds: None,
+    )
+    record = TrialRecord(number=0, state=TrialState.FAILED)
+    weights = evaluator.evaluate(spec or a_spec(registry), record)
+    return record, weights
+
+
+def test_a_candidate_that_passes_is_trained_and_scored(
+    registry: MixerRegistry, digits: Splits
+) -> None:
+    phases: list[str] = []
+    record, weights = evaluate(registry, digits, FakeMeasure(Verdict.PASS), phase=phases.append)
+    assert record.state is TrialState.COMPLETE
+    assert record.accuracy is not None
+    assert weights is not None
+    assert phases == ["build", "measure train", "train", "train, epoch 1 of 1"]
+    assert record.constraints == {"throughput.train": pytest.approx(math.log(100 / 120))}
+    assert set(record.seconds) == {"build", "measure", "train"}
+    assert record.mixers == [
+        {
+            "name": "pooling",
+            "distribution": "metaformer-search",
+            "version": record.mixers[0]["version"],
+            "entry_point": "mixers.builtin.pooling:Pooling",
+        }
+    ]
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    assert record.params == sum(w.numel() for k, w in weights.items() if not k.endswith(buffers))
+
+
+def test_a_candidate_under_the_budget_is_recorded_and_not_trained(
+    registry: MixerRegistry, digits: Splits
+) -> None:
+    measure = FakeMeasure(Verdict.FAIL, images_per_second=80.0)
+    record, weights = evaluate(registry, digits, measure)
+    assert (record.state, record.score, weights) == (TrialState.REJECTED, None, None)
+    assert record.constraints == {"throughput.train": pytest.approx(math.log(100 / 80))}
+    assert record.reason == "train: 80 of 100 images/s [79, 81], FAIL"
+    assert "train" not in record.seconds
+
+
+def test_borderline_is_measured_again_with_more_time_and_counts_as_a_miss_if_it_stays(
+    registry: MixerRegistry, digits: Splits
+) -> None:
+    measure = FakeMeasure(Verdict.BORDERLINE, images_per_second=100.4)
+    record, _ = evaluate(registry, digits, measure)
+    assert record.state is TrialState.REJECTED
+    assert [protocol.max_seconds for protocol, _ in measure.asked] == [20.0, 40.0]
+    # the median lies above the budget, and still the constraint says infeasible
+    assert record.constraints["throughput.train"] > 0
+    settled, _ = evaluate(registry, digits, FakeMeasure(Verdict.BORDERLINE, Verdict.PASS))
+    assert settled.state is TrialState.COMPLETE
+
+
+def test_contaminated_is_measured_again_a_bounded_number_of_times(
+    registry: MixerRegistry, digits: Splits
+) -> None:
+    settled, _ = evaluate(
+        registry, digits, FakeMeasure(Verdict.CONTAMINATED, Verdict.CONTAMINATED, Verdict.PASS)
+    )
+    assert settled.state is TrialState.COMPLETE
+    never = FakeMeasure(Verdict.CONTAMINATED)
+    record, _ = evaluate(registry, digits, never)
+    assert record.state is TrialState.FAILED
+    assert "no valid sample" in record.reason
+    assert len(never.asked) == candidate_module.MEASURING_ATTEMPTS
+
+
+def test_what_is_measured_and_what_is_trained_are_separate_settings(
+    registry: MixerRegistry, digits: Splits
+) -> None:
+    measure = FakeMeasure(Verdict.PASS)
+    larger = study(measure={"image_size": 24, "batch_size": 3})
+    evaluate(registry, digits, measure, of=larger)
+    ((protocol, budget),) = measure.asked
+    assert (protocol.image_size, protocol.batch_size, budget) == (24, 3, BUDGET)
+
+
+def test_every_budgeted_mode_is_measured_until_one_is_missed(
+    registry: MixerRegistry, digits: Splits
+) -> None:
+    both = study(budget={"train": 100.0, "infer": 300.0})
+    measure = FakeMeasure(Verdict.PASS, images_per_second=400)
+    record, _ = evaluate(registry, digits, measure, of=both)
+    assert [protocol.mode for protocol, _ in measure.asked] == ["train", "infer"]
+    assert set(record.constraints) == {"throughput.train", "throughput.infer"}
+    failing = FakeMeasure(Verdict.FAIL)
+    evaluate(registry, digits, failing, of=both)
+    assert len(failing.asked) == 1
+
+
+@pytest.mark.parametrize("name", ["params", "macs"])
+def test_counted_budgets_reject_before_anything_is_measured(
+    registry: MixerRegistry, digits: Splits, name: str
+) -> None:
+    measure = FakeMeasure(Verdict.PASS)
+    record, _ = evaluate(registry, digits, measure, of=study(budget={"train": 1.0, name: 10}))
+    assert record.state is TrialState.REJECTED
+    assert record.reason.startswith(f"{name}: ")
+    assert record.constraints[name] > 0
+    assert measure.asked == []
+
+
+def test_a_candidate_that_cannot_be_built_is_rejected_with_the_reason(
+    registry: MixerRegistry, digits: Splits
+) -> None:
+    spec = a_spec(registry)
+    data = spec.to_data()
+    data["stages"][0]["mixer"] = {"inception_dw": {"branch_ratio": 0.0625}}
+    record, _ = evaluate(
+        registry, digits, FakeMeasure(Verdict.PASS), spec=BackboneSpec.model_validate(data)
+    )
+    assert record.state is TrialState.REJECTED
+    assert "branch_ratio: got 0.0625; 4 channels need 0.25 or more" in record.reason
+    assert record.constraints == {"buildable": candidate_module.NOT_BUILDABLE}
+
+
+def test_a_candidate_beyond_the_memory_is_answered_before_it_is_allocated(
+    registry: MixerRegistry, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidate_module, "device_memory_bytes", lambda _device: 1000)
+    measure = FakeMeasure(Verdict.PASS)
+    record, _ = evaluate(registry, digits, measure)
+    assert record.state is TrialState.OOM
+    assert "needs about" in record.reason
+    assert record.constraints["memory"] > 0
+    assert measure.asked == []
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no more"), torch.OutOfMemoryError("CUDA out of memory. Tried\nmore")]
+)
+def test_running_out_of_memory_makes_a_candidate_infeasible(
+    registry: MixerRegistry, digits: Splits, error: Exception
+) -> None:
+    class Hungry(FakeMeasure):
+        def __call__(self, *_args: Any, **_settings: Any) -> Measurement:
+            raise error
+
+    record, weights = evaluate(registry, digits, Hungry(Verdict.PASS))
+    assert (record.state, weights) == (TrialState.OOM, None)
+    assert record.reason == str(error).splitlines()[0]
+    assert record.constraints["memory"] > 0
+
+
+def test_other_errors_pass_through(registry: MixerRegistry, digits: Splits) -> None:
+    class Broken(FakeMeasure):
+        def __call__(self, *_args: Any, **_settings: Any) -> Measurement:
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        evaluate(registry, digits, Broken(Verdict.PASS))
+
+
+def test_a_diverged_training_fails_with_its_reason(registry: MixerRegistry, digits: Splits) -> None:
+    wild = study(train={"learning_rate": 1e30, "epochs": 2})
+    record, weights = evaluate(registry, digits, FakeMeasure(Verdict.PASS), of=wild)
+    assert (record.state, weights) == (TrialState.FAILED, None)
+    assert record.reason.startswith("diverged: the loss became nan in epoch")
+
+
+def test_a_candidate_trains_alike_whatever_its_number(
+    registry: MixerRegistry, digits: Splits
+) -> None:
+    one, first = evaluate(registry, digits, FakeMeasure(Verdict.PASS))
+    torch.rand(7)
+    two, second = evaluate(registry, digits, FakeMeasure(Verdict.PASS))
+    assert one.score == two.score
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_device_is_found_or_its_absence_said() -> None:
+    assert require_device("cpu") == torch.device("cpu")
+    assert require_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(EnvironmentProblem, match="device: got cuda:99; CUDA devices here:"):
+        require_device("cuda:99")

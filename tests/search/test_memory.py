@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from search.memory import device_memory_bytes, is_out_of_memory
+
+
+def test_out_of_memory_is_told_by_its_name() -> None:
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+    assert not is_out_of_memory(ValueError("can't allocate memory"))
+
+
+def test_torchs_own_refusal_to_allocate_is_recognised() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+def test_a_limit_on_the_process_is_a_limit_on_the_memory() -> None:
+    code = (
+        "import resource, torch; resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33));"
+        "from search.memory import device_memory_bytes;"
+        "print(device_memory_bytes(torch.device('cpu')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == min(2**33, device_memory_bytes(torch.device("cpu")))

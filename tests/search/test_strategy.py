@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import write_study
+
+from mixers import MixerRegistry
+from search.records import TrialRecord, TrialState
+from search.run_folder import RunFolder
+from search.space import SearchSpace
+from search.strategy import SpaceExhausted, Strategy
+from search.study_config import load_study
+from search.trial_store import TrialStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TrialStore:
+    folder = RunFolder(tmp_path / "study")
+    folder.create()
+    return TrialStore("s", folder)
+
+
+@pytest.fixture
+def space(registry: MixerRegistry) -> SearchSpace:
+    study = load_study(write_study(), {}, device="cpu")
+    return SearchSpace(study.space, registry, fields={"name": "x", "num_classes": 10})
+
+
+def finish(store: TrialStore, strategy: Strategy, accuracy: float) -> str:
+    trial, spec = strategy.propose()
+    score = {"metric": "accuracy", "value": accuracy, "epochs": 1, "split": "validation"}
+    record = TrialRecord(
+        number=trial.number, state=TrialState.COMPLETE, score=score, digest=spec.digest
+    )
+    store.finish(trial, record)
+    return spec.digest
+
+
+def test_no_backbone_is_proposed_twice_and_a_space_that_is_known_says_so(
+    store: TrialStore, space: SearchSpace
+) -> None:
+    strategy = Strategy(store, space, seed=0)
+    # depth 2 × width 3 × (identity, pooling of size 3 or 5)
+    digests = [finish(store, strategy, 0.1 * number) for number in range(18)]
+    assert len(set(digests)) == 18
+    with pytest.raises(SpaceExhausted):
+        strategy.propose()
+
+
+def test_proposals_follow_from_the_seed(tmp_path: Path, space: SearchSpace) -> None:
+    def proposals(name: str, seed: int) -> list[str]:
+        folder = RunFolder(tmp_path / name)
+        folder.create()
+        store = TrialStore("s", folder)
+        return [finish(store, Strategy(store, space, seed), 0.5) for _ in range(10)]
+
+    assert proposals("a", 1) == proposals("b", 1)
+    assert proposals("c", 1) != proposals("d", 2)
+
+
+def test_a_candidate_that_was_interrupted_is_proposed_again(
+    store: TrialStore, space: SearchSpace
+) -> None:
+    strategy = Strategy(store, space, seed=0)
+    trial, spec = strategy.propose()
+    record = TrialRecord(number=trial.number, state=TrialState.INTERRUPTED, digest=spec.digest)
+    store.enqueue_again(trial)
+    store.finish(trial, record)
+    assert strategy.propose()[1].digest == spec.digest

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+
+from search.records import TrialRecord, TrialState
+from search.run_folder import RunFolder
+from search.trial_store import MAX_ATTEMPTS, TrialStore
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "study")
+    folder.create()
+    return folder
+
+
+def ask(store: TrialStore) -> optuna.trial.Trial:
+    trial = store.study.ask()
+    trial.suggest_int("x", 0, 1000)
+    return trial
+
+
+def record_of(trial: optuna.trial.Trial, state: TrialState, **fields: object) -> TrialRecord:
+    return TrialRecord(number=trial.number, state=state, **fields)  # type: ignore[arg-type]
+
+
+def complete(store: TrialStore, accuracy: float = 0.5) -> TrialRecord:
+    trial = ask(store)
+    score = {"metric": "accuracy", "value": accuracy, "epochs": 1, "split": "validation"}
+    record = record_of(
+        trial, TrialState.COMPLETE, score=score, constraints={"throughput.train": -0.2}
+    )
+    store.finish(trial, record)
+    return record
+
+
+def test_a_finished_trial_is_in_the_journal_and_in_the_lines(folder: RunFolder) -> None:
+    store = TrialStore("s", folder)
+    complete(store, 0.75)
+    assert folder.read_trials()[0]["score"]["value"] == 0.75
+    again = TrialStore("s", folder)
+    assert [record.accuracy for record in again.records] == [0.75]
+    assert again.study.best_value == 0.75
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (TrialState.REJECTED, optuna.trial.TrialState.PRUNED),
+        (TrialState.OOM, optuna.trial.TrialState.PRUNED),
+        (TrialState.FAILED, optuna.trial.TrialState.FAIL),
+        (TrialState.INTERRUPTED, optuna.trial.TrialState.FAIL),
+    ],
+)
+def test_optuna_learns_of_rejections_and_not_of_failures(
+    folder: RunFolder, state: TrialState, expected: optuna.trial.TrialState
+) -> None:
+    store = TrialStore("s", folder)
+    trial = ask(store)
+    store.finish(trial, record_of(trial, state, constraints={"throughput.train": 0.3}))
+    frozen = store.study.get_trials()[0]
+    assert frozen.state is expected
+    assert frozen.constraints == {"throughput.train": 0.3}
+
+
+def test_interrupted_and_lost_trials_do_not_count_towards_the_total(folder: RunFolder) -> None:
+    store = TrialStore("s", folder)
+    for state in TrialState:
+        if state not in (TrialState.COMPLETE, TrialState.LOST):
+            trial = ask(store)
+            store.finish(trial, record_of(trial, state))
+    ask(store)  # left running
+    again = TrialStore("s", folder)
+    assert again.records[-1].state is TrialState.LOST
+    assert again.counted == len(TrialState) - 3
+
+
+def test_a_trial_left_running_is_lost_and_its_candidate_comes_again(folder: RunFolder) -> None:
+    store = TrialStore("s", folder)
+    value = ask(store).params["x"]
+    again = TrialStore("s", folder)
+    assert [(r.state, r.reason) for r in again.records] == [(TrialState.LOST, "the process died")]
+    assert folder.read_trials()[0]["state"] == "LOST"
+    assert ask(again).params["x"] == value
+
+
+def test_a_candidate_whose_process_dies_again_and_again_is_given_up(folder: RunFolder) -> None:
+    values = []
+    for _ in range(MAX_ATTEMPTS + 1):
+        values.append(ask(TrialStore("s", folder)).params["x"])
+    assert len(set(values[:MAX_ATTEMPTS])) == 1
+    assert values[MAX_ATTEMPTS] != values[0]
+
+
+def test_a_trial_on_record_but_not_told_is_told_on_opening(folder: RunFolder) -> None:
+    store = TrialStore("s", folder)
+    trial = ask(store)
+    score = {"metric": "accuracy", "value": 0.9, "epochs": 1, "split": "validation"}
+    record = record_of(trial, TrialState.COMPLETE, score=score)
+    trial.set_user_attr("record", json.dumps(record.to_data()))
+    again = TrialStore("s", folder)
+    assert again.records == [record]
+    assert again.study.best_value == 0.9
+
+
+def test_the_lines_are_made_anew_from_the_journal(folder: RunFolder) -> None:
+    store = TrialStore("s", folder)
+    for accuracy in (0.1, 0.2):
+        complete(store, accuracy)
+    whole = folder.trials.read_bytes()
+    for damaged in (b"", whole[:-7], whole + b'{"number": 9'):
+        folder.trials.write_bytes(damaged)
+        TrialStore("s", folder)
+        assert folder.trials.read_bytes() == whole
+    folder.trials.unlink()
+    TrialStore("s", folder)
+    assert folder.trials.read_bytes() == whole
+
+
+def test_a_cut_journal_loses_no_finished_trial_and_counts_none_twice(folder: RunFolder) -> None:
+    """Cut at every byte of the last two records of a study of three finished trials."""
+    store = TrialStore("s", folder)
+    for accuracy in (0.1, 0.2, 0.3):
+        complete(store, accuracy)
+    whole = folder.journal.read_bytes()
+    starts = [0, *(i + 1 for i, byte in enumerate(whole) if byte == 10)]
+    for size in range(starts[-3], len(whole) + 1):
+        folder.journal.write_bytes(whole[:size])
+        again = TrialStore("s", folder)
+        on_record = [r.accuracy for r in again.records if r.state is TrialState.COMPLETE]
+        # the third trial is on record once its record, the second last line, is whole
+        assert on_record == ([0.1, 0.2, 0.3] if size >= starts[-2] else [0.1, 0.2]), size
+        assert [line["number"] for line in folder.read_trials()] == [0, 1, 2]
+
+
+def test_a_duplicate_leaves_no_record(folder: RunFolder) -> None:
+    store = TrialStore("s", folder)
+    complete(store)
+    store.discard_duplicate(ask(store), 0)
+    assert [record.number for record in TrialStore("s", folder).records] == [0]
+
+
+def test_the_keys_of_a_line_are_those_of_the_golden_file(folder: RunFolder) -> None:
+    complete(TrialStore("s", folder))
+    golden = json.loads((GOLDEN / "trial.json").read_text())
+    assert list(folder.read_trials()[0]) == golden["keys"]
+    assert [state.value for state in TrialState] == golden["states"]

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from simulated import SimulatedDevice, noisy
+from torch import nn
+
+from search.throughput import Measurement, Protocol, Verdict, measure
+from search.throughput.engine import MAX_DISCARDED, measure_step
+from search.throughput.stopping import LOOKS, interval
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+BATCH = 64
+
+
+def run(device: SimulatedDevice, budget: float | None, **settings: object) -> Measurement:
+    protocol = Protocol(batch_size=BATCH, **settings)  # type: ignore[arg-type]
+    return measure_step(device, protocol, budget, device, device, {})
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(0.05, Verdict.PASS), (0.1, Verdict.FAIL)])
+def test_far_from_the_budget_the_first_look_decides(seconds: float, verdict: Verdict) -> None:
+    device = SimulatedDevice(noisy(seconds, 0.01))
+    measured = run(device, budget=900)
+    assert measured.verdict is verdict
+    assert measured.looks == 1
+    assert sum(measured.block_seconds) * measured.steps_per_block < 1
+    assert measured.images_per_second == pytest.approx(BATCH / seconds, rel=0.03)
+
+
+def test_near_the_budget_it_looks_again_and_then_decides() -> None:
+    device = SimulatedDevice(noisy(BATCH / 900 * 0.96, 0.02))
+    measured = run(device, budget=900)
+    assert measured.verdict is Verdict.PASS
+    assert measured.looks > 1
+
+
+def test_on_the_budget_it_says_borderline() -> None:
+    measured = run(SimulatedDevice(noisy(BATCH / 900, 0.02)), budget=900)
+    assert measured.verdict is Verdict.BORDERLINE
+    assert measured.low < 900 < measured.high
+
+
+def test_a_wrong_verdict_is_rare_for_a_model_that_misses_by_one_percent() -> None:
+    wrong = sum(
+        run(SimulatedDevice(noisy(BATCH / 900 * 1.01, 0.02, seed)), budget=900).verdict
+        is Verdict.PASS
+        for seed in range(400)
+    )
+    assert wrong <= 4  # alpha is 1 %
+
+
+def test_blocks_during_which_others_computed_are_discarded() -> None:
+    device = SimulatedDevice(
+        noisy(0.05, 0.005), foreign=lambda step: 0.5 if step % 9 == 0 and step > 12 else 0.0
+    )
+    measured = run(device, budget=900)
+    assert measured.discarded_blocks > 0
+    assert measured.verdict is Verdict.PASS
+    assert measured.images_per_second == pytest.approx(BATCH / 0.05, rel=0.03)
+
+
+def test_a_device_that_is_never_idle_gives_contaminated_and_no_figure() -> None:
+    device = SimulatedDevice(noisy(0.01, 0.005), foreign=lambda _step: 0.5)
+    measured = run(device, budget=900)
+    assert measured.verdict is Verdict.CONTAMINATED
+    assert math.isnan(measured.images_per_second)
+    assert measured.discarded_blocks == MAX_DISCARDED + 1
+    assert measured.to_data()["images_per_second"] is None
+
+
+def test_the_measured_work_ends_at_its_cap() -> None:
+    device = SimulatedDevice(noisy(30.0, 0.3))
+    measured = run(device, budget=BATCH / 30, max_seconds=100)
+    assert sum(measured.block_seconds) < 100 + 30 * (LOOKS[1] - LOOKS[0])
+    assert measured.verdict is Verdict.BORDERLINE
+
+
+def test_a_fast_step_is_timed_in_blocks_of_many() -> None:
+    measured = run(SimulatedDevice(noisy(1e-4, 0.01)), budget=900)
+    assert measured.steps_per_block == pytest.approx(1000, rel=0.1)
+
+
+def test_without_a_budget_there_is_a_figure_and_no_verdict() -> None:
+    measured = run(SimulatedDevice(noisy(0.05, 0.002)), budget=None)
+    assert measured.verdict is None
+    assert measured.low < measured.images_per_second < measured.high
+
+
+def test_the_interval_can_be_recomputed_from_the_record() -> None:
+    record = run(SimulatedDevice(noisy(0.07, 0.02)), budget=900).to_data()
+    seconds, fastest, slowest = interval(record["block_seconds"], record["alpha"] / len(LOOKS))
+    assert record["images_per_second"] == pytest.approx(BATCH / seconds, rel=1e-5)
+    assert record["low"] == pytest.approx(BATCH / slowest, rel=1e-5)
+    assert record["high"] == pytest.approx(BATCH / fastest, rel=1e-5)
+
+
+def test_the_records_keys_are_those_of_the_golden_file() -> None:
+    record = run(SimulatedDevice(noisy(0.05, 0.002)), budget=900).to_data()
+    golden = json.loads((GOLDEN / "measurement.json").read_text())
+    assert list(record) == golden["keys"]
+    json.dumps(record)
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.modes: set[tuple[bool, bool]] = set()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.modes.add((self.training, torch.is_grad_enabled()))
+        return self.norm(self.conv(x)).mean((2, 3))
+
+
+def test_train_mode_takes_optimizer_steps_and_infer_mode_changes_nothing() -> None:
+    trained, inferred = Small(), Small()
+    before = {key: value.clone() for key, value in inferred.state_dict().items()}
+    weight = trained.conv.weight.clone()
+    result = measure(trained, Protocol(mode="train", batch_size=4, image_size=8), budget=1)
+    measure(inferred, Protocol(mode="infer", batch_size=4, image_size=8), budget=1)
+    assert result.verdict is Verdict.PASS
+    assert (True, True) in trained.modes
+    assert not torch.equal(trained.conv.weight, weight)
+    assert inferred.modes == {(False, False)}
+    assert all(torch.equal(before[key], value) for key, value in inferred.state_dict().items())
+
+
+def test_a_real_measurement_names_device_versions_and_the_format_it_used() -> None:
+    record = measure(Small(), Protocol(mode="infer", batch_size=4, image_size=8), budget=1)
+    data = record.to_data()
+    assert data["memory_format"] == "channels_last"
+    assert data["environment"]["device"] == "cpu"
+    assert data["environment"]["threads"] == 1
+    assert data["environment"]["torch"] == torch.__version__
+
+
+def test_measuring_leaves_the_random_state_and_the_grad_mode_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    model = Small()
+    torch.manual_seed(5)
+    measure(model, Protocol(mode="train", batch_size=4, image_size=8), budget=1)
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("budget", [0, -1, math.nan, math.inf])
+def test_a_budget_that_is_no_positive_number_is_refused(budget: float) -> None:
+    with pytest.raises(ValueError, match="allowed: images per second above 0"):
+        measure(Small(), Protocol(), budget=budget)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"batch_size": 0}, {"image_size": 0}, {"alpha": 0.6}, {"max_seconds": 0}]
+)
+def test_a_protocol_without_sense_is_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="."):
+        Protocol(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+def test_every_precision_runs_on_cuda_and_tf32_is_put_back(precision: str) -> None:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    protocol = Protocol(batch_size=8, image_size=32, precision=precision)  # type: ignore[arg-type]
+    record = measure(Small().cuda(), protocol, budget=1)
+    assert record.verdict is Verdict.PASS
+    assert record.environment["tf32_matmul"] is (precision == "tf32")
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import math
+import random
+from statistics import median
+
+import pytest
+
+from search.throughput import Verdict
+from search.throughput.stopping import LOOKS, decide, interval
+
+ALPHA = 0.01 / len(LOOKS)
+
+
+@pytest.mark.parametrize("blocks", LOOKS)
+def test_the_interval_misses_the_true_median_rarely(blocks: int) -> None:
+    generator = random.Random(1)
+    runs, misses = 4000, 0
+    for _ in range(runs):
+        sample = [math.exp(0.02 * generator.gauss(0, 1)) for _ in range(blocks)]
+        _, low, high = interval(sample, ALPHA)
+        misses += not low <= 1 <= high
+    # 4000 runs at ALPHA expect 10; 25 and more have a probability below 1e-4
+    assert misses < 25
+
+
+@pytest.mark.parametrize("blocks", [10, 20, 40])
+def test_outliers_do_not_move_the_interval_of_many_blocks(blocks: int) -> None:
+    generator = random.Random(2)
+    sample = [1 + 0.001 * generator.random() for _ in range(blocks)]
+    sample[3] = 50.0
+    _, low, high = interval(sample, 0.05)
+    assert low >= 1
+    assert high < 1.01
+
+
+def test_the_centre_is_the_median_and_lies_inside() -> None:
+    generator = random.Random(3)
+    for blocks in (3, 4, 7, 10, 25):
+        sample = [generator.lognormvariate(0, 0.3) for _ in range(blocks)]
+        centre, low, high = interval(sample, ALPHA)
+        assert centre == median(sample)
+        assert low <= centre <= high
+
+
+def test_more_blocks_give_a_narrower_interval() -> None:
+    generator = random.Random(4)
+    sample = [generator.lognormvariate(0, 0.05) for _ in range(40)]
+    widths = [math.log(high / low) for _, low, high in (interval(sample[:n], ALPHA) for n in LOOKS)]
+    assert widths[0] > widths[1] > widths[3]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "last", "verdict"),
+    [
+        (900, 950, False, Verdict.PASS),
+        (800, 899, False, Verdict.FAIL),
+        (850, 950, False, None),
+        (850, 950, True, Verdict.BORDERLINE),
+        (895, 905, False, Verdict.BORDERLINE),
+        (880, 900, True, Verdict.BORDERLINE),
+    ],
+)
+def test_the_verdict_follows_from_where_the_interval_lies(
+    low: float, high: float, last: bool, verdict: Verdict | None
+) -> None:
+    assert decide(low, high, 900, 0.01, last_look=last) is verdict

@@ -1,0 +1,57 @@
+"""The arrows between the packages, and rules of the house that a tool can check."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("mixers", "metaformer", "search")
+SOURCES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+
+
+def run(*command: str) -> None:
+    tool = Path(sys.executable).parent / command[0]
+    done = subprocess.run([str(tool), *command[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_packages_depend_on_each_other_as_the_contracts_say() -> None:
+    run("lint-imports", "--no-cache")
+
+
+def test_the_code_is_formatted_and_lint_free() -> None:
+    run("ruff", "check", "--no-cache", ".")
+    run("ruff", "format", "--check", "--no-cache", ".")
+
+
+@pytest.mark.parametrize("name", ["utils", "common", "core", "helpers"])
+def test_no_module_has_a_name_that_says_nothing(name: str) -> None:
+    assert name not in {file.stem for file in SOURCES} | {file.parent.name for file in SOURCES}
+
+
+def test_files_fit_in_a_head_and_functions_on_a_screen() -> None:
+    for file in SOURCES:
+        text = file.read_text()
+        assert text.count("\n") <= 280, file
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert (node.end_lineno or 0) - node.lineno <= 60, f"{file}: {node.name}"
+
+
+def test_no_spec_is_ever_evaluated_as_code() -> None:
+    forbidden = re.compile(r"\b(eval|exec)\(|yaml\.\w*load\(|weights_only=False|pickle")
+    for file in SOURCES:
+        assert not forbidden.search(file.read_text()), file
+
+
+def test_constraints_hold_names_and_versions_only() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = re.compile(r"[a-z0-9][a-z0-9._-]*==[0-9][0-9a-z.+]*")
+    assert all(pinned.fullmatch(line) for line in lines if not line.startswith("#"))
+    assert any(line.startswith("torch==") for line in lines)
