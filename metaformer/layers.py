@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
-from timm.layers import GroupNorm1, LayerNorm2d, Mlp, SelectAdaptivePool2d
+from timm.layers import GroupNorm1, LayerNorm2d, SelectAdaptivePool2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metaformer.spec import DownsampleSpec, HeadSpec, MlpSpec, NormSpec, StemSpec
 from mixers.activations import SquaredReLU, StarReLU
 from mixers.initialization import initialise_projections
+from mixers.pointwise import pointwise
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
@@ -97,24 +97,23 @@ def build_downsample(spec: DownsampleSpec | None, channels: int, width: int) -> 
     return kind(spec, channels, width)
 
 
-class ChannelMlp(Mlp):  # type: ignore[misc]  # timm is not annotated
+class ChannelMlp(nn.Module):
     """(B, C, H, W) -> (B, C, H, W): an MLP over channels, by 1×1 convolution or linear layers."""
 
     def __init__(self, spec: MlpSpec, channels: int) -> None:
-        self.linear = spec.kind == "linear"
-        super().__init__(
-            channels,
-            int(spec.ratio * channels),
-            act_layer=_ACTIVATIONS[spec.activation],
-            bias=spec.bias,
-            use_conv=not self.linear,
-        )
+        super().__init__()
+        hidden = int(spec.ratio * channels)
+        layer = nn.Linear if spec.kind == "linear" else partial(nn.Conv2d, kernel_size=1)
+        self.fc1 = layer(channels, hidden, bias=spec.bias)
+        self.act = _ACTIVATIONS[spec.activation]()
+        self.fc2 = layer(hidden, channels, bias=spec.bias)
         initialise_projections(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.linear:
-            return super().forward(x)
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        if isinstance(self.fc1, nn.Conv2d) and isinstance(self.fc2, nn.Conv2d):
+            return pointwise(self.fc2, self.act(pointwise(self.fc1, x)))
+        x = self.fc2(self.act(self.fc1(x.permute(0, 2, 3, 1))))
+        return x.permute(0, 3, 1, 2)
 
 
 class Head(nn.Module):
@@ -153,11 +152,3 @@ class HiddenLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.activation(self.fc(x))
         return self.norm(x[:, :, None, None]).flatten(1)
-
-
-def memory_format_of(name: str) -> torch.memory_format:
-    """`contiguous` or `channels_last` as torch's memory format; ValueError for another name."""
-    formats = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-    if name not in formats:
-        raise ValueError(f"memory_format: got {name!r}; allowed: {', '.join(formats)}")
-    return formats[name]

@@ -45,7 +45,7 @@ def test_files_fit_in_a_head_and_functions_on_a_screen() -> None:
 
 
 def test_no_spec_is_ever_evaluated_as_code() -> None:
-    forbidden = re.compile(r"\b(eval|exec)\(|yaml\.\w*load\(|weights_only=False|pickle")
+    forbidden = re.compile(r"(?<!\.)\b(eval|exec)\(|yaml\.\w*load\(|weights_only=False|pickle")
     for file in SOURCES:
         assert not forbidden.search(file.read_text()), file
 

@@ -8,6 +8,7 @@ from mixers.activations import StarReLU
 from mixers.contract import Site
 from mixers.initialization import initialise_projections
 from mixers.options import Choice, FloatRange
+from mixers.pointwise import pointwise
 
 
 class SeparableConv(nn.Module):
@@ -42,4 +43,5 @@ class SeparableConv(nn.Module):
         initialise_projections(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(self.depthwise(self.activation(self.expand(x))))
+        x = self.depthwise(self.activation(pointwise(self.expand, x)))
+        return pointwise(self.project, x)

@@ -71,35 +71,37 @@ class WindowAttention(nn.Module):
         return x.permute(0, 3, 1, 2)
 
     def _attend_in_windows(self, x: Tensor, bias: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C); windows and heads share one axis of the attention."""
+        """(B, H, W, C) -> (B, H, W, C); windows stand beside images, or beside heads where masked.
+
+        Where the bias is that of every window, windows and images are one axis, which needs no
+        copy of query, key and value.
+        """
         batch, height, width, _ = x.shape
         rows, columns = height // self.window[0], width // self.window[1]
-        area = self.window[0] * self.window[1]
+        windows, area = rows * columns, self.window[0] * self.window[1]
         x = x.reshape(batch, rows, self.window[0], columns, self.window[1], -1)
-        x = x.transpose(2, 3).reshape(batch, rows * columns, area, -1)
-        qkv = self.qkv(x).reshape(batch, rows * columns, area, 3, self.heads, self.head_width)
-        qkv = qkv.permute(3, 0, 1, 4, 2, 5).reshape(3, batch, -1, area, self.head_width)
-        query, key, value = qkv.unbind(0)
+        x = x.transpose(2, 3).reshape(batch, windows, area, -1)
+        qkv = self.qkv(x).reshape(batch, windows, area, 3, self.heads, self.head_width)
+        qkv = qkv.permute(3, 0, 1, 4, 2, 5)
+        first = batch * windows if bias.shape[1] == self.heads else batch
+        query, key, value = qkv.reshape(3, first, -1, area, self.head_width).unbind(0)
         x = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        x = x.reshape(batch, rows * columns, self.heads, area, self.head_width)
-        x = self.project(x.transpose(2, 3).reshape(batch, rows * columns, area, -1))
+        x = x.reshape(batch, windows, self.heads, area, self.head_width)
+        x = self.project(x.transpose(2, 3).reshape(batch, windows, area, -1))
         x = x.reshape(batch, rows, columns, self.window[0], self.window[1], -1)
         return x.transpose(2, 3).reshape(batch, height, width, -1)
 
     def _bias(self, height: int, width: int, x: Tensor) -> Tensor:
-        """Relative position bias plus shift mask: (1, windows · heads, area, area)."""
+        """Relative position bias: (1, heads, area, area); with the shift's mask one for each
+        window: (1, windows · heads, area, area)."""
         area = self.window[0] * self.window[1]
         bias = self.position_bias[self.position_index.flatten()].reshape(area, area, self.heads)
         bias = bias.permute(2, 0, 1).unsqueeze(0).to(x.dtype)
-        windows = (x.shape[1] // self.window[0]) * (x.shape[2] // self.window[1])
-        if any(self.shift):
-            known = (height, width) == self.map_size
-            mask = self.mask if known else self._shift_mask(height, width)
-            assert mask is not None
-            bias = bias + mask.to(x).unsqueeze(1)
-        else:
-            bias = bias.expand(windows, -1, -1, -1)
-        return bias.reshape(1, windows * self.heads, area, area)
+        if not any(self.shift):
+            return bias
+        mask = self.mask if (height, width) == self.map_size else self._shift_mask(height, width)
+        assert mask is not None
+        return (bias + mask.to(x).unsqueeze(1)).reshape(1, -1, area, area)
 
     def _shift_mask(self, height: int, width: int) -> Tensor | None:
         """−100 between positions that the cyclic shift brought together; None without shift."""
