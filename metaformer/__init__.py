@@ -26,28 +26,22 @@ if TYPE_CHECKING:
     from metaformer.weights import from_timm, to_timm
 
 _HOMES = {
-    "Backbone": "backbone",
-    "BackboneCost": "counting",
-    "BackboneSpec": "spec",
-    "Cost": "counting",
-    "DownsampleSpec": "spec",
-    "HeadSpec": "spec",
-    "Mark": "errors",
-    "MlpSpec": "spec",
-    "NormSpec": "spec",
-    "Problem": "errors",
-    "SpecError": "errors",
-    "StageSpec": "spec",
-    "StemSpec": "spec",
-    "build_backbone": "backbone",
-    "count_backbone": "counting",
-    "dump_spec": "spec_yaml",
-    "from_timm": "weights",
-    "load_spec": "spec_yaml",
-    "to_timm": "weights",
-    "zoo_names": "extends",
+    "backbone": ("Backbone", "build_backbone"),
+    "counting": ("BackboneCost", "Cost", "count_backbone"),
+    "errors": ("Mark", "Problem", "SpecError"),
+    "extends": ("zoo_names",),
+    "spec": (
+        "BackboneSpec",
+        "DownsampleSpec",
+        "HeadSpec",
+        "MlpSpec",
+        "NormSpec",
+        "StageSpec",
+        "StemSpec",
+    ),
+    "spec_yaml": ("dump_spec", "load_spec"),
+    "weights": ("from_timm", "to_timm"),
 }
-
 __all__ = [
     "Backbone",
     "BackboneCost",
@@ -73,9 +67,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

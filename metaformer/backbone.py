@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 from timm.layers import calculate_drop_path_rates
@@ -116,14 +117,7 @@ class Stage(nn.Module):
         for block, (mixer_spec, rate) in enumerate(
             zip(spec.block_mixers, drop_path_rates, strict=True)
         ):
-            here = Site(
-                channels=site.channels,
-                height=site.height,
-                width=site.width,
-                stage=site.stage,
-                block=block,
-                occurrence=seen[mixer_spec.name],
-            )
+            here = replace(site, block=block, occurrence=seen[mixer_spec.name])
             seen[mixer_spec.name] += 1
             try:
                 mixer = registry.build(mixer_spec, here)

@@ -115,11 +115,19 @@ def _attention_macs(inputs: Sequence[Any], outputs: Sequence[Any]) -> Counter[st
     return Counter(matmul=math.prod(batch) * queries * keys * (width + value_width))
 
 
-def training_bytes(model: nn.Module, image_size: int, batch_size: int, in_channels: int = 3) -> int:
-    """Memory that a training step of a model on the meta device would need, in bytes.
+def training_bytes(
+    model: nn.Module,
+    image_size: int,
+    batch_size: int,
+    *,
+    in_channels: int = 3,
+    half_precision: bool = False,
+) -> int:
+    """Bytes that a training step of a model on the meta device needs at the least.
 
-    Weights, gradients and AdamW's two moments, and what autograd keeps of the forward pass in
-    float32. Workspaces of kernels come on top.
+    At the end of the forward pass: the weights and AdamW's two moments in float32, and what
+    autograd keeps, half of it with `half_precision`. Gradients and kernels' workspaces come on
+    top, while what autograd keeps is given back.
     """
     kept: dict[int, int] = {}
 
@@ -133,5 +141,5 @@ def training_bytes(model: nn.Module, image_size: int, batch_size: int, in_channe
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         outputs = model(images)
     activations = sum(size for key, size in kept.items() if key not in weights)
-    del outputs
-    return 4 * 4 * count_params(model) + activations
+    del outputs  # until here it kept the storages alive, and so their keys apart
+    return 3 * 4 * count_params(model) + activations // (2 if half_precision else 1)

@@ -20,11 +20,10 @@ from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.data import Splits
-from search.errors import EnvironmentProblem
-from search.memory import device_memory_bytes, gigabytes, is_out_of_memory
+from search.devices import device_memory_bytes, gigabytes, is_out_of_memory
 from search.records import TrialRecord, TrialState
-from search.study_config import StudyConfig
-from search.throughput import Measurement, Protocol, Verdict, measure
+from search.study_config import MeasureConfig, StudyConfig, TrainConfig
+from search.throughput import Measurement, Protocol, SystemClock, Verdict, measure
 from search.training import Diverged, train_and_score
 
 MEASURING_ATTEMPTS = 4
@@ -72,7 +71,7 @@ class CandidateEvaluator:
         measured = self.config.measure
         try:
             model = self._build(spec, measured.image_size, "meta")
-            self._build(spec, self.config.train.image_size, "meta")
+            trained = self._build(spec, self.config.train.image_size, "meta")
         except SpecError as error:
             record.constraints["buildable"] = NOT_BUILDABLE
             return self._reject(record, f"cannot be built: {error}")
@@ -85,13 +84,28 @@ class CandidateEvaluator:
                 record.constraints[name] = math.log(max(1, value) / limit)
                 if value > limit:
                     return self._reject(record, f"{name}: {value:,} of {limit:,} allowed")
-        needed = training_bytes(model, measured.image_size, measured.batch_size, spec.in_channels)
+        needed = self._bytes_needed(model, trained)
         available = device_memory_bytes(self.device)
-        if "train" in self.config.budget.throughput and needed > available:
-            words = f"needs about {gigabytes(needed)}, {self.device} has {gigabytes(available)}"
+        if needed > available:
+            words = f"needs {gigabytes(needed)} or more, {self.device} has {gigabytes(available)}"
             self._out_of_memory(record, words)
             return False
         return True
+
+    def _bytes_needed(self, measured: Backbone, trained: Backbone) -> int:
+        """Memory of the largest training step of the trial, from below."""
+        steps: list[tuple[Backbone, TrainConfig | MeasureConfig]] = [(trained, self.config.train)]
+        if "train" in self.config.budget.throughput:
+            steps.append((measured, self.config.measure))
+        return max(
+            training_bytes(
+                model,
+                config.image_size,
+                config.batch_size,
+                half_precision=config.precision in ("bf16", "fp16"),
+            )
+            for model, config in steps
+        )
 
     def _is_fast_enough(self, spec: BackboneSpec, record: TrialRecord) -> bool:
         """Measures each budgeted mode; rejects at the first that is missed."""
@@ -135,7 +149,10 @@ class CandidateEvaluator:
                 max_seconds=seconds,
             )
             model = self._build(spec, asked.image_size, self.device)
-            measurement = self.measure(model, protocol, budget=budget, device=self.device)
+            clock = _StoppableClock(self.check)
+            measurement = self.measure(
+                model, protocol, budget=budget, device=self.device, clock=clock
+            )
             if measurement.verdict is Verdict.CONTAMINATED:
                 self.sleep(CONTAMINATED_WAIT_SECONDS)
             elif measurement.verdict is Verdict.BORDERLINE and seconds == MEASURING_SECONDS:
@@ -180,6 +197,17 @@ class CandidateEvaluator:
         record.constraints["memory"] = NOT_BUILDABLE
 
 
+class _StoppableClock(SystemClock):
+    """The machine's clock, which asks at every reading whether to stop."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+
+    def now(self) -> float:
+        self._check()
+        return super().now()
+
+
 def mixer_origins(spec: BackboneSpec, registry: MixerRegistry) -> list[dict[str, str]]:
     """Where each mixer of `spec` came from: name, distribution, version, entry point."""
     names = sorted({mixer.name for stage in spec.stages for mixer in stage.block_mixers})
@@ -194,16 +222,3 @@ def mixer_origin(name: str, registry: MixerRegistry) -> dict[str, str]:
         "version": entry.version,
         "entry_point": entry.entry_point,
     }
-
-
-def require_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N` as a device; EnvironmentProblem where it is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda"):
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        index = int(name.partition(":")[2] or 0)
-        if index >= count:
-            raise EnvironmentProblem(f"device: got {name}; CUDA devices here: {count}")
-        return torch.device("cuda", index)
-    return torch.device("cpu")

@@ -103,7 +103,7 @@ def run(
         import torch
 
         from mixers import load_registry
-        from search.candidate import require_device
+        from search.devices import require_device
         from search.study import StudyRunner
         from search.study_config import load_study
 

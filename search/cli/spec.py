@@ -42,7 +42,7 @@ def _refuse_what_does_not_fit(source: str, spec: BackboneSpec, cost: BackboneCos
     from metaformer.errors import Problem, SpecError
     from metaformer.extends import mark_of
     from metaformer.spec_yaml import load_spec_tree
-    from search.memory import device_memory_bytes, gigabytes
+    from search.devices import device_memory_bytes, gigabytes
 
     needed, available = 4 * cost.total.params, device_memory_bytes(torch.device("cpu"))
     if needed <= available:

@@ -12,13 +12,13 @@ from torch import nn
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
 from search import candidate as candidate_module
-from search.candidate import CandidateEvaluator, require_device
+from search.candidate import CandidateEvaluator
 from search.data import Splits, load_data
-from search.errors import EnvironmentProblem
+from search.errors import Interrupted
 from search.records import TrialRecord, TrialState
 from search.space import SearchSpace
 from search.study_config import Study, load_study
-from search.throughput import Measurement, Protocol, Verdict
+from search.throughput import Measurement, Protocol, SystemClock, Verdict
 
 BUDGET = 100.0
 
@@ -48,7 +48,13 @@ class FakeMeasure:
         self.asked: list[tuple[Protocol, float]] = []
 
     def __call__(
-        self, model: nn.Module, protocol: Protocol, *, budget: float, device: torch.device
+        self,
+        model: nn.Module,
+        protocol: Protocol,
+        *,
+        budget: float,
+        device: torch.device,
+        clock: SystemClock,
     ) -> Measurement:
         self.asked.append((protocol, budget))
         verdict = self.verdicts.pop(0) if len(self.verdicts) > 1 else self.verdicts[0]
@@ -209,7 +215,7 @@ def test_a_candidate_beyond_the_memory_is_answered_before_it_is_allocated(
     measure = FakeMeasure(Verdict.PASS)
     record, _ = evaluate(registry, digits, measure)
     assert record.state is TrialState.OOM
-    assert "needs about" in record.reason
+    assert "needs " in record.reason
     assert record.constraints["memory"] > 0
     assert measure.asked == []
 
@@ -256,8 +262,26 @@ def test_a_candidate_trains_alike_whatever_its_number(
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_a_device_is_found_or_its_absence_said() -> None:
-    assert require_device("cpu") == torch.device("cpu")
-    assert require_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(EnvironmentProblem, match="device: got cuda:99; CUDA devices here:"):
-        require_device("cuda:99")
+def test_a_measurement_can_be_stopped_between_its_steps(
+    registry: MixerRegistry, digits: Splits
+) -> None:
+    asked = 0
+
+    def check() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 20:
+            raise Interrupted
+
+    evaluator = CandidateEvaluator(
+        config=study().config,
+        registry=registry,
+        data=digits,
+        device=torch.device("cpu"),
+        phase=lambda _text: None,
+        check=check,
+    )
+    record = TrialRecord(number=0, state=TrialState.FAILED)
+    with pytest.raises(Interrupted):
+        evaluator.evaluate(a_spec(registry), record)
+    assert record.measurements == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +12,7 @@ from torch.nn import functional as F
 
 from mixers import MixerRegistry, MixerSpec, Site
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 NAMES = [
     "attention",
     "identity",
@@ -211,3 +215,20 @@ def test_a_ratio_that_leaves_no_channel_is_refused_in_words(
 ) -> None:
     with pytest.raises(ValueError, match="ratio: got 0.0625; 8 channels need 0.125 or more"):
         registry.build(MixerSpec.of(name, options), Site(8, 4, 4))
+
+
+def test_names_options_values_and_defaults_are_those_of_the_golden_file(
+    registry: MixerRegistry,
+) -> None:
+    described = {
+        name: {
+            option.name: {
+                "legal": option.domain.describe(),
+                "searched": option.domain.search_domain().describe(),
+                "default": option.default,
+            }
+            for option in registry[name].options
+        }
+        for name in registry.names()
+    }
+    assert described == json.loads((GOLDEN / "mixers.json").read_text())

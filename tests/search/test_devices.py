@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from search.memory import device_memory_bytes, is_out_of_memory
+from search.devices import device_memory_bytes, is_out_of_memory, require_device
+from search.errors import EnvironmentProblem
 
 
 def test_out_of_memory_is_told_by_its_name() -> None:
@@ -25,8 +26,15 @@ def test_torchs_own_refusal_to_allocate_is_recognised() -> None:
 def test_a_limit_on_the_process_is_a_limit_on_the_memory() -> None:
     code = (
         "import resource, torch; resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33));"
-        "from search.memory import device_memory_bytes;"
+        "from search.devices import device_memory_bytes;"
         "print(device_memory_bytes(torch.device('cpu')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == min(2**33, device_memory_bytes(torch.device("cpu")))
+
+
+def test_a_device_is_found_or_its_absence_said() -> None:
+    assert require_device("cpu") == torch.device("cpu")
+    assert require_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(EnvironmentProblem, match="device: got cuda:99; CUDA devices here:"):
+        require_device("cuda:99")

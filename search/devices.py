@@ -1,4 +1,4 @@
-"""How much memory a device has, and which errors say that it was not enough."""
+"""Which device a name means, how much memory it has, and which errors say it was not enough."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import resource
 from pathlib import Path
 
 import torch
+
+from search.errors import EnvironmentProblem
 
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -44,3 +46,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def gigabytes(count: int) -> str:
     return f"{count / 2**30:.1f} GiB"
+
+
+def require_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N` as a device; EnvironmentProblem where it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = int(name.partition(":")[2] or 0)
+        if index >= count:
+            raise EnvironmentProblem(f"device: got {name}; CUDA devices here: {count}")
+        return torch.device("cuda", index)
+    return torch.device("cpu")
