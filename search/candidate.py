@@ -57,7 +57,7 @@ class CandidateEvaluator:
         try:
             if not (self._passes_free_checks(spec, record) and self._is_fast_enough(spec, record)):
                 return None
-            return self._train(spec, record)
+            return self.train(spec, record)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -161,7 +161,8 @@ class CandidateEvaluator:
                 break
         return measurement
 
-    def _train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
+    def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
+        """Trains and scores; the weights, or None where the training diverged."""
         self.phase("train")
         start = time.perf_counter()
         epochs = self.config.train.epochs
@@ -195,6 +196,8 @@ class CandidateEvaluator:
     def _out_of_memory(self, record: TrialRecord, reason: str) -> None:
         record.state, record.reason = TrialState.OOM, reason
         record.constraints["memory"] = NOT_BUILDABLE
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 class _StoppableClock(SystemClock):

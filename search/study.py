@@ -1,13 +1,11 @@
-"""The loop of a study: propose, evaluate, record, until enough has been tried."""
+"""A study in its folder: taken up or begun, searched, concluded."""
 
 from __future__ import annotations
 
-import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -17,28 +15,15 @@ from search.candidate import CandidateEvaluator, mixer_origin
 from search.data import Splits, load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.journal import exclusive
-from search.records import TrialRecord, TrialState
+from search.loop import Observer, SearchLoop
 from search.run_folder import RunFolder
 from search.space import SearchSpace
-from search.strategy import SpaceExhausted, Strategy
+from search.strategy import Strategy
 from search.study_config import Study, differences
 from search.summary import Outcome, best_of, summarise, test_accuracy
 from search.trial_store import TrialStore
 
-MAX_FAILURES_RUNNING = 5
 _NOT_COMPARED = ("search.trials:",)  # what may change while a study goes on
-
-
-class Observer(Protocol):
-    """Hears how a study goes on."""
-
-    def note(self, text: str) -> None: ...
-
-    def trial_started(self, number: int, done: int, total: int) -> None: ...
-
-    def phase(self, text: str) -> None: ...
-
-    def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
 
 
 @dataclass
@@ -72,12 +57,13 @@ class StudyRunner:
             data = self._load_data()
             space = self._space(data.num_classes)
             self._freeze(folder, space)
-            store = TrialStore(config.name, folder)
-            folder.settle_best(best_of(store.records))
-            outcome = self._search(
-                store, Strategy(store, space, config.search.seed), folder, data, time_limit
-            )
-            return self._conclude(store, folder, data, outcome)
+            loop = self._loop(folder, space, data)
+            try:
+                loop.restore_best()
+                outcome = loop.run(config.search.trials, time_limit)
+            except Interrupted:
+                outcome = Outcome.INTERRUPTED
+            return self._conclude(loop.store, folder, data, outcome)
 
     def _take_up(self, folder: RunFolder) -> None:
         """Goes on with the study in the folder, if there is one and it is this one."""
@@ -130,71 +116,30 @@ class StudyRunner:
             self.observer.note(f"skipped {len(data.unreadable)} unreadable images: {names}")
         return data
 
-    def _search(
-        self,
-        store: TrialStore,
-        strategy: Strategy,
-        folder: RunFolder,
-        data: Splits,
-        time_limit: float | None,
-    ) -> Outcome:
-        """The loop itself; says why it ended."""
-        start = time.monotonic()
-        total = self.study.config.search.trials
-        failures = 0
+    def _loop(self, folder: RunFolder, space: SearchSpace, data: Splits) -> SearchLoop:
+        config = self.study.config
+        store = TrialStore(config.name, folder)
         evaluator = CandidateEvaluator(
-            config=self.study.config,
+            config=config,
             registry=self.registry,
             data=data,
             device=self.device,
             phase=self.observer.phase,
             check=self._check,
         )
-        while store.counted < total:
-            if self.should_stop():
-                return Outcome.INTERRUPTED
-            if time_limit is not None and time.monotonic() - start >= time_limit:
-                return Outcome.TIME_LIMIT
-            try:
-                record = self._one_trial(store, strategy, folder, evaluator, total)
-            except SpaceExhausted:
-                return Outcome.SPACE_EXHAUSTED
-            failures = failures + 1 if record.state is TrialState.FAILED else 0
-            if failures >= MAX_FAILURES_RUNNING:
-                return Outcome.TOO_MANY_FAILURES
-        return Outcome.DONE
 
-    def _one_trial(
-        self,
-        store: TrialStore,
-        strategy: Strategy,
-        folder: RunFolder,
-        evaluator: CandidateEvaluator,
-        total: int,
-    ) -> TrialRecord:
-        trial, spec = strategy.propose()
-        self.observer.trial_started(trial.number, store.counted, total)
-        record = TrialRecord(number=trial.number, state=TrialState.FAILED)
-        weights = None
-        try:
-            weights = evaluator.evaluate(spec, record)
-        except Interrupted:
-            record.state, record.reason = TrialState.INTERRUPTED, "stopped by the user"
-            store.enqueue_again(trial)
-        except (UsageError, EnvironmentProblem):  # of the data or the machine, not the candidate
-            raise
-        except Exception as error:  # noqa: BLE001  # a mixer's code is anybody's and may raise anything
-            record.state = TrialState.FAILED
-            record.reason = f"{type(error).__name__}: {error}"
-            folder.log_error(trial.number, traceback.format_exc())
-        if weights is not None and _beats(record, best_of(store.records)):
-            folder.keep_weights(record.number, str(record.digest), weights)
-        store.finish(trial, record)
-        best = best_of(store.records)
-        folder.settle_best(best)
-        folder.write_summary(summarise(self.study, store.records, self.device, Outcome.RUNNING))
-        self.observer.trial_finished(record, best)
-        return record
+        def write_summary(outcome: Outcome) -> None:
+            folder.write_summary(summarise(self.study, store.records, self.device, outcome))
+
+        return SearchLoop(
+            store=store,
+            strategy=Strategy(store, space, config.search.seed),
+            evaluator=evaluator,
+            folder=folder,
+            observer=self.observer,
+            should_stop=self.should_stop,
+            summarise=write_summary,
+        )
 
     def _conclude(
         self, store: TrialStore, folder: RunFolder, data: Splits, outcome: Outcome
@@ -212,7 +157,3 @@ class StudyRunner:
     def _check(self) -> None:
         if self.should_stop():
             raise Interrupted
-
-
-def _beats(record: TrialRecord, best: TrialRecord | None) -> bool:
-    return best is None or best_of([best, record]) is record

@@ -66,13 +66,11 @@ class TrialStore:
         trial.set_user_attr(_DUPLICATE, number)
         self.study.tell(trial, state=OptunaState.FAIL)
 
-    def enqueue_again(self, trial: Trial | FrozenTrial) -> bool:
-        """Has the same candidate proposed again; False once it was tried often enough."""
-        attempt = int(trial.user_attrs.get(_ATTEMPT, 1))
-        if attempt >= MAX_ATTEMPTS or not trial.params:
-            return False
-        self.study.enqueue_trial(trial.params, user_attrs={_ATTEMPT: attempt + 1})
-        return True
+    def enqueue_again(self, trial: Trial | FrozenTrial, *, died: bool) -> None:
+        """Has the same candidate proposed again, unless its process died too often."""
+        attempt = int(trial.user_attrs.get(_ATTEMPT, 1)) + died
+        if attempt <= MAX_ATTEMPTS and trial.params:
+            self.study.enqueue_trial(trial.params, user_attrs={_ATTEMPT: attempt})
 
     def _tell(self, record: TrialRecord) -> None:
         state = _OPTUNA_STATES.get(record.state, OptunaState.FAIL)
@@ -86,7 +84,7 @@ class TrialStore:
             if record is not None:
                 self._tell(record)
             else:
-                self.enqueue_again(trial)
+                self.enqueue_again(trial, died=True)
                 self.study.tell(trial.number, state=OptunaState.FAIL)
 
 

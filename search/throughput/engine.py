@@ -96,7 +96,12 @@ def measure_step(
 
 
 def _warm_up(step: Callable[[], None], clock: Clock, sensors: Sensors) -> float:
-    """Runs the step until it is warm; returns the seconds of the last one."""
+    """Runs the step until it is warm; returns the seconds of the last one.
+
+    The first step, which may compile and choose kernels for long, says nothing of the others.
+    """
+    step()
+    sensors.synchronise()
     start = clock.now()
     steps, last, elapsed = 0, 0.0, 0.0
     while True:

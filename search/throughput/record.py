@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -44,8 +45,8 @@ class Measurement:
         """The record as one JSON object."""
         data = asdict(self)
         protocol = data.pop("protocol")
-        data["block_seconds"] = [round(seconds, 9) for seconds in self.block_seconds]
+        data["block_seconds"] = [float(f"{seconds:.7g}") for seconds in self.block_seconds]
         data["verdict"] = self.verdict.value if self.verdict is not None else None
         for name in ("images_per_second", "low", "high"):
-            data[name] = None if data[name] != data[name] else round(data[name], 3)
+            data[name] = None if math.isnan(data[name]) else float(f"{data[name]:.7g}")
         return {**protocol, **data}

@@ -65,6 +65,6 @@ def test_a_candidate_that_was_interrupted_is_proposed_again(
     strategy = Strategy(store, space, seed=0)
     trial, spec = strategy.propose()
     record = TrialRecord(number=trial.number, state=TrialState.INTERRUPTED, digest=spec.digest)
-    store.enqueue_again(trial)
+    store.enqueue_again(trial, died=False)
     store.finish(trial, record)
     assert strategy.propose()[1].digest == spec.digest

@@ -21,8 +21,9 @@ from search.candidate import CandidateEvaluator
 from search.data import load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.journal import exclusive
+from search.loop import MAX_FAILURES_RUNNING
 from search.records import TrialRecord, TrialState
-from search.study import MAX_FAILURES_RUNNING, StudyRunner
+from search.study import StudyRunner
 from search.study_config import Study, load_study
 from search.training import accuracy
 
@@ -331,3 +332,18 @@ def test_a_strangers_mixer_that_misbehaves_ends_its_trial_and_not_the_study(
     lines = [json.loads(line) for line in Path("runs/tiny/trials.jsonl").read_text().splitlines()]
     assert all(reason in line["reason"] for line in lines)
     assert lines[0]["mixers"][0]["distribution"] == "strangers"
+
+
+def test_weights_that_are_gone_are_trained_again_and_are_the_same(
+    registry: MixerRegistry,
+) -> None:
+    first = runner(registry).run()
+    weights = Path("runs/tiny/best.safetensors")
+    before = load_file(weights)
+    weights.unlink()
+    heard = Heard()
+    again = runner(registry, heard=heard).run()
+    assert any("are gone; training it again" in note for note in heard.notes)
+    assert again["best"]["test_accuracy"] == first["best"]["test_accuracy"]
+    after = load_file(weights)
+    assert all(torch.equal(before[key], after[key]) for key in before)

@@ -1,0 +1,113 @@
+"""The loop of a study: propose, evaluate, record, until enough has been tried."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from metaformer.spec import BackboneSpec
+from search.candidate import CandidateEvaluator
+from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.records import TrialRecord, TrialState
+from search.run_folder import RunFolder
+from search.strategy import SpaceExhausted, Strategy
+from search.summary import Outcome, best_of
+from search.trial_store import TrialStore
+
+MAX_FAILURES_RUNNING = 5
+
+
+class Observer(Protocol):
+    """Hears how a study goes on."""
+
+    def note(self, text: str) -> None: ...
+
+    def trial_started(self, number: int, done: int, total: int) -> None: ...
+
+    def phase(self, text: str) -> None: ...
+
+    def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
+
+
+@dataclass
+class SearchLoop:
+    """Tries candidates one after the other. `should_stop` is asked between them; within one,
+    the evaluator's own check raises Interrupted. `summarise` is called after each."""
+
+    store: TrialStore
+    strategy: Strategy
+    evaluator: CandidateEvaluator
+    folder: RunFolder
+    observer: Observer
+    should_stop: Callable[[], bool]
+    summarise: Callable[[Outcome], None]
+
+    def run(self, total: int, time_limit: float | None) -> Outcome:
+        """Goes on until `total` trials count, no candidate begun after `time_limit` seconds."""
+        start = time.monotonic()
+        failures = 0
+        while self.store.counted < total:
+            if self.should_stop():
+                return Outcome.INTERRUPTED
+            if time_limit is not None and time.monotonic() - start >= time_limit:
+                return Outcome.TIME_LIMIT
+            try:
+                record = self._one_trial(total)
+            except SpaceExhausted:
+                return Outcome.SPACE_EXHAUSTED
+            failures = failures + 1 if record.state is TrialState.FAILED else 0
+            if failures >= MAX_FAILURES_RUNNING:
+                return Outcome.TOO_MANY_FAILURES
+        return Outcome.DONE
+
+    def restore_best(self) -> None:
+        """Makes best.yaml and best.safetensors those of the best on record.
+
+        Where its weights are gone it is trained again: a training follows from the spec, the
+        data and the seed.
+        """
+        best = best_of(self.store.records)
+        if self.folder.settle_best(best) or best is None:
+            return
+        self.observer.note(f"the weights of trial {best.number} are gone; training it again")
+        spec = BackboneSpec.model_validate(best.spec)
+        weights = self.evaluator.train(spec, TrialRecord(number=best.number, state=best.state))
+        if weights is not None:
+            self.folder.keep_weights(best.number, spec.digest, weights)
+            self.folder.settle_best(best)
+
+    def _one_trial(self, total: int) -> TrialRecord:
+        trial, spec = self.strategy.propose()
+        self.observer.trial_started(trial.number, self.store.counted, total)
+        record = TrialRecord(number=trial.number, state=TrialState.FAILED)
+        weights = self._evaluate(spec, record)
+        if record.state is TrialState.INTERRUPTED:
+            self.store.enqueue_again(trial, died=False)
+        before = best_of(self.store.records)
+        if weights is not None and best_of([*([before] if before else []), record]) is record:
+            self.folder.keep_weights(record.number, spec.digest, weights)
+        self.store.finish(trial, record)
+        best = best_of(self.store.records)
+        self.folder.settle_best(best)
+        self.summarise(Outcome.RUNNING)
+        self.observer.trial_finished(record, best)
+        return record
+
+    def _evaluate(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
+        """The weights of a candidate that completed; what goes wrong in it ends up in `record`."""
+        try:
+            return self.evaluator.evaluate(spec, record)
+        except Interrupted:
+            record.state, record.reason = TrialState.INTERRUPTED, "stopped by the user"
+        except (UsageError, EnvironmentProblem):  # of the data or the machine, not the candidate
+            raise
+        except Exception as error:  # noqa: BLE001  # a mixer's code is anybody's and may raise anything
+            record.state = TrialState.FAILED
+            record.reason = f"{type(error).__name__}: {error}"
+            self.folder.log_error(record.number, traceback.format_exc())
+        return None
