@@ -10,6 +10,7 @@ import torch
 
 from search.errors import EnvironmentProblem
 
+DEVICE_NAME = r"auto|cpu|cuda(:\d+)?"
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from metaformer.errors import Problem, SpecError
 from metaformer.extends import merge, resolve_extends
-from metaformer.spec_yaml import validate_node
+from metaformer.spec_yaml import shorten, validate_node
 from metaformer.yaml_tree import Node, plain_node, read_yaml
+from search.devices import DEVICE_NAME, require_device
 from search.errors import UsageError
 
 DEFAULTS = Path(__file__).parent / "defaults"
@@ -115,15 +116,19 @@ class Study:
         return {**data, "space": self.space.plain(), "mixers": list(self.frozen_mixers)}
 
 
-def load_study(file: str | Path | None, overrides: dict[str, Any], *, device: str) -> Study:
+def load_study(
+    file: str | Path | None, overrides: dict[str, Any], *, device: str | None = None
+) -> Study:
     """The study of `file` (none: the device's default) under the command line's `overrides`.
 
-    `overrides` are nested like the file. SpecError for what is wrong in the file, UsageError for
-    a setting that is missing.
+    `overrides` are nested like the file. `device` is cpu or cuda:N; without it the file's
+    `measure.device` counts, else the best one here. SpecError for what is wrong in the file,
+    UsageError for a setting that is missing, EnvironmentProblem for a device that is not there.
     """
     own = _read_study(file) if file is not None else plain_node({}, source="")
     said = plain_node(overrides, source="command line")
     asked = merge(own, said)
+    device = device or str(require_device(_asked_device(asked)))
     defaults = _defaults(device, asked)
     entries = dict(merge(defaults, _without(asked, "space")).map)
     space = own.map.get("space", defaults.map["space"])
@@ -148,6 +153,17 @@ def _read_study(file: str | Path) -> Node:
         words = "this is a backbone; a study holds it under space, beside budget and the rest"
         raise SpecError(Problem("stages", words, node.key_marks["stages"]))
     return node
+
+
+def _asked_device(asked: Node) -> str:
+    measure = asked.map.get("measure")
+    device = measure.map.get("device") if measure is not None else None
+    if device is None:
+        return "auto"
+    if not isinstance(device.value, str) or not re.fullmatch(DEVICE_NAME, device.value):
+        words = f"got {shorten(device.plain())}; allowed: auto, cpu, cuda, cuda:N"
+        raise SpecError(Problem("measure.device", words, device.mark))
+    return device.value
 
 
 def _defaults(device: str, asked: Node) -> Node:

@@ -65,7 +65,7 @@ _positive = click.IntRange(min=1)
 )
 @click.option("--data", help="digits, folder:PATH, timm:NAME or timm:NAME@ROOT.")
 @click.option(
-    "--device", type=_Device(), default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
+    "--device", type=_Device(), help="auto, cpu, cuda or cuda:N.  [default: the study's, or auto]"
 )
 @click.option("--threads", type=_positive, help="Threads of torch on a CPU.  [default: 1]")
 @click.option("--batch-size", type=_positive, help="Of the measured step.")
@@ -88,7 +88,7 @@ _positive = click.IntRange(min=1)
 def run(
     study: str | None,
     out: Path,
-    device: str,
+    device: str | None,
     plugins: str | None,
     time_limit: float | None,
     as_json: bool,
@@ -107,8 +107,9 @@ def run(
         from search.study import StudyRunner
         from search.study_config import load_study
 
-        target = require_device(device)
-        settings = load_study(study, _overrides(asked, study), device=str(target))
+        named = str(require_device(device)) if device is not None else None
+        settings = load_study(study, _overrides(asked), device=named)
+        target = torch.device(settings.config.measure.device)
         if target.type == "cpu":
             torch.set_num_threads(settings.config.measure.threads)
         folder = out / settings.config.name
@@ -129,7 +130,7 @@ def run(
         _finish(summary, folder, as_json)
 
 
-def _overrides(asked: dict[str, Any], study: str | None) -> dict[str, Any]:
+def _overrides(asked: dict[str, Any]) -> dict[str, Any]:
     """The command line as a study file would say it; what was not asked for is left out."""
     sections: dict[str, dict[str, Any]] = {
         "measure": {

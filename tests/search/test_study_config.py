@@ -148,3 +148,20 @@ def test_differences_name_path_old_and_new_value() -> None:
     ]
     assert differences({"a": [1]}, {"a": [1, 2]}) == ["a: was [1], now [1, 2]"]
     assert differences(old, old) == []
+
+
+def test_the_device_is_the_files_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def require(name: str) -> str:
+        asked.append(name)
+        return "cuda:1" if name.startswith("cuda") else "cpu"
+
+    monkeypatch.setattr("search.study_config.require_device", require)
+    on_gpu = STUDY.replace("measure: {", "measure: {device: 'cuda:1', ")
+    assert load_study(write_study(on_gpu), {}).config.measure.device == "cuda:1"
+    assert load_study(write_study(on_gpu), {}, device="cpu").config.measure.device == "cpu"
+    assert load_study(write_study(), {}).config.measure.device == "cpu"
+    assert asked == ["cuda:1", "auto"]
+    with pytest.raises(SpecError, match="measure.device: got 'gpu'; allowed: auto, cpu, cuda"):
+        load_study(write_study(on_gpu.replace("cuda:1", "gpu")), {})
