@@ -24,13 +24,22 @@ from provenance import provenance
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metaformer import build_backbone, from_timm, load_spec
+from metaformer import build_backbone, from_timm, load_spec, zoo_table
 
-PAIRS = {
-    "inceptionnext_t": "inception_next_tiny",
-    "convnext_t": "convnext_tiny",
-    "convformer_s18": "convformer_s18",
-    "swin_t": "swin_tiny_patch4_window7_224",
+ONE_A_FAMILY = (
+    "inceptionnext_t",
+    "convnext_t",
+    "convformer_s18",
+    "caformer_s18",
+    "poolformer_s12",
+    "poolformerv2_s12",
+    "swin_t",
+    "focalnet_t",
+)
+PAIRS = {  # every backbone whose published weights timm has
+    entry.name: entry.published.weights.partition(".")[0]
+    for entry in zoo_table()
+    if entry.published.weights is not None
 }
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -40,7 +49,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
     rows = []
-    for name in arguments.only or PAIRS:
+    for name in PAIRS if arguments.all else arguments.only or ONE_A_FAMILY:
         for format_name, memory_format in FORMATS.items():
             models = both(name, arguments.image_size, device, memory_format)
             images = torch.randn(arguments.batch_size, 3, *[arguments.image_size] * 2)
@@ -79,6 +88,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", nargs="*", choices=list(PAIRS))
+    parser.add_argument("--all", action="store_true", help="every pair, not one a family")
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
 
@@ -87,7 +97,7 @@ def both(
     name: str, image_size: int, device: torch.device, memory_format: torch.memory_format
 ) -> tuple[nn.Module, nn.Module]:
     """Ours and timm's with the same weights, on the device and in the format."""
-    size = {"img_size": image_size} if name == "swin_t" else {}
+    size = {"img_size": image_size} if name.startswith("swin") else {}
     theirs = timm.create_model(PAIRS[name], drop_path_rate=0.0, **size)
     spec = load_spec(name).model_copy(update={"drop_path_rate": 0.0})
     ours = build_backbone(spec, image_size=image_size)

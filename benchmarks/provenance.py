@@ -5,13 +5,22 @@ from __future__ import annotations
 import datetime
 import platform
 import shlex
+import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from search.throughput.sensors import environment
+
+
+def _commit() -> str:
+    """The commit that is checked out, with `-dirty` where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    here = Path(__file__).parent
+    return subprocess.run(command, cwd=here, capture_output=True, text=True).stdout.strip()
 
 
 def provenance() -> dict[str, Any]:
@@ -21,6 +30,7 @@ def provenance() -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "command": shlex.join(["python", *sys.argv]),
         "python": platform.python_version(),
+        "commit": _commit(),
         "timm": version("timm"),
         "optuna": version("optuna"),
         "metaformer-search": version("metaformer-search"),

@@ -4,8 +4,9 @@
         --image-size 64 --budget-throughput 900 --seeds 5 --random 10 --out FILE
 
 Every search is the real command, `search run`, in a process of its own. A random network is
-drawn uniformly, choice by choice, kept when its measured throughput passes the budget, trained
-with the study's own settings and seed, and scored on the same test split.
+drawn uniformly, choice by choice, goes through the search's own evaluation (measured, measured
+again where it is borderline, trained where it makes the budget) with the seeds of the searches in
+turn, and is scored on the same test split.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from provenance import provenance
 
 from metaformer import build_backbone
 from mixers import Choice, Domain, OptionValue, load_registry
+from search.candidate import CandidateEvaluator
 from search.data import load_data
+from search.records import TrialRecord, TrialState
 from search.space import SearchSpace
-from search.study_config import Study, load_study
-from search.throughput import Protocol, Verdict, measure
-from search.training import accuracy, train_and_score
+from search.study_config import SearchConfig
+from search.study_file import load_study
+from search.training import accuracy
 
 
 def main() -> None:
@@ -104,25 +107,28 @@ def random_networks(
     }
     space = SearchSpace(study.space, registry, fields=fields)
     generator = random.Random(0)
+    device = torch.device("cpu")
     found = results["random"]
     while len(found) < arguments.random:
         spec = space.backbone(lambda _name, domain: draw(domain, generator))
-        measured = measure(
-            build_backbone(spec, registry), protocol(study), budget=arguments.budget_throughput
-        )
-        if measured.verdict is not Verdict.PASS:
+        seed = len(found) % arguments.seeds
+        config = study.config.model_copy(update={"search": SearchConfig(trials=1, seed=seed)})
+        evaluator = CandidateEvaluator(config, registry, data, device, print, lambda: None)
+        record = TrialRecord(number=len(found), state=TrialState.FAILED)
+        weights = evaluator.evaluate(spec, record)
+        if weights is None:
+            print(f"not feasible: {record.reason}", flush=True)
             continue
-        torch.manual_seed(0)
         model = build_backbone(spec, registry)
-        device = torch.device("cpu")
-        score = train_and_score(model, data, study.config.train, device=device, seed=0)
-        test = accuracy(model, data.test, study.config.train, device=device)
+        model.load_state_dict(weights)
+        test = accuracy(model, data.test, config.train, device=device)
         found.append(
             {
                 "digest": spec.digest,
+                "seed": seed,
                 "test_accuracy": test,
-                "validation_accuracy": score.value,
-                "images_per_second": measured.images_per_second,
+                "validation_accuracy": record.accuracy,
+                "images_per_second": record.measurements[-1]["images_per_second"],
             }
         )
         print(f"random {len(found)}: test {test:.4f}", flush=True)
@@ -133,11 +139,6 @@ def random_networks(
 def draw(domain: Domain, generator: random.Random) -> OptionValue:
     assert isinstance(domain, Choice), "the default spaces hold choices only"
     return generator.choice(domain.values)
-
-
-def protocol(study: Study) -> Protocol:
-    measured = study.config.measure
-    return Protocol(batch_size=measured.batch_size, image_size=measured.image_size)
 
 
 def summary(results: dict[str, Any]) -> dict[str, float]:

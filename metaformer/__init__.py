@@ -1,77 +1,52 @@
 """Vision backbones from data: YAML specs, one builder, any mixer in any skeleton.
 
-Names are imported when they are first used, so that `import metaformer` stays light.
+Importing this package registers every backbone of the zoo with timm (`mf_` and its name).
 """
 
-from __future__ import annotations
+from metaformer.backbone import Backbone, build_backbone
+from metaformer.counting import BackboneCost, Cost, count_backbone
+from metaformer.errors import Mark, Problem, SpecError
+from metaformer.extends import zoo_names
+from metaformer.spec import (
+    BackboneSpec,
+    DownsampleSpec,
+    HeadSpec,
+    MlpSpec,
+    NormSpec,
+    StageSpec,
+    StemSpec,
+)
+from metaformer.spec_yaml import dump_spec, load_spec
+from metaformer.timm_models import PREFIX as TIMM_PREFIX
+from metaformer.weights import Inheritance, from_timm, load_pretrained, to_timm
+from metaformer.zoo_table import Published, ZooEntry, published, zoo_table
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from metaformer.backbone import Backbone, build_backbone
-    from metaformer.counting import BackboneCost, Cost, count_backbone
-    from metaformer.errors import Mark, Problem, SpecError
-    from metaformer.extends import zoo_names
-    from metaformer.spec import (
-        BackboneSpec,
-        DownsampleSpec,
-        HeadSpec,
-        MlpSpec,
-        NormSpec,
-        StageSpec,
-        StemSpec,
-    )
-    from metaformer.spec_yaml import dump_spec, load_spec
-    from metaformer.weights import from_timm, to_timm
-
-_HOMES = {
-    "backbone": ("Backbone", "build_backbone"),
-    "counting": ("BackboneCost", "Cost", "count_backbone"),
-    "errors": ("Mark", "Problem", "SpecError"),
-    "extends": ("zoo_names",),
-    "spec": (
-        "BackboneSpec",
-        "DownsampleSpec",
-        "HeadSpec",
-        "MlpSpec",
-        "NormSpec",
-        "StageSpec",
-        "StemSpec",
-    ),
-    "spec_yaml": ("dump_spec", "load_spec"),
-    "weights": ("from_timm", "to_timm"),
-}
 __all__ = [
+    "TIMM_PREFIX",
     "Backbone",
     "BackboneCost",
     "BackboneSpec",
     "Cost",
     "DownsampleSpec",
     "HeadSpec",
+    "Inheritance",
     "Mark",
     "MlpSpec",
     "NormSpec",
     "Problem",
+    "Published",
     "SpecError",
     "StageSpec",
     "StemSpec",
+    "ZooEntry",
     "build_backbone",
     "count_backbone",
     "dump_spec",
     "from_timm",
+    "load_pretrained",
     "load_spec",
+    "published",
     "to_timm",
     "zoo_names",
+    "zoo_table",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

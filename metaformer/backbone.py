@@ -1,21 +1,24 @@
-"""From a spec to a module."""
+"""From a spec to a module that timm takes for one of its own.
 
-from __future__ import annotations
+Annotations are evaluated here: torch.fx copies those of `Backbone.forward` into its graphs, where
+their text alone cannot be scripted.
+"""
 
-from collections import Counter
 from contextlib import nullcontext
-from dataclasses import replace
+from typing import Any
 
 import torch
-from timm.layers import calculate_drop_path_rates
+from timm.layers import calculate_drop_path_rates, get_device_dtype
+from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from metaformer.blocks import BLOCKS
 from metaformer.errors import Problem, SpecError
-from metaformer.layers import Head, Stem, build_downsample, build_norm, downsampled_size
-from metaformer.spec import BackboneSpec, StageSpec
+from metaformer.head import Head
+from metaformer.layers import Stem, build_norm, downsampled_size
+from metaformer.spec import BackboneSpec
 from metaformer.spec_yaml import resolve_mixers
-from mixers import MixerRegistry, Site, load_registry
+from metaformer.stage import Stage, StageSite
+from mixers import MixerRegistry, load_registry
 
 
 def build_backbone(
@@ -23,72 +26,108 @@ def build_backbone(
     registry: MixerRegistry | None = None,
     *,
     image_size: int | None = None,
+    global_pool: str = "avg",
+    output_stride: int | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
-) -> Backbone:
+) -> "Backbone":
     """The module of `spec`, built for square images of `image_size` pixels (the spec's by default).
 
-    `registry` gives the mixers, the installed ones by default. On the meta device nothing is
-    allocated. SpecError where a mixer is unknown, an option illegal, a mixer does not fit its
-    site, or the image is too small for the stages.
+    `registry` gives the mixers, the installed ones by default. `global_pool` is one of timm's
+    poolings (avg, max, avgmax, catavgmax excepted), or empty for none. With `output_stride`, maps
+    stay at one part in so many of the image, and later stages dilate instead. On the meta device
+    nothing is allocated. SpecError where a mixer is unknown, an option illegal, a mixer does not
+    fit its site or cannot dilate, or the image is too small for the stages.
     """
     registry = registry if registry is not None else load_registry()
     spec = resolve_mixers(spec, registry)
+    size = spec.image_size if image_size is None else image_size
     with torch.device(device) if device is not None else nullcontext():
-        model = Backbone(spec, registry, image_size or spec.image_size)
+        model = Backbone(spec, registry, size, global_pool=global_pool, output_stride=output_stride)
     return model if dtype is None else model.to(dtype)
 
 
 def map_sizes(spec: BackboneSpec, image_size: int) -> list[int]:
     """The side of each stage's map, in positions; SpecError where one would vanish."""
-    sizes: list[int] = []
-    size = downsampled_size(spec.stem, image_size)
+    return [site.size for site in _stage_sites(spec, image_size, None)]
+
+
+def _stage_sites(spec: BackboneSpec, image_size: int, output_stride: int | None) -> list[StageSite]:
+    """Where each stage stands: size of its map, reduction of the image, dilation."""
+    sites: list[StageSite] = []
+    size, reduction, dilation = image_size, 1, 1
     for index, stage in enumerate(spec.stages):
-        if stage.downsample is not None:
-            size = downsampled_size(stage.downsample, size)
-        if size < 1:
-            words = f"got {image_size}; stage {index} would have no positions left"
-            raise SpecError(Problem("image_size", words))
-        sizes.append(size)
-    return sizes
+        steps = [("stem", spec.stem)] if index == 0 else []
+        keeps_size = False
+        for where, step in [*steps, (f"stages[{index}].downsample", stage.downsample)]:
+            if step is None:
+                continue
+            if output_stride is not None and where != "stem" and step.stride > 1:
+                keeps_size = reduction >= output_stride
+            before = size
+            if keeps_size:
+                dilation *= step.stride
+            else:
+                size = downsampled_size(step, before)
+                reduction *= step.stride
+            if size < 1:
+                words = f"leaves nothing of a map of {before}×{before}, for images of {image_size}"
+                raise SpecError(Problem(where, f"{words} pixels"))
+        sites.append(StageSite(index, size, reduction, dilation, keeps_size))
+    return sites
 
 
 class Backbone(nn.Module):
     """Stem, stages and head: (B, in_channels, H, W) -> (B, num_classes).
 
-    `feature_info` lists channels, reduction and module of each stage's output, as timm does.
+    Attributes and methods are those that timm expects of a model. `feature_info` lists channels,
+    reduction and module of each stage's output. `image_size` is what it was built for; other
+    sizes work too, but where `fixed_size_mixers` names mixers.
     """
 
-    def __init__(self, spec: BackboneSpec, registry: MixerRegistry, image_size: int) -> None:
+    def __init__(
+        self,
+        spec: BackboneSpec,
+        registry: MixerRegistry,
+        image_size: int,
+        *,
+        global_pool: str = "avg",
+        output_stride: int | None = None,
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.image_size = image_size
         self.in_chans = spec.in_channels
         self.num_classes = spec.num_classes
+        names = {mixer.name for stage in spec.stages for mixer in stage.block_mixers}
+        self.fixed_size_mixers = [name for name in sorted(names) if registry[name].fixed_map_size]
+        self.has_fixed_size = bool(self.fixed_size_mixers)
+        self.size_words = (
+            f"built for images of {image_size}×{image_size} pixels, and "
+            f"{', '.join(self.fixed_size_mixers)} works with their maps only; "
+            "build it with another image_size for others"
+        )
         depths = [stage.depth for stage in spec.stages]
-        drop_path_rates = calculate_drop_path_rates(spec.drop_path_rate, depths, stagewise=True)
+        rates = calculate_drop_path_rates(spec.drop_path_rate, depths, stagewise=True)
         self.stem = Stem(spec.stem, spec.in_channels, spec.stages[0].width)
         self.stages = nn.Sequential()
-        self.feature_info: list[dict[str, object]] = []
-        width, reduction = spec.stages[0].width, spec.stem.stride
-        for index, (stage, size) in enumerate(
-            zip(spec.stages, map_sizes(spec, image_size), strict=True)
-        ):
-            site = Site(channels=stage.width, height=size, width=size, stage=index)
-            self.stages.append(Stage(stage, width, site, registry, drop_path_rates[index]))
+        self.feature_info: list[dict[str, Any]] = []
+        width = spec.stages[0].width
+        sites = _stage_sites(spec, image_size, output_stride)
+        for site, stage, drop_path_rates in zip(sites, spec.stages, rates, strict=True):
+            self.stages.append(Stage(stage, width, site, registry, drop_path_rates))
             width = stage.width
-            reduction *= stage.downsample.stride if stage.downsample is not None else 1
-            self.feature_info.append(
-                {"num_chs": width, "reduction": reduction, "module": f"stages.{index}"}
-            )
+            info = {"num_chs": width, "reduction": site.reduction, "module": f"stages.{site.index}"}
+            self.feature_info.append(info)
         before_pool = spec.head.norm_position == "before_pool"
         self.norm = build_norm(spec.head.norm, width) if before_pool else nn.Identity()
         self.num_features = width
-        self.head = Head(spec.head, width, spec.num_classes, spec.drop_rate)
+        self.head = Head(spec.head, width, spec.num_classes, spec.drop_rate, global_pool)
         self.head_hidden_size = self.head.num_features
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, C, H', W'): the last stage's map."""
+        self._check_size(x)
         return self.norm(self.stages(self.stem(x)))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -98,34 +137,83 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
 
+    def _check_size(self, x: Tensor) -> None:
+        """AssertionError, the kind that scripts and graphs keep, for images of another size."""
+        if self.has_fixed_size:
+            torch._assert(x.shape[2] == self.image_size, self.size_words)
+            torch._assert(x.shape[3] == self.image_size, self.size_words)
 
-class Stage(nn.Module):
-    """(B, C, H, W) -> (B, width, H', W'): downsampling, then the blocks."""
-
-    def __init__(
+    def forward_intermediates(
         self,
-        spec: StageSpec,
-        in_channels: int,
-        site: Site,
-        registry: MixerRegistry,
-        drop_path_rates: list[float],
-    ) -> None:
-        super().__init__()
-        self.downsample = build_downsample(spec.downsample, in_channels, spec.width)
-        self.blocks = nn.Sequential()
-        seen: Counter[str] = Counter()
-        for block, (mixer_spec, rate) in enumerate(
-            zip(spec.block_mixers, drop_path_rates, strict=True)
-        ):
-            here = replace(site, block=block, occurrence=seen[mixer_spec.name])
-            seen[mixer_spec.name] += 1
-            try:
-                mixer = registry.build(mixer_spec, here)
-            except ValueError as error:
-                where = f"stages[{site.stage}].mixer"
-                words = f"block {block}: {mixer_spec.name}: {error}"
-                raise SpecError(Problem(where, words)) from error
-            self.blocks.append(BLOCKS[spec.block](spec, mixer, rate))
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Any:
+        """The last map and the maps of the stages of `indices` (the last n for an integer).
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(self.downsample(x))
+        `norm` applies the final norm, where there is one before pooling, to the last stage's map
+        among them; `stop_early` leaves out the stages after the last one asked for.
+        """
+        assert output_fmt == "NCHW", "output_fmt: allowed: NCHW"
+        taken, last = feature_take_indices(len(self.stages), indices)
+        self._check_size(x)
+        x = self.stem(x)
+        intermediates = []
+        stages = self.stages[: last + 1] if stop_early else self.stages
+        for index, stage in enumerate(stages):
+            x = stage(x)
+            is_end = index == len(self.stages) - 1
+            if index in taken:
+                intermediates.append(self.norm(x) if norm and is_end else x)
+        if intermediates_only:
+            return intermediates
+        return (self.norm(x) if len(stages) == len(self.stages) else x), intermediates
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Takes away what stands after the stages of `indices`; returns these as kept."""
+        taken, last = feature_take_indices(len(self.stages), indices)
+        shortened = last < len(self.stages) - 1
+        if prune_norm or shortened:
+            self.norm = nn.Identity()
+        self.stages = self.stages[: last + 1]
+        if shortened:
+            self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
+            self.head.channels = self.num_features
+        if prune_head or shortened:
+            self.reset_classifier(0, "", reset_other=True)
+        return list(taken)
+
+    def get_classifier(self) -> nn.Module:
+        return self.head.fc
+
+    def reset_classifier(
+        self, num_classes: int, global_pool: str | None = None, reset_other: bool = False
+    ) -> None:
+        """A new classifier of `num_classes` (0 for none); another pooling where one is named."""
+        self.num_classes = num_classes
+        self.head.reset(num_classes, global_pool, reset_other, **get_device_dtype(self))
+        self.head_hidden_size = self.head.num_features if not reset_other else self.num_features
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Whether a training step computes stages again in its backward pass, to save memory."""
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            stage.grad_checkpointing = enable
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns by which timm groups parameters by depth, for layer-wise learning rates."""
+        fine = [
+            (r"^stages\.(\d+)\.downsample", (0,)),
+            (r"^stages\.(\d+)\.blocks\.(\d+)", None),
+            (r"^norm", (99999,)),
+        ]
+        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else fine}
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of weights of two dimensions or more that should not decay: position tables."""
+        return {name for name, _ in self.named_parameters() if name.endswith("position_bias")}

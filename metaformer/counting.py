@@ -19,6 +19,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from metaformer.backbone import Backbone, build_backbone
+from metaformer.errors import Problem, SpecError
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 
@@ -51,6 +52,11 @@ def count_params(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def stored_bytes(model: nn.Module) -> int:
+    """Bytes of the parameters and buffers of `model`, tables and masks included."""
+    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+
+
 def count_backbone(
     spec: BackboneSpec, registry: MixerRegistry | None = None, *, image_size: int | None = None
 ) -> BackboneCost:
@@ -76,15 +82,26 @@ def cost_of(model: Backbone) -> BackboneCost:
 
 
 def _flops(model: nn.Module, image_size: int, in_channels: int) -> dict[str, int]:
-    """Floating point operations by module name; the whole model's under the empty name."""
-    training = model.training
+    """Floating point operations by module name; the whole model's under the empty name.
+
+    SpecError where the maps have more positions than torch can address.
+    """
+    modes = [(module, module.training) for module in model.modules()]
     device = next(model.parameters()).device
     images = torch.empty(1, in_channels, image_size, image_size, device=device)
     counter = FlopCounterMode(display=False)
     model.eval()
-    with counter, torch.no_grad():
-        model(images)
-    model.train(training)
+    try:
+        with counter, torch.no_grad():
+            model(images)
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        words = f"got {image_size}; the maps have more positions than torch can address"
+        raise SpecError(Problem("image_size", words)) from None
+    finally:
+        for module, training in modes:
+            module.training = training
     root = type(model).__name__
     counts = {
         name.removeprefix(root).removeprefix("."): sum(by_operation.values())
@@ -102,10 +119,14 @@ def fvcore_macs(model: nn.Module, image_size: int, *, in_channels: int = 3) -> d
     from fvcore.nn import FlopCountAnalysis  # slow to import, and of use for comparisons only
 
     images = torch.zeros(1, in_channels, image_size, image_size)
+    modes = [(module, module.training) for module in model.modules()]
     analysis = FlopCountAnalysis(model.eval(), images)
     analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    return {name: int(count) for name, count in analysis.by_operator().items()}
+    counts = {name: int(count) for name, count in analysis.by_operator().items()}
+    for module, training in modes:
+        module.training = training
+    return counts
 
 
 def _attention_macs(inputs: Sequence[Any], outputs: Sequence[Any]) -> Counter[str]:
@@ -125,7 +146,7 @@ def training_bytes(
 ) -> int:
     """Bytes that a training step of a model on the meta device needs at the least.
 
-    At the end of the forward pass: the weights and AdamW's two moments in float32, and what
+    At the end of the forward pass: weights, buffers and AdamW's two moments in float32, and what
     autograd keeps, half of it with `half_precision`. Gradients and kernels' workspaces come on
     top, while what autograd keeps is given back.
     """
@@ -142,4 +163,5 @@ def training_bytes(
         outputs = model(images)
     activations = sum(size for key, size in kept.items() if key not in weights)
     del outputs  # until here it kept the storages alive, and so their keys apart
-    return 3 * 4 * count_params(model) + activations // (2 if half_precision else 1)
+    kept_always = stored_bytes(model) + 2 * 4 * count_params(model)
+    return kept_always + activations // (2 if half_precision else 1)

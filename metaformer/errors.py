@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from mixers.errors import InputError
+
+SHOWN_PROBLEMS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,29 @@ class Problem:
         return "\n".join(lines)
 
 
-class SpecError(ValueError):
+class SpecError(InputError):
     """A YAML file or a spec that cannot stand; `problems` holds all that was found."""
 
     def __init__(self, problems: Sequence[Problem] | Problem) -> None:
         self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        lines = [str(problem) for problem in self.problems[:SHOWN_PROBLEMS]]
+        if len(self.problems) > SHOWN_PROBLEMS:
+            lines.append(f"and {len(self.problems) - SHOWN_PROBLEMS} more")
+        super().__init__("\n".join(lines))
+
+
+class FieldError(ValueError):
+    """Fields that are legal each, but not together; `path` leads to the one to name."""
+
+    def __init__(self, path: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def parse_path(path: str) -> tuple[str | int, ...]:
+    """`stages[2].mixer` as `("stages", 2, "mixer")`."""
+    parts = re.findall(r"[^.\[\]]+", path)
+    return tuple(int(part) if part.isdigit() else part for part in parts)
 
 
 def format_path(parts: Sequence[str | int]) -> str:

@@ -8,6 +8,7 @@ file and of the ones it extends; `downsample` of the place before each stage but
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from metaformer.errors import Mark, Problem, SpecError
@@ -29,8 +30,9 @@ def find_spec_file(source: str | Path, *, beside: Path | None = None) -> Path:
     if str(source) in zoo_names():
         return ZOO / f"{source}.yaml"
     path = (beside / source) if beside is not None else Path(source)
-    if path.is_file():
-        return path
+    with suppress(OSError):  # a name that is too long for a file
+        if path.is_file():
+            return path
     names = zoo_names()
     words = f"neither a file nor a known backbone; known: {', '.join(names)}"
     raise SpecError(Problem(str(source), f"{words}{nearest(source, names)}"))
@@ -64,6 +66,9 @@ def _base(extends: Node, chain: tuple[Path, ...]) -> Node:
 
 def _override(base: Node | None, node: Node) -> Node:
     entries = dict(node.map)
+    for key in ("every_stage", "downsample"):
+        if key in entries and not isinstance(entries[key].value, dict):
+            raise SpecError(Problem(key, "must be a map of keys and values", entries[key].mark))
     every_stage = entries.pop("every_stage", None)
     downsample = entries.get("downsample")
     merged = dict(base.map) if base is not None else {}
@@ -116,15 +121,15 @@ def merge(old: Node, new: Node) -> Node:
 
 
 def _apply_downsample(node: Node) -> Node:
-    """The top-level `downsample` put before each stage but the first that has none of its own."""
+    """The top-level `downsample` under each stage's but the first's; null stays none at all."""
     entries = dict(node.map)
     downsample = entries.pop("downsample", None)
     stages = entries.get("stages")
     if downsample is not None and stages is not None and isinstance(stages.value, tuple):
         placed = [
             stage
-            if index == 0 or "downsample" in stage.map or not isinstance(stage.value, dict)
-            else _with_downsample(stage, downsample)
+            if index == 0 or not isinstance(stage.value, dict)
+            else _with_downsample(stage, merge(downsample, stage.map.get("downsample", downsample)))
             for index, stage in enumerate(stages.value)
         ]
         entries["stages"] = Node(tuple(placed), stages.mark)

@@ -1,19 +1,19 @@
-"""Stem, downsampling, MLP, norms and head, over timm.layers. Maps are (B, C, H, W)."""
+"""Stem, downsampling, MLP and norms, over timm.layers. Maps are (B, C, H, W)."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from timm.layers import GroupNorm1, LayerNorm2d, SelectAdaptivePool2d
+from timm.layers import GroupNorm1, LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metaformer.spec import DownsampleSpec, HeadSpec, MlpSpec, NormSpec, StemSpec
+from metaformer.spec import DownsampleSpec, MlpSpec, NormSpec, StemSpec
 from mixers.activations import SquaredReLU, StarReLU
 from mixers.initialization import initialise_projections
 from mixers.pointwise import pointwise
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {
+ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "relu": nn.ReLU,
     "silu": nn.SiLU,
@@ -47,16 +47,33 @@ class Stem(nn.Module):
 
 
 class Downsample(nn.Module):
-    """(B, C, H, W) -> (B, width, H', W'): norm, then convolution."""
+    """(B, C, H, W) -> (B, width, H', W'): norm, then convolution; or the other way round.
 
-    def __init__(self, spec: DownsampleSpec, channels: int, width: int) -> None:
+    With `dilation`, for a smaller output stride, the convolution keeps the size of the map: it
+    has no stride, and is padded at the end rather than at the beginning where the two differ.
+    """
+
+    def __init__(
+        self, spec: DownsampleSpec, channels: int, width: int, dilation: int | None = None
+    ) -> None:
         super().__init__()
-        self.norm = build_norm(spec.norm, channels)
-        self.conv = nn.Conv2d(channels, width, spec.kernel_size, spec.stride, spec.padding)
+        self.norm_first = spec.norm_position == "before"
+        self.norm = build_norm(spec.norm, channels if self.norm_first else width)
+        stride, padding = (spec.stride, spec.padding) if dilation is None else (1, 0)
+        self.conv = nn.Conv2d(
+            channels, width, spec.kernel_size, stride, padding, dilation=dilation or 1
+        )
+        lost = 0 if dilation is None else dilation * (spec.kernel_size - 1)
+        self.pad = (lost // 2, lost - lost // 2, lost // 2, lost - lost // 2)
         initialise_projections(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(self.norm(x))
+        if self.norm_first:
+            x = self.norm(x)
+        if self.pad[1] > 0:
+            x = F.pad(x, self.pad)
+        x = self.conv(x)
+        return x if self.norm_first else self.norm(x)
 
 
 class PatchMerging(nn.Module):
@@ -90,11 +107,15 @@ def downsampled_size(spec: DownsampleSpec | StemSpec, size: int) -> int:
     return (size + 2 * spec.padding - spec.kernel_size) // spec.stride + 1
 
 
-def build_downsample(spec: DownsampleSpec | None, channels: int, width: int) -> nn.Module:
+def build_downsample(
+    spec: DownsampleSpec | None, channels: int, width: int, dilation: int | None
+) -> nn.Module:
+    """What stands before a stage; with `dilation` it keeps the size of the map."""
     if spec is None:
         return nn.Identity()
-    kind = PatchMerging if spec.kind == "patch_merging" else Downsample
-    return kind(spec, channels, width)
+    if spec.kind == "patch_merging":
+        return PatchMerging(spec, channels, width)
+    return Downsample(spec, channels, width, dilation)
 
 
 class ChannelMlp(nn.Module):
@@ -103,52 +124,16 @@ class ChannelMlp(nn.Module):
     def __init__(self, spec: MlpSpec, channels: int) -> None:
         super().__init__()
         hidden = int(spec.ratio * channels)
-        layer = nn.Linear if spec.kind == "linear" else partial(nn.Conv2d, kernel_size=1)
+        self.linear = spec.kind == "linear"
+        layer = nn.Linear if self.linear else partial(nn.Conv2d, kernel_size=1)
         self.fc1 = layer(channels, hidden, bias=spec.bias)
-        self.act = _ACTIVATIONS[spec.activation]()
+        self.act = ACTIVATIONS[spec.activation]()
         self.fc2 = layer(hidden, channels, bias=spec.bias)
         initialise_projections(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        if isinstance(self.fc1, nn.Conv2d) and isinstance(self.fc2, nn.Conv2d):
-            return pointwise(self.fc2, self.act(pointwise(self.fc1, x)))
-        x = self.fc2(self.act(self.fc1(x.permute(0, 2, 3, 1))))
-        return x.permute(0, 3, 1, 2)
-
-
-class Head(nn.Module):
-    """(B, C, H, W) -> (B, num_classes): global average pooling and the classifier.
-
-    `num_features` is the width in front of the classifier itself.
-    """
-
-    def __init__(self, spec: HeadSpec, channels: int, num_classes: int, drop_rate: float) -> None:
-        super().__init__()
-        norm = partial(build_norm, spec.norm)
-        self.pool = SelectAdaptivePool2d(pool_type="avg")
-        self.norm = norm(channels) if spec.norm_position == "after_pool" else nn.Identity()
-        self.flatten = nn.Flatten(1)
-        self.hidden = HiddenLayer(spec, channels) if spec.kind == "mlp" else nn.Identity()
-        self.num_features = int(spec.ratio * channels) if spec.kind == "mlp" else channels
-        self.drop = nn.Dropout(drop_rate)
-        self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
-        initialise_projections(self)
-
-    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        x = self.drop(self.hidden(self.flatten(self.norm(self.pool(x)))))
-        return x if pre_logits else self.fc(x)
-
-
-class HiddenLayer(nn.Module):
-    """(B, C) -> (B, ratio · C): the hidden layer of an MLP head."""
-
-    def __init__(self, spec: HeadSpec, channels: int) -> None:
-        super().__init__()
-        hidden = int(spec.ratio * channels)
-        self.fc = nn.Linear(channels, hidden)
-        self.activation = _ACTIVATIONS[spec.activation]()
-        self.norm = build_norm(spec.hidden_norm, hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.activation(self.fc(x))
-        return self.norm(x[:, :, None, None]).flatten(1)
+        if self.linear:
+            x = self.fc2(self.act(self.fc1(x.permute(0, 2, 3, 1))))
+            return x.permute(0, 3, 1, 2)
+        x = self.act(pointwise(x, self.fc1.weight, self.fc1.bias))
+        return pointwise(x, self.fc2.weight, self.fc2.bias)

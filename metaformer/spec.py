@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     field_serializer,
@@ -19,11 +20,13 @@ from pydantic import (
     model_validator,
 )
 
+from metaformer.errors import FieldError
 from mixers import MixerSpec
 
 NormKind = Literal["batch_norm", "layer_norm", "group_norm", "none"]
 Activation = Literal["gelu", "relu", "silu", "star_relu", "squared_relu"]
 
+MAX_DEPTH = 1024  # blocks in all stages
 NORM_EPS: dict[str, float] = {"batch_norm": 1e-5, "layer_norm": 1e-6, "group_norm": 1e-5}
 
 _Width = Annotated[int, Field(strict=True, ge=1, le=32768)]
@@ -34,10 +37,29 @@ _Rate = Annotated[float, Field(strict=True, ge=0, lt=1)]
 _Scale = Annotated[float, Field(strict=True, gt=0, le=100)]
 
 
+def _integer(value: Any) -> Any:
+    if type(value) is not int:  # true and 1.0 equal 1
+        raise ValueError(f"got {value!r}; allowed: 1")
+    return value
+
+
+SchemaVersion = Annotated[Literal[1], BeforeValidator(_integer)]
+
+
 class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _as_default(part: BaseModel, *fields: str) -> None:
+    """Gives fields that say nothing here the value that they have where they are not given."""
+    for name in fields:
+        object.__setattr__(part, name, type(part).model_fields[name].default)
+
+
+def _require_hidden(path: tuple[str, ...], ratio: float, width: int) -> None:
+    if int(ratio * width) < 1:
+        words = f"got {ratio:g}, which leaves none of {width} channels; allowed: {1 / width:g} up"
+        raise FieldError(path, words)
 
 
 class NormSpec(_Part):
@@ -59,6 +81,8 @@ class NormSpec(_Part):
     def _fill_eps(self) -> NormSpec:
         eps = None if self.kind == "none" else self.eps or NORM_EPS[self.kind]
         object.__setattr__(self, "eps", eps)
+        if self.kind == "none":
+            _as_default(self, "bias")
         return self
 
 
@@ -74,8 +98,8 @@ class StemSpec(_Part):
 class DownsampleSpec(_Part):
     """What stands between two stages: norm and convolution, or Swin's patch merging.
 
-    Patch merging puts 2×2 neighbours side by side, normalises and projects; it takes neither
-    kernel, stride nor padding but those of 2×2.
+    `norm_position` is before or after the convolution. Patch merging puts 2×2 neighbours side by
+    side, normalises and projects; it takes neither kernel, stride nor padding but those of 2×2.
     """
 
     kind: Literal["conv", "patch_merging"] = "conv"
@@ -83,6 +107,7 @@ class DownsampleSpec(_Part):
     stride: _Kernel = 2
     padding: _Padding = 0
     norm: NormSpec = NormSpec(kind="none")
+    norm_position: Literal["before", "after"] = "before"
 
     @model_validator(mode="after")
     def _patch_merging_is_2x2(self) -> DownsampleSpec:
@@ -94,6 +119,8 @@ class DownsampleSpec(_Part):
             raise ValueError(
                 "patch_merging takes 2×2 neighbours: kernel_size 2, stride 2, padding 0"
             )
+        if self.kind == "patch_merging" and self.norm_position == "after":
+            raise ValueError("patch_merging normalises before it projects: norm_position before")
         return self
 
 
@@ -136,9 +163,11 @@ class StageSpec(_Part):
         return written[0] if len(written) == 1 else written
 
     @model_validator(mode="after")
-    def _residual_scale_has_a_place(self) -> StageSpec:
+    def _fields_go_together(self) -> StageSpec:
         if self.residual_scale is not None and self.block == "metanext":
-            raise ValueError("residual_scale belongs to metaformer blocks; metanext has none")
+            words = "belongs to metaformer blocks; metanext has none"
+            raise FieldError(("residual_scale",), words)
+        _require_hidden(("mlp", "ratio"), self.mlp.ratio, self.width)
         return self
 
     @property
@@ -161,7 +190,9 @@ class HeadSpec(_Part):
     """Global average pooling and the classifier.
 
     `norm` stands before or after the pooling. `mlp` adds a hidden layer of `ratio` times the
-    width with `activation` and `hidden_norm`.
+    width with `activation` and `hidden_norm`; these fields say nothing of a linear head.
+    `pre_logits` is what stands in front of the classifier proper: the hidden layer's output, or
+    what was pooled, the hidden layer then being part of the classifier.
     """
 
     kind: Literal["linear", "mlp"] = "linear"
@@ -170,12 +201,21 @@ class HeadSpec(_Part):
     ratio: _Ratio = 4.0
     activation: Activation = "gelu"
     hidden_norm: NormSpec = NormSpec(kind="none")
+    pre_logits: Literal["hidden", "pooled"] = "hidden"
+
+    @model_validator(mode="after")
+    def _one_writing_for_one_head(self) -> HeadSpec:
+        if self.kind == "linear":
+            _as_default(self, "ratio", "activation", "hidden_norm", "pre_logits")
+        if self.norm.kind == "none":
+            _as_default(self, "norm_position")
+        return self
 
 
 class BackboneSpec(_Part):
     """A whole backbone. `image_size` is the size it is built for where none is asked for."""
 
-    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    schema_version: Annotated[SchemaVersion, Field(alias="schema")] = 1
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
     num_classes: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 1000
     in_channels: Annotated[int, Field(strict=True, ge=1, le=1024)] = 3
@@ -187,14 +227,21 @@ class BackboneSpec(_Part):
     head: HeadSpec = HeadSpec()
 
     @model_validator(mode="after")
-    def _widths_meet(self) -> BackboneSpec:
+    def _parts_go_together(self) -> BackboneSpec:
         widths = [stage.width for stage in self.stages]
         for index, stage in enumerate(self.stages[1:], start=1):
             if stage.downsample is None and stage.width != widths[index - 1]:
-                raise ValueError(
-                    f"stages[{index}].width: got {stage.width} after {widths[index - 1]}; "
-                    "without a downsample between them two stages have one width"
+                raise FieldError(
+                    ("stages", index, "width"),
+                    f"got {stage.width} after {widths[index - 1]}; "
+                    "without a downsample between them two stages have one width",
                 )
+        depth = sum(stage.depth for stage in self.stages)
+        if depth > MAX_DEPTH:
+            words = f"got {depth} blocks in all; allowed: {MAX_DEPTH}"
+            raise FieldError(("stages",), words)
+        if self.head.kind == "mlp":
+            _require_hidden(("head", "ratio"), self.head.ratio, widths[-1])
         return self
 
     def to_data(self) -> dict[str, Any]:
@@ -205,7 +252,8 @@ class BackboneSpec(_Part):
     def digest(self) -> str:
         """16 hexadecimal digits, equal for specs that build the same network.
 
-        The name does not count; a pattern counts as the mixers of its blocks.
+        The name does not count; a pattern counts as the mixers of its blocks. The mixers' options
+        must be stated, as `load_spec` and `resolve_mixers` leave them.
         """
         data = self.to_data()
         del data["name"]

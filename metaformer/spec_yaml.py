@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from metaformer.errors import Problem, SpecError, format_path
+from metaformer.errors import FieldError, Problem, SpecError, format_path, parse_path
 from metaformer.extends import find_spec_file, key_mark_of, mark_of, resolve_extends
 from metaformer.spec import BackboneSpec
 from metaformer.yaml_tree import Node, read_yaml, write_yaml
-from mixers import MixerError, MixerRegistry, MixerSpec, OptionError, load_registry
+from mixers import (
+    MixerError,
+    MixerRegistry,
+    MixerSpec,
+    OptionError,
+    UnknownMixerError,
+    load_registry,
+)
 from mixers.errors import nearest
 
+_SHAPES = {  # what pydantic would name by the classes of ours
+    "model_type": "a map of keys and values",
+    "model_attributes_type": "a map of keys and values",
+    "tuple_type": "a list",
+}
 _SUGAR = ("extends", "every_stage", "downsample")  # keys that the fields do not show
 
 
@@ -47,6 +60,19 @@ def parse_spec(node: Node, registry: MixerRegistry | None = None) -> BackboneSpe
             data["stages"][index]["mixer"] = pattern
     spec: BackboneSpec = validate_node(BackboneSpec, node, data, problems, sugar=_SUGAR)
     return spec
+
+
+def place_problems(error: SpecError, source: str | Path) -> SpecError:
+    """The same error, its problems placed in the file of `source` where they have no place yet."""
+    node = load_spec_tree(source)
+    return SpecError(
+        [
+            problem
+            if problem.mark is not None
+            else replace(problem, mark=mark_of(node, parse_path(problem.path)))
+            for problem in error.problems
+        ]
+    )
 
 
 def dump_spec(spec: BackboneSpec) -> str:
@@ -93,6 +119,7 @@ def _read_mixer(
         problems.append(Problem(format_path(path), words, node.mark))
         return stand_in
     mark = node.key_marks.get(name, node.mark)
+    name_shown = name or "''"
     try:
         return registry.resolve(MixerSpec.of(name, options.plain() if options else None))
     except OptionError as error:
@@ -103,7 +130,9 @@ def _read_mixer(
         problems.append(Problem(where, error.message, own))
     except MixerError as error:
         where = format_path(path)
-        known = str(error) if str(error).startswith(name) else f"got {name}; {error}"
+        known = str(error)
+        if isinstance(error, UnknownMixerError) and known.startswith("unknown mixer"):
+            known = f"got {name_shown}; {known}"
         problems.append(Problem(where, known, mark))
     return stand_in
 
@@ -170,7 +199,13 @@ def _as_problem(item: Any, model: type[BaseModel], node: Node, sugar: Sequence[s
         close = nearest(item["input"], expected.split(", "))
         return Problem(where, f"got {got}; allowed: {expected}{close}", mark)
     if kind == "value_error":
-        return Problem(where, str(context["error"]), mark)
+        error = context["error"]
+        path += error.path if isinstance(error, FieldError) else ()
+        return Problem(format_path(path), str(error), mark_of(node, path))
+    if kind in _SHAPES:
+        return Problem(where, f"got {got}; allowed: {_SHAPES[kind]}", mark)
+    if kind == "too_short" and not item["input"]:
+        return Problem(where, "got an empty list; allowed: one item or more", mark)
     words = item["msg"].replace("Input should be", "allowed:").replace("a valid ", "")
     return Problem(where, f"got {got}; {words[0].lower()}{words[1:]}", mark)
 

@@ -98,11 +98,13 @@ class _Reader:
         self._source = source
         self._anchors: dict[str, tuple[Node, int]] = {}
         self._nodes = 0
+        self._last = Mark(source, 1, 1)
 
     def document(self) -> Node:
         try:
-            events = iter(yaml.parse(self._text, Loader=yaml.SafeLoader))
-            node = self._document(events)
+            node = self._document(self._events())
+        except SpecError:
+            raise
         except yaml.reader.ReaderError as error:
             raise self._reader_error(error) from None
         except yaml.MarkedYAMLError as error:
@@ -110,9 +112,16 @@ class _Reader:
             if "'\\t'" in words:
                 words = "found a tab; YAML indents with spaces"
             raise self._problem(words, error.problem_mark or error.context_mark) from None
+        except (ValueError, OverflowError) as error:  # PyYAML's own, of escapes and versions
+            raise SpecError(Problem("", f"not YAML: {error}", self._last)) from None
         if node is None:
             raise SpecError(Problem("", "the file is empty", Mark(self._source, 1, 1)))
         return node
+
+    def _events(self) -> Iterator[yaml.Event]:
+        for event in yaml.parse(self._text, Loader=yaml.SafeLoader):
+            self._last = self._mark(event.start_mark)
+            yield event
 
     def _document(self, events: Iterator[yaml.Event]) -> Node | None:
         root: Node | None = None

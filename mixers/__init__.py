@@ -5,9 +5,16 @@ An author of a mixer imports `Site` and the domains of options; everybody else a
 """
 
 from mixers.contract import Mixer, Site
-from mixers.errors import MixerError, OptionError, PluginError, SignatureError, UnknownMixerError
+from mixers.errors import (
+    InputError,
+    MixerError,
+    OptionError,
+    PluginError,
+    SignatureError,
+    UnknownMixerError,
+)
 from mixers.options import Choice, Domain, FloatRange, IntRange, OptionValue
-from mixers.registry import MixerEntry, MixerRegistry, load_registry
+from mixers.registry import MixerEntry, MixerRegistry, installed_mixers, load_registry
 from mixers.signature import Option, read_options
 from mixers.spec import MixerSpec
 
@@ -15,6 +22,7 @@ __all__ = [
     "Choice",
     "Domain",
     "FloatRange",
+    "InputError",
     "IntRange",
     "Mixer",
     "MixerEntry",
@@ -28,6 +36,7 @@ __all__ = [
     "SignatureError",
     "Site",
     "UnknownMixerError",
+    "installed_mixers",
     "load_registry",
     "read_options",
 ]

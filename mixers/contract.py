@@ -50,6 +50,10 @@ class Mixer(Protocol):
     - `needs_normalised_input` (default False): it fails to train in a block that does not
       normalise before the mixer, such as MetaNeXt's. `mixer: any` leaves it out there; a spec
       that names it is obeyed.
+    - `fixed_map_size` (default False): it works on maps of the height and width that it was built
+      for and no other.
+    - `supports_dilation` (default False): it widens its reach by `Site.dilation`, or reaches the
+      whole map anyway. A backbone that is asked for a smaller output stride refuses the others.
     """
 
     def __call__(self, x: Tensor) -> Tensor: ...

@@ -12,7 +12,11 @@ def nearest(name: object, known: Iterable[str]) -> str:
     return f"; did you mean {matches[0]}?" if matches else ""
 
 
-class MixerError(ValueError):
+class InputError(ValueError):
+    """Something that a user or an author wrote cannot stand; base of all such errors here."""
+
+
+class MixerError(InputError):
     """Base of all that this package raises for a user's or an author's mistake."""
 
 

@@ -39,7 +39,9 @@ class Choice:
         raise ValueError(f"got {value!r}; allowed: {self.describe()}")
 
     def describe(self) -> str:
-        return ", ".join(str(value) for value in self.values)
+        return ", ".join(
+            str(value).lower() if isinstance(value, bool) else str(value) for value in self.values
+        )
 
     def search_domain(self) -> Domain:
         return Choice(*self.search)

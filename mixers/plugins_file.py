@@ -54,7 +54,7 @@ def read_plugin_rules(path: str | Path | None = None) -> PluginRules:
             raise PluginError(
                 f"{file}: {key}: unknown key; allowed: {allowed}{nearest(key, _KEYS)}"
             )
-    if data.get("schema") != 1:
+    if type(data.get("schema")) is not int or data["schema"] != 1:
         raise PluginError(f"{file}: schema: got {data.get('schema')!r}; allowed: 1")
     allow = _read_versions(file, "allow", data["allow"]) if "allow" in data else None
     return PluginRules(allow, _read_versions(file, "block", data.get("block", {})))

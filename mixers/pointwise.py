@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 
-def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """What the 1×1 convolution `conv` gives for `x`, (B, C, H, W) -> (B, C', H, W).
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The 1×1 convolution of `x` with `weight` (C', C, 1, 1): (B, C, H, W) -> (B, C', H, W).
 
     On channels_last memory it is one matrix product over all positions, which is faster than the
     convolution kernels there; the result is channels_last too. (benchmarks/against_timm.py)
     """
     if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
-        flat = F.linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias)
+        flat = F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias)
         return flat.permute(0, 3, 1, 2)
-    return conv(x)
+    return F.conv2d(x, weight, bias)

@@ -23,6 +23,14 @@ from mixers.spec import MixerSpec
 if TYPE_CHECKING:
     from torch import nn
 
+_AUTHORS_MISTAKES = (
+    TypeError,
+    NameError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+)
 GROUP = "metaformer.mixers"
 OWN_DISTRIBUTION = "metaformer-search"
 
@@ -50,15 +58,17 @@ class MixerEntry:
     @cached_property
     def mixer_class(self) -> type[nn.Module]:
         """The mixer's class; PluginError where it cannot be imported."""
+        from torch import nn
+
         try:
             loaded = self._point.load()
-        except (ImportError, AttributeError, SyntaxError) as error:
+        except (Exception, SystemExit) as error:  # a stranger's module may raise anything
             raise PluginError(
                 f"{self.name} of {self.distribution} {self.version} cannot be imported "
-                f"from {self.entry_point}: {error}"
+                f"from {self.entry_point}: {type(error).__name__}: {error}"
             ) from error
-        if not isinstance(loaded, type):
-            raise PluginError(f"{self.name}: {self.entry_point} is not a class")
+        if not (isinstance(loaded, type) and issubclass(loaded, nn.Module)):
+            raise PluginError(f"{self.name}: {self.entry_point} is not a class of torch.nn.Module")
         return loaded
 
     @cached_property
@@ -68,7 +78,18 @@ class MixerEntry:
 
     @property
     def needs_normalised_input(self) -> bool:
-        return bool(getattr(self.mixer_class, "needs_normalised_input", False))
+        return self._declares("needs_normalised_input")
+
+    @property
+    def fixed_map_size(self) -> bool:
+        return self._declares("fixed_map_size")
+
+    @property
+    def supports_dilation(self) -> bool:
+        return self._declares("supports_dilation")
+
+    def _declares(self, name: str) -> bool:
+        return bool(getattr(self.mixer_class, name, False))
 
 
 @dataclass(frozen=True)
@@ -88,7 +109,10 @@ class MixerRegistry:
             return self.entries[name]
         if name in self.refused:
             raise UnknownMixerError(f"{name} is installed but refused: {self.refused[name]}")
-        named = [entry for entry in self.entries.values() if entry.short_name == name]
+        for refused, reason in self.refused.items():
+            if refused.partition("/")[2] == name and not self._named(name):
+                raise UnknownMixerError(f"{refused} is installed but refused: {reason}")
+        named = self._named(name)
         if len(named) == 1:
             return named[0]
         if named:
@@ -98,6 +122,9 @@ class MixerRegistry:
         raise UnknownMixerError(
             f"unknown mixer; installed: {', '.join(known) or 'none'}{nearest(name, known)}"
         )
+
+    def _named(self, short_name: str) -> list[MixerEntry]:
+        return [entry for entry in self.entries.values() if entry.short_name == short_name]
 
     def resolve(self, spec: MixerSpec) -> MixerSpec:
         """The spec under its canonical name with every option stated.
@@ -109,14 +136,29 @@ class MixerRegistry:
         return MixerSpec.of(entry.name, options)
 
     def build(self, spec: MixerSpec, site: Site) -> nn.Module:
-        """The mixer of `spec` for `site`; ValueError where the two do not go together."""
+        """The mixer of `spec` for `site`; ValueError where the two do not go together.
+
+        PluginError where the mixer's constructor has a mistake.
+        """
         resolved = self.resolve(spec)
-        return self[resolved.name].mixer_class(site, **resolved.options)
+        entry = self[resolved.name]
+        try:
+            return entry.mixer_class(site, **resolved.options)
+        except _AUTHORS_MISTAKES as error:
+            raise PluginError(
+                f"{entry.name} of {entry.distribution} {entry.version} cannot be built for "
+                f"{site}: {type(error).__name__}: {error}"
+            ) from error
 
 
 def load_registry(plugins_toml: str | Path | None = None) -> MixerRegistry:
     """The installed mixers, as `plugins_toml` (else the working directory's) allows them."""
     return registry_of(entry_points(group=GROUP), read_plugin_rules(plugins_toml))
+
+
+def installed_mixers() -> MixerRegistry:
+    """All that is installed, whatever any `plugins.toml` says of it."""
+    return registry_of(entry_points(group=GROUP), PluginRules())
 
 
 def registry_of(points: Iterable[EntryPoint], rules: PluginRules) -> MixerRegistry:

@@ -29,7 +29,13 @@ def read_options(mixer_class: type) -> tuple[Option, ...]:
     parameters = list(inspect.signature(mixer_class).parameters.values())
     if not parameters or parameters[0].kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
         raise SignatureError(f"{where}: the first parameter must be the site")
-    hints = get_type_hints(_constructor(mixer_class), include_extras=True)
+    try:
+        hints = get_type_hints(_constructor(mixer_class), include_extras=True)
+    except NameError as error:
+        raise SignatureError(
+            f"{where}: an annotation cannot be read, {error}; "
+            "import what annotations name outside of TYPE_CHECKING"
+        ) from None
     return tuple(_read_option(where, parameter, hints) for parameter in parameters[1:])
 
 
@@ -39,6 +45,8 @@ def _constructor(mixer_class: type) -> Any:
 
 def _read_option(where: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Option:
     name = parameter.name
+    if parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
+        raise SignatureError(f"{where}: takes {parameter}; name every option, keyword-only")
     if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
         raise SignatureError(
             f"{where}: {parameter} must be keyword-only: write (self, site, *, {name}: ... = ...)"

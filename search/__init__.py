@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from search.space import SearchSpace
     from search.study import StudyRunner
-    from search.study_config import Study, load_study
+    from search.study_config import Study
+    from search.study_file import load_study
 
 _HOMES = {
     "SearchSpace": "space",
     "Study": "study_config",
     "StudyRunner": "study",
-    "load_study": "study_config",
+    "load_study": "study_file",
 }
 
 __all__ = ["SearchSpace", "Study", "StudyRunner", "load_study"]

@@ -21,7 +21,7 @@ from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.data import Splits
 from search.devices import device_memory_bytes, gigabytes, is_out_of_memory
-from search.records import TrialRecord, TrialState
+from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.study_config import MeasureConfig, StudyConfig, TrainConfig
 from search.throughput import Measurement, Protocol, SystemClock, Verdict, measure
 from search.training import Diverged, train_and_score
@@ -30,7 +30,6 @@ MEASURING_ATTEMPTS = 4
 MEASURING_SECONDS = 20.0
 CONTAMINATED_WAIT_SECONDS = 2.0
 MORE_TIME = 2  # a borderline candidate is measured again with so many times the cap
-NOT_BUILDABLE = 10.0  # constraint of a candidate that has no throughput: far outside
 
 
 @dataclass

@@ -11,6 +11,7 @@ import torch
 from search.errors import EnvironmentProblem
 
 DEVICE_NAME = r"auto|cpu|cuda(:\d+)?"
+_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
 _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -40,9 +41,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     words = str(error)
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in words or "not enough memory" in words
-    )
+    return isinstance(error, RuntimeError) and any(said in words for said in _MEMORY_WORDS)
 
 
 def gigabytes(count: int) -> str:

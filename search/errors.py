@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from mixers.errors import InputError
 
-class UsageError(ValueError):
+
+class UsageError(InputError):
     """A setting, a study or a data set that cannot be used as it was given (exit 2)."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from optuna.trial import Trial
 from torch import Tensor
 
 from metaformer.spec import BackboneSpec
@@ -76,32 +77,61 @@ class SearchLoop:
             return
         self.observer.note(f"the weights of trial {best.number} are gone; training it again")
         spec = BackboneSpec.model_validate(best.spec)
-        weights = self.evaluator.train(spec, TrialRecord(number=best.number, state=best.state))
-        if weights is not None:
-            self.folder.keep_weights(best.number, spec.digest, weights)
-            self.folder.settle_best(best)
+        record = TrialRecord(number=best.number, state=best.state)
+        weights = self._guarded(record, lambda: self.evaluator.train(spec, record))
+        if record.state is TrialState.INTERRUPTED:
+            raise Interrupted
+        if weights is None:
+            self.observer.note(f"training it again failed: {record.reason}")
+            return
+        if record.accuracy != best.accuracy:
+            self.observer.note(
+                f"trained again it has accuracy {record.accuracy}, on record {best.accuracy}"
+            )
+        self.folder.keep_weights(best.number, spec.digest, weights)
+        self.folder.settle_best(best)
 
     def _one_trial(self, total: int) -> TrialRecord:
         trial, spec = self.strategy.propose()
         self.observer.trial_started(trial.number, self.store.counted, total)
         record = TrialRecord(number=trial.number, state=TrialState.FAILED)
-        weights = self._evaluate(spec, record)
+        try:
+            weights = self._guarded(record, lambda: self.evaluator.evaluate(spec, record))
+        except (KeyboardInterrupt, UsageError, EnvironmentProblem) as error:
+            # not the candidate's doing: it is tried again
+            record.state, record.reason = TrialState.INTERRUPTED, str(error) or "stopped at once"
+            self.store.enqueue_again(trial, died=False)
+            self.store.finish(trial, record)
+            raise
         if record.state is TrialState.INTERRUPTED:
             self.store.enqueue_again(trial, died=False)
-        before = best_of(self.store.records)
-        if weights is not None and best_of([*([before] if before else []), record]) is record:
-            self.folder.keep_weights(record.number, spec.digest, weights)
-        self.store.finish(trial, record)
+        self._finish(trial, record, weights)
         best = best_of(self.store.records)
         self.folder.settle_best(best)
         self.summarise(Outcome.RUNNING)
         self.observer.trial_finished(record, best)
         return record
 
-    def _evaluate(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
+    def _finish(self, trial: Trial, record: TrialRecord, weights: dict[str, Tensor] | None) -> None:
+        """Keeps the weights of a new best, and puts the trial on record whether that worked or not:
+        lost weights can be trained again."""
+        trouble: OSError | None = None
+        before = best_of(self.store.records)
+        if weights is not None and best_of([*([before] if before else []), record]) is record:
+            try:
+                self.folder.keep_weights(record.number, str(record.digest), weights)
+            except OSError as error:
+                trouble = error
+        self.store.finish(trial, record)
+        if trouble is not None:
+            raise trouble
+
+    def _guarded(
+        self, record: TrialRecord, evaluate: Callable[[], dict[str, Tensor] | None]
+    ) -> dict[str, Tensor] | None:
         """The weights of a candidate that completed; what goes wrong in it ends up in `record`."""
         try:
-            return self.evaluator.evaluate(spec, record)
+            return evaluate()
         except Interrupted:
             record.state, record.reason = TrialState.INTERRUPTED, "stopped by the user"
         except (UsageError, EnvironmentProblem):  # of the data or the machine, not the candidate

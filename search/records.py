@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+NOT_BUILDABLE = 10.0  # constraint of a candidate that has no throughput: far outside
+
 
 class TrialState(StrEnum):
     """How a trial ended."""
@@ -58,6 +60,11 @@ class TrialRecord:
     def measurement(self, mode: str) -> dict[str, Any] | None:
         """The last measurement of that mode."""
         return next((m for m in reversed(self.measurements) if m["mode"] == mode), None)
+
+    @property
+    def was_judged(self) -> bool:
+        """Whether a budget was put to the candidate, by counting or measuring."""
+        return any(name not in ("buildable", "memory") for name in self.constraints)
 
     def violation(self) -> float:
         """By how much the budgets are missed, in logarithms; 0 within all of them."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from metaformer.spec import BackboneSpec
@@ -75,12 +75,13 @@ class RunFolder:
             stream.write(f"trial {number}\n{traceback}\n")
 
     def keep_weights(self, number: int, digest: str, weights: dict[str, Tensor]) -> None:
-        """Saves a candidate's weights, to be promoted once its trial is on record."""
-        target = self._weights_of(number)
-        partial = target.with_suffix(".partial")
-        metadata = {"trial": str(number), "digest": digest}
-        save_file({k: v.contiguous() for k, v in weights.items()}, partial, metadata=metadata)
-        os.replace(partial, target)
+        """Saves a candidate's weights, to be promoted once its trial is on record.
+
+        Tensors that share memory, as tied parameters do, are saved each on its own.
+        """
+        own = {key: value.clone().contiguous() for key, value in weights.items()}
+        data = save(own, metadata={"trial": str(number), "digest": digest})
+        write_atomically(self._weights_of(number), data)
 
     def settle_best(self, best: TrialRecord | None) -> bool:
         """Makes best.yaml and best.safetensors those of `best`, and clears other weights.
@@ -101,25 +102,35 @@ class RunFolder:
             leftover.unlink(missing_ok=True)
         return kept
 
+    def holds(self, best: TrialRecord | None) -> bool:
+        """Whether best.yaml and best.safetensors are those of `best`."""
+        return best is not None and self.best_spec.exists() and self._weights_are(best)
+
     def _weights_of(self, number: int) -> Path:
         return self.path / f"trial-{number}.safetensors"
 
     def _weights_are(self, best: TrialRecord) -> bool:
         try:
             with safe_open(self.best_weights, framework="pt") as weights:
-                return bool((weights.metadata() or {}).get("trial") == str(best.number))
+                said = weights.metadata() or {}
+                return said == {"trial": str(best.number), "digest": str(best.digest)}
         except (OSError, SafetensorError):
             return False
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces the file at `path` by `text`, whole or not at all."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replaces the file at `path` by `content`, whole or not at all."""
+    data = content if isinstance(content, bytes) else content.encode()
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
+    try:
+        with partial.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)  # on a full disk it would take what the journal needs
+        raise
 
 
 def _line(record: TrialRecord) -> str:

@@ -9,13 +9,14 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import Trial
 
+from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from search.space import SearchSpace
 from search.trial_store import TrialStore
 
 STARTUP_TRIALS = 8  # proposed at random before TPE has something to learn from
-DUPLICATES_BEFORE_RANDOM = 8
-DUPLICATES_BEFORE_END = 200
+DISCARDS_BEFORE_RANDOM = 8
+DISCARDS_BEFORE_END = 200
 
 
 class SpaceExhausted(Exception):
@@ -38,19 +39,23 @@ class Strategy:
             for record in self._store.records
             if record.digest is not None and record.state.is_final
         }
-        for attempt in range(DUPLICATES_BEFORE_END):
+        for attempt in range(DISCARDS_BEFORE_END):
             study.sampler = self._sampler(len(study.get_trials(deepcopy=False)), attempt)
             trial = study.ask()
-            spec = self._space.suggest(trial)
+            try:
+                spec = self._space.suggest(trial)
+            except SpecError as error:  # values that are legal each, but not together
+                self._store.discard(trial, str(error), buildable=False)
+                continue
             if spec.digest not in known:
                 return trial, spec
-            self._store.discard_duplicate(trial, known[spec.digest])
+            self._store.discard(trial, f"duplicate of trial {known[spec.digest]}")
         raise SpaceExhausted
 
     def _sampler(self, num_trials: int, attempt: int) -> BaseSampler:
         """A sampler whose draws follow from the study's seed and the number of the trial."""
         seed = int(np.random.SeedSequence([self._seed, num_trials]).generate_state(1)[0])
-        if attempt >= DUPLICATES_BEFORE_RANDOM:
+        if attempt >= DISCARDS_BEFORE_RANDOM:
             return RandomSampler(seed=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)

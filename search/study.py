@@ -50,13 +50,15 @@ class StudyRunner:
         config = self.study.config
         folder = RunFolder(self.out / config.name)
         folder.create()
+        limits = ", ".join(f"{key} {value:g}" for key, value in config.budget.given().items())
+        self.observer.note(f"study {config.name} in {folder.path}, budget: {limits}")
         busy = f"{folder.path}: another process is running this study"
         with exclusive(folder.lock, busy):
             self._take_up(folder)
             self._space(num_classes=1000)  # what is wrong in it is said before data are read
-            data = self._load_data()
+            data = self._load_data(folder)
             space = self._space(data.num_classes)
-            self._freeze(folder, space)
+            self._freeze(folder, space, data)
             loop = self._loop(folder, space, data)
             try:
                 loop.restore_best()
@@ -68,10 +70,16 @@ class StudyRunner:
     def _take_up(self, folder: RunFolder) -> None:
         """Goes on with the study in the folder, if there is one and it is this one."""
         if not folder.study.exists():
+            if folder.journal.exists():
+                raise EnvironmentProblem(
+                    f"{folder.path} holds a journal and no study.yaml that says what it is of; "
+                    "restore the file, or choose another --out"
+                )
             return
-        old = read_yaml(folder.study).plain()
-        frozen = tuple(old.get("mixers") or ())
-        self.study = replace(self.study, frozen_mixers=frozen)
+        old = _read_own_study(folder.study)
+        self.study = replace(
+            self.study, frozen_mixers=tuple(old["mixers"]), frozen_data=old["data"]
+        )
         lines = [
             line
             for line in differences(old, self.study.to_data())
@@ -99,22 +107,36 @@ class StudyRunner:
             )
         return SearchSpace(self.study.space, self.registry, any_mixers=names or None, fields=fields)
 
-    def _freeze(self, folder: RunFolder, space: SearchSpace) -> None:
-        """Writes study.yaml, with the mixers that the space can hold from now on."""
+    def _freeze(self, folder: RunFolder, space: SearchSpace, data: Splits) -> None:
+        """Writes study.yaml, with the mixers that the space can hold from now on, and the data."""
         if not self.study.frozen_mixers:
             names = sorted(space.mixer_names)
             frozen = tuple(mixer_origin(name, self.registry) for name in names)
             self.study = replace(self.study, frozen_mixers=frozen)
+        self.study = replace(self.study, frozen_data=data.identity())
         folder.write_study(self.study.to_data())
 
-    def _load_data(self) -> Splits:
+    def _load_data(self, folder: RunFolder) -> Splits:
+        """The study's data; UsageError where they are no longer what the study began with."""
         train = self.study.config.train
         self.observer.note(f"loading {train.data}")
         data = load_data(train.data, train.image_size)
-        if data.unreadable:
-            names = ", ".join(data.unreadable[:5])
-            self.observer.note(f"skipped {len(data.unreadable)} unreadable images: {names}")
+        self._name_unreadable(data, known=0)
+        changes = differences(self.study.frozen_data or data.identity(), data.identity(), "data")
+        if changes:
+            lines = "\n".join(f"  {line}" for line in changes[:20])
+            raise UsageError(
+                f"{train.data} has changed since {folder.path} began:\n{lines}\n"
+                "restore the data, or choose another --out"
+            )
         return data
+
+    def _name_unreadable(self, data: Splits, *, known: int) -> None:
+        """Says which images were skipped, beyond the `known` first."""
+        new = data.unreadable[known:]
+        if new:
+            names = ", ".join(new[:5])
+            self.observer.note(f"skipped {len(new)} unreadable images: {names}")
 
     def _loop(self, folder: RunFolder, space: SearchSpace, data: Splits) -> SearchLoop:
         config = self.study.config
@@ -145,15 +167,35 @@ class StudyRunner:
         self, store: TrialStore, folder: RunFolder, data: Splits, outcome: Outcome
     ) -> dict[str, Any]:
         """Reports the best on the test split, once the search has ended, and writes the summary."""
-        best = best_of(store.records)
-        test = None
-        if best is not None and outcome is not Outcome.INTERRUPTED:
-            self.observer.phase("test")
-            test = test_accuracy(folder, self.study, self.registry, data, self.device)
-        summary = summarise(self.study, store.records, self.device, outcome, test=test, data=data)
+        known = len(data.unreadable)
+        summary = summarise(self.study, store.records, self.device, outcome, data=data)
         folder.write_summary(summary)
+        tested = folder.holds(best_of(store.records)) and outcome is not Outcome.INTERRUPTED
+        if tested:
+            self.observer.phase("test")
+            try:
+                test = test_accuracy(
+                    folder, self.study, self.registry, data, self.device, self._check
+                )
+            except Interrupted:
+                outcome, test = Outcome.INTERRUPTED, None
+            summary = summarise(
+                self.study, store.records, self.device, outcome, test=test, data=data
+            )
+            folder.write_summary(summary)
+        self._name_unreadable(data, known=known)
         return summary
 
     def _check(self) -> None:
         if self.should_stop():
             raise Interrupted
+
+
+def _read_own_study(file: Path) -> dict[str, Any]:
+    """A run folder's study.yaml; EnvironmentProblem where it is not one."""
+    old = read_yaml(file).plain()
+    if not isinstance(old, dict) or not isinstance(old.get("mixers"), list):
+        raise EnvironmentProblem(
+            f"{file} is not what `search run` wrote; restore it, or choose another --out"
+        )
+    return {"data": None, **old}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from importlib.metadata import version
 from typing import Any
@@ -42,20 +42,25 @@ def best_of(records: Sequence[TrialRecord]) -> TrialRecord | None:
 
 
 def nearest_miss(records: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The measured trial that missed its budgets by least."""
+    """The trial that missed its budgets by least, counted or measured."""
     missed = [
-        record for record in records if record.state is TrialState.REJECTED and record.measurements
+        record for record in records if record.state is TrialState.REJECTED and record.was_judged
     ]
     return min(missed, key=TrialRecord.violation, default=None)
 
 
 def test_accuracy(
-    folder: RunFolder, study: Study, registry: MixerRegistry, data: Splits, device: torch.device
+    folder: RunFolder,
+    study: Study,
+    registry: MixerRegistry,
+    data: Splits,
+    device: torch.device,
+    check: Callable[[], None],
 ) -> float:
     """Accuracy on the test split, 0..1, of the best as its two files hold it."""
     model = build_backbone(load_spec(folder.best_spec, registry), registry, device=device)
     model.load_state_dict(load_file(folder.best_weights, device=str(device)))
-    return accuracy(model, data.test, study.config.train, device=device)
+    return accuracy(model, data.test, study.config.train, device=device, check=check)
 
 
 def summarise(
@@ -75,13 +80,14 @@ def summarise(
         "name": config.name,
         "outcome": outcome.value,
         "feasible": best is not None,
-        "budget": config.budget.model_dump(exclude_none=True),
+        "budget": config.budget.given(),
         "trials": {
             "total": config.search.trials,
             "counted": sum(record.state.is_final for record in records),
             "by_state": dict(Counter(record.state.value for record in records)),
         },
         "best": None if best is None else _describe(best, study, test),
+        "reasons": dict(Counter(record.reason for record in records if record.reason)),
         "nearest_miss": None if best is not None or miss is None else _describe(miss, study, None),
         "measure": config.measure.model_dump(),
         "train": config.train.model_dump(),
@@ -114,6 +120,11 @@ def _describe(record: TrialRecord, study: Study, test: float | None) -> dict[str
         "params": record.params,
         "macs": record.macs,
         "throughput": throughput,
+        "limits": {
+            name: limit
+            for name in ("params", "macs")
+            if (limit := getattr(study.config.budget, name)) is not None
+        },
         "reason": record.reason,
         "stages": [] if record.spec is None else [_stage(stage) for stage in record.spec["stages"]],
     }

@@ -58,7 +58,7 @@ def train_and_score(
 ) -> Score:
     """Trains `model` in place and scores it on the validation split.
 
-    The same seed on the same device gives the same weights. `on_epoch` hears the epoch and its
+    The same seed on the same CPU gives the same weights. `on_epoch` hears the epoch and its
     mean loss; `check` is called before each batch and may raise to stop. Diverged where the loss
     is no number.
     """
@@ -109,14 +109,20 @@ def accuracy(
     device: torch.device,
     check: Callable[[], None] | None = None,
 ) -> float:
-    """Share of `images` that `model` classifies correctly, 0..1."""
+    """Share of `images` that `model` classifies correctly, 0..1.
+
+    Diverged where the model answers with numbers that are not finite.
+    """
     model = _place(model, device).eval()
     correct = total = 0
     for batch, labels in batches(images, range(len(images)), config.batch_size):
         if check is not None:
             check()
         with torch.inference_mode(), _autocast(config.precision, device):
-            predicted = model(normalise(batch, device)).argmax(dim=1).cpu()
+            logits = model(normalise(batch, device)).cpu()
+        if not torch.isfinite(logits).all():
+            raise Diverged("the trained model answers with numbers that are not finite")
+        predicted = logits.argmax(dim=1)
         correct += int((predicted == labels).sum())
         total += len(labels)
     return correct / max(1, total)

@@ -13,13 +13,13 @@ from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
 
 from search.journal import open_journal
-from search.records import TrialRecord, TrialState
+from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.run_folder import RunFolder
 
 MAX_ATTEMPTS = 3  # of a candidate whose process died
 _RECORD = "record"
 _ATTEMPT = "attempt"
-_DUPLICATE = "duplicate_of"
+_DISCARDED = "discarded"
 
 _OPTUNA_STATES = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -61,10 +61,15 @@ class TrialStore:
         self._folder.append_trial(record)
         self.records.append(record)
 
-    def discard_duplicate(self, trial: Trial, number: int) -> None:
-        """Ends a trial that proposes what trial `number` was; it leaves no record."""
-        trial.set_user_attr(_DUPLICATE, number)
-        self.study.tell(trial, state=OptunaState.FAIL)
+    def discard(self, trial: Trial, reason: str, *, buildable: bool = True) -> None:
+        """Ends a trial that is not worth evaluating; it leaves no record and does not count.
+
+        The sampler learns to avoid what is not `buildable`.
+        """
+        trial.set_user_attr(_DISCARDED, reason)
+        if not buildable:
+            trial.set_constraint("buildable", NOT_BUILDABLE)
+        self.study.tell(trial, state=OptunaState.FAIL if buildable else OptunaState.PRUNED)
 
     def enqueue_again(self, trial: Trial | FrozenTrial, *, died: bool) -> None:
         """Has the same candidate proposed again, unless its process died too often."""
@@ -93,6 +98,6 @@ def _record_of(trial: FrozenTrial) -> TrialRecord | None:
     text = trial.user_attrs.get(_RECORD)
     if text is not None:
         return TrialRecord.from_data(json.loads(text))
-    if trial.state is OptunaState.FAIL and _DUPLICATE not in trial.user_attrs:
+    if trial.state is OptunaState.FAIL and _DISCARDED not in trial.user_attrs:
         return TrialRecord(number=trial.number, state=TrialState.LOST, reason="the process died")
     return None

@@ -17,7 +17,7 @@ from metaformer import build_backbone, load_spec
 from mixers import MixerRegistry
 from search.cli import main
 from search.space import SearchSpace
-from search.study_config import load_study
+from search.study_file import load_study
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -63,6 +63,14 @@ def test_the_python_rebuilds_the_best_of_a_study() -> None:
     (code,) = blocks("python")
     exec(code, names)
     assert names["model"].num_classes == 10  # type: ignore[attr-defined]
+
+
+def test_the_result_that_is_shown_is_one_that_the_command_prints() -> None:
+    shown = blocks("text")[0]
+    assert "Best within the budget" in shown
+    for row in ("train throughput", "margin +", "validation accuracy", "test accuracy", "stage 2"):
+        assert row in shown
+    assert "runs/digits-train900/best.safetensors" in shown
 
 
 def test_the_yaml_is_a_backbone(registry: MixerRegistry) -> None:

@@ -18,6 +18,7 @@ class Attention(nn.Module):
     """
 
     needs_normalised_input = True
+    supports_dilation = True
 
     def __init__(
         self,

@@ -11,6 +11,8 @@ class IdentityMixing(nn.Module):
     (B, C, H, W) -> (B, C, H, W).
     """
 
+    supports_dilation = True
+
     def __init__(self, site: Site) -> None:
         super().__init__()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Annotated
 
 import torch
@@ -16,7 +17,13 @@ class InceptionDepthwise(nn.Module):
     (B, C, H, W) -> (B, C, H, W). Each convolution takes `branch_ratio` of the channels; the
     identity takes the first ones, as in the released code and in timm. (InceptionNeXt, section 3;
     the slides of the study put the identity last, which is another network.)
+
+    `square_branch` and `bands` are the study's ablations: a branch that is left out leaves its
+    channels to the identity; `sequential` has the horizontal band and then the vertical one on
+    the channels of one branch.
     """
+
+    supports_dilation = True
 
     def __init__(
         self,
@@ -29,29 +36,45 @@ class InceptionDepthwise(nn.Module):
         branch_ratio: Annotated[
             float, FloatRange(1 / 64, 1 / 3, search=(0.0625, 0.125, 0.25))
         ] = 0.125,
+        square_branch: Annotated[bool, Choice(False, True, search=(True,))] = True,
+        bands: Annotated[
+            str, Choice("parallel", "sequential", "horizontal", "vertical", search=("parallel",))
+        ] = "parallel",
     ) -> None:
         super().__init__()
-        branch = int(site.channels * branch_ratio)
-        if branch < 1:
+        width = int(site.channels * branch_ratio)
+        if width < 1:
             raise ValueError(
                 f"branch_ratio: got {branch_ratio}; {site.channels} channels "
                 f"need {1 / site.channels:g} or more"
             )
-        self.split = [site.channels - 3 * branch, branch, branch, branch]
-        self.square = _depthwise(branch, (square_kernel, square_kernel), site.dilation)
-        self.horizontal = _depthwise(branch, (1, band_kernel), site.dilation)
-        self.vertical = _depthwise(branch, (band_kernel, 1), site.dilation)
+        self.branches = nn.ModuleDict()
+        if square_branch:
+            self.branches["square"] = _depthwise(width, (square_kernel, square_kernel), site)
+        if bands == "sequential":
+            self.branches["bands"] = nn.Sequential(
+                OrderedDict(
+                    horizontal=_depthwise(width, (1, band_kernel), site),
+                    vertical=_depthwise(width, (band_kernel, 1), site),
+                )
+            )
+        if bands in ("parallel", "horizontal"):
+            self.branches["horizontal"] = _depthwise(width, (1, band_kernel), site)
+        if bands in ("parallel", "vertical"):
+            self.branches["vertical"] = _depthwise(width, (band_kernel, 1), site)
+        convolved = len(self.branches)
+        self.split = [site.channels - convolved * width] + [width] * convolved
         initialise_projections(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        passed, square, horizontal, vertical = torch.split(x, self.split, dim=1)
-        return torch.cat(
-            (passed, self.square(square), self.horizontal(horizontal), self.vertical(vertical)),
-            dim=1,
-        )
+        parts = torch.split(x, self.split, dim=1)
+        mixed = [parts[0]]
+        for index, branch in enumerate(self.branches.values()):
+            mixed.append(branch(parts[index + 1]))
+        return torch.cat(mixed, dim=1)
 
 
-def _depthwise(channels: int, kernel: tuple[int, int], dilation: int) -> nn.Conv2d:
+def _depthwise(channels: int, kernel: tuple[int, int], site: Site) -> nn.Conv2d:
     """A depthwise convolution that keeps the size of the map."""
-    padding = (kernel[0] // 2 * dilation, kernel[1] // 2 * dilation)
-    return nn.Conv2d(channels, channels, kernel, 1, padding, dilation, groups=channels)
+    padding = (kernel[0] // 2 * site.dilation, kernel[1] // 2 * site.dilation)
+    return nn.Conv2d(channels, channels, kernel, 1, padding, site.dilation, groups=channels)

@@ -17,6 +17,8 @@ class LargeKernelDepthwise(nn.Module):
     depthwise convolution of the InceptionNeXt study's table 1.
     """
 
+    supports_dilation = True
+
     def __init__(
         self,
         site: Site,

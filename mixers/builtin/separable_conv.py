@@ -19,6 +19,8 @@ class SeparableConv(nn.Module):
     (MetaFormer Baselines, "ConvFormer").
     """
 
+    supports_dilation = True
+
     def __init__(
         self,
         site: Site,
@@ -28,6 +30,11 @@ class SeparableConv(nn.Module):
     ) -> None:
         super().__init__()
         hidden = int(site.channels * expansion)
+        if hidden < 1:
+            raise ValueError(
+                f"expansion: got {expansion}; {site.channels} channels "
+                f"need {1 / site.channels:g} or more"
+            )
         self.expand = nn.Conv2d(site.channels, hidden, 1, bias=False)
         self.activation = StarReLU()
         self.depthwise = nn.Conv2d(
@@ -39,9 +46,10 @@ class SeparableConv(nn.Module):
             groups=hidden,
             bias=False,
         )
-        self.project = nn.Conv2d(hidden, site.channels, 1, bias=False)
+        self.contract = nn.Conv2d(hidden, site.channels, 1, bias=False)
         initialise_projections(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.depthwise(self.activation(pointwise(self.expand, x)))
-        return pointwise(self.project, x)
+        x = pointwise(x, self.expand.weight, self.expand.bias)
+        x = self.depthwise(self.activation(x))
+        return pointwise(x, self.contract.weight, self.contract.bias)

@@ -10,8 +10,6 @@ from mixers.contract import Site
 from mixers.initialization import initialise_projections
 from mixers.options import Choice, IntRange
 
-_MASKED = -100.0  # Swin's value, kept for equal numerics
-
 
 class WindowAttention(nn.Module):
     """Multi-head self-attention inside windows, with a learned bias by relative position.
@@ -115,7 +113,7 @@ class WindowAttention(nn.Module):
         )
         region = region.transpose(1, 2).reshape(-1, self.window[0] * self.window[1])
         apart = region[:, :, None] != region[:, None, :]
-        return torch.zeros(apart.shape).masked_fill(apart, _MASKED)
+        return torch.zeros(apart.shape).masked_fill(apart, -100.0)  # Swin's value
 
 
 def _regions(length: int, window: int, shift: int) -> Tensor:

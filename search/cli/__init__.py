@@ -9,6 +9,7 @@ import click
 
 from search.cli.run import run
 from search.cli.spec import spec
+from search.cli.zoo import zoo
 
 EXIT_CODES = """\b
 Exit codes:
@@ -28,3 +29,4 @@ def main() -> None:
 
 main.add_command(run)
 main.add_command(spec)
+main.add_command(zoo)

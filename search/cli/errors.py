@@ -29,19 +29,18 @@ def stop(message: str, code: ExitCode) -> NoReturn:
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Answers a user's mistake or a machine's trouble; a defect of ours keeps its traceback."""
-    from metaformer.errors import SpecError
-    from mixers import MixerError, PluginError
-    from search.errors import EnvironmentProblem, UsageError
+    from mixers import InputError, PluginError
+    from search.errors import EnvironmentProblem
 
     try:
         yield
     except (PluginError, EnvironmentProblem) as error:
         stop(f"error: {error}", ExitCode.ENVIRONMENT)
-    except (SpecError, UsageError, MixerError) as error:
+    except InputError as error:
         stop(f"error: {error}", ExitCode.USAGE)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         stop(
-            f"error: {where}{error.strerror or error}; what is on record stays readable",
+            f"error: {where}{error.strerror or error}; nothing that was on record is lost",
             ExitCode.ENVIRONMENT,
         )

@@ -5,28 +5,45 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+SHOWN_REASONS = 3
 
 
 def print_result(summary: dict[str, Any], folder: Path) -> None:
     """Prints summary.json's content for people."""
-    console = Console()
     trials = summary["trials"]
     states = ", ".join(f"{count} {state}" for state, count in sorted(trials["by_state"].items()))
-    console.print(
-        f"{summary['name']}: {trials['counted']} of {trials['total']} trials ({states})",
-        highlight=False,
-    )
+    total = max(trials["total"], trials["counted"])
+    click.echo(f"{summary['name']}: {trials['counted']} of {total} trials ({states or 'none'})")
     best, miss = summary["best"], summary["nearest_miss"]
     if best is not None:
-        console.print(_table("Best within the budget", best))
-        console.print(f"{folder / 'best.yaml'}, {folder / 'best.safetensors'}", highlight=False)
+        Console().print(_table("Best within the budget", best))
+        for name in ("best.yaml", "best.safetensors"):
+            if (folder / name).exists():
+                click.echo(folder / name)
+        return
+    budget = ", ".join(f"{key} {value:g}" for key, value in summary["budget"].items())
+    if miss is not None:
+        click.echo(f"No candidate made the budget ({budget}).")
+        Console().print(_table("Nearest miss", miss))
+    elif summary["reasons"]:
+        click.echo(f"No candidate came to be judged and trained (budget: {budget}):")
+        click.echo(describe_reasons(summary))
     else:
-        budget = ", ".join(f"{key} {value:g}" for key, value in summary["budget"].items())
-        console.print(f"No candidate made the budget ({budget}).", highlight=False)
-        if miss is not None:
-            console.print(_table("Nearest miss", miss))
+        click.echo(f"No candidate was tried (budget: {budget}).")
+
+
+def describe_reasons(summary: dict[str, Any]) -> str:
+    """Why candidates ended, the commonest first, a line each."""
+    reasons = sorted(summary["reasons"].items(), key=lambda item: -item[1])
+    lines = [f"  {count} × {reason.splitlines()[0]}" for reason, count in reasons[:SHOWN_REASONS]]
+    if len(reasons) > SHOWN_REASONS:
+        lines.append(f"  and {len(reasons) - SHOWN_REASONS} other reasons")
+    return "\n".join(lines)
 
 
 def _table(title: str, trial: dict[str, Any]) -> Table:
@@ -37,8 +54,10 @@ def _table(title: str, trial: dict[str, Any]) -> Table:
     for mode, measured in trial["throughput"].items():
         table.add_row(
             f"{mode} throughput",
-            f"{measured['images_per_second']:.0f} images/s "
-            f"[{measured['low']:.0f}, {measured['high']:.0f}], {measured['verdict']}",
+            escape(
+                f"{measured['images_per_second']:.0f} images/s "
+                f"[{measured['low']:.0f}, {measured['high']:.0f}], {measured['verdict']}"
+            ),
         )
         table.add_row(
             "budget", f"{measured['budget']:g} images/s, margin {measured['margin']:+.1%}"
@@ -47,6 +66,8 @@ def _table(title: str, trial: dict[str, Any]) -> Table:
         if trial[f"{split}_accuracy"] is not None:
             table.add_row(f"{split} accuracy", f"{trial[f'{split}_accuracy']:.4f}")
     table.add_row("params, MACs", f"{trial['params']:,}, {trial['macs']:,}")
+    for name, limit in trial["limits"].items():
+        table.add_row(f"budget of {name}", f"{limit:,}, margin {1 - trial[name] / limit:+.1%}")
     for index, stage in enumerate(trial["stages"]):
-        table.add_row(f"stage {index}", stage)
+        table.add_row(f"stage {index}", escape(stage))
     return table

@@ -52,9 +52,7 @@ _positive = click.IntRange(min=1)
 @click.option(
     "--mode",
     type=click.Choice(["train", "infer"]),
-    default="train",
-    show_default=True,
-    help="What must reach it: a training step or the forward pass.",
+    help="What must reach it: a training step or the forward pass.  [default: train]",
 )
 @click.option("--trials", type=_positive, help="The study's total number of candidates.")
 @click.option(
@@ -99,14 +97,15 @@ def run(
     STUDY is a YAML file; without one, a default study for the device is used. The same command in
     the same place goes on with a study that was left, and loses no finished candidate.
     """
-    with user_errors():
+    with _interrupted_before_the_study(), user_errors():
         import torch
 
         from mixers import load_registry
         from search.devices import require_device
         from search.study import StudyRunner
-        from search.study_config import load_study
+        from search.study_file import load_study
 
+        _require_plain_text(out)
         named = str(require_device(device)) if device is not None else None
         settings = load_study(study, _overrides(asked), device=named)
         target = torch.device(settings.config.measure.device)
@@ -130,6 +129,13 @@ def run(
         _finish(summary, folder, as_json)
 
 
+def _require_plain_text(out: Path) -> None:
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:
+        raise click.UsageError(f"--out: got {str(out)!r}; allowed: a path in UTF-8") from None
+
+
 def _overrides(asked: dict[str, Any]) -> dict[str, Any]:
     """The command line as a study file would say it; what was not asked for is left out."""
     sections: dict[str, dict[str, Any]] = {
@@ -146,14 +152,35 @@ def _overrides(asked: dict[str, Any]) -> dict[str, Any]:
         },
         "search": {"trials": asked["trials"], "seed": asked["seed"]},
     }
+    if asked["mode"] is not None and asked["budget_throughput"] is None:
+        raise click.UsageError(
+            "--mode says which step must reach --budget-throughput; give both, or write "
+            "budget: {infer: N} into the study file"
+        )
     said = {
         section: {key: value for key, value in values.items() if value is not None}
         for section, values in sections.items()
     }
     overrides: dict[str, Any] = {section: values for section, values in said.items() if values}
     if asked["budget_throughput"] is not None:
-        overrides["budget"] = {asked["mode"]: asked["budget_throughput"]}
+        overrides["budget"] = {asked["mode"] or "train": asked["budget_throughput"]}
     return overrides
+
+
+@contextmanager
+def _interrupted_before_the_study() -> Iterator[None]:
+    """Ctrl-C while libraries are imported and settings read, which takes seconds."""
+
+    def interrupt(_number: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop(f"Interrupted before the study began. To go on: {_command()}", ExitCode.INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Interrupt:
@@ -196,7 +223,7 @@ def _observer(as_json: bool) -> Iterator[Any]:
 
 def _finish(summary: dict[str, Any], folder: Path, as_json: bool) -> None:
     """Prints the result and leaves with the exit code that it means."""
-    from search.cli.result import print_result
+    from search.cli.result import describe_reasons, print_result
 
     if as_json:
         click.echo(json.dumps(summary, indent=2))
@@ -204,15 +231,19 @@ def _finish(summary: dict[str, Any], folder: Path, as_json: bool) -> None:
         print_result(summary, folder)
     if summary["outcome"] == "interrupted":
         stop(_how_to_go_on(folder), ExitCode.INTERRUPTED)
-    if summary["outcome"] == "too many failures":
-        stop(
-            f"error: too many candidates failed; see {folder / 'errors.log'}",
-            ExitCode.TOO_MANY_FAILURES,
-        )
+    only_failures = set(summary["trials"]["by_state"]) == {"FAILED"}
+    if summary["outcome"] == "too many failures" or only_failures:
+        log = folder / "errors.log"
+        seen = f"\ntracebacks: {log}" if log.exists() else ""
+        words = f"error: too many candidates failed:\n{describe_reasons(summary)}{seen}"
+        stop(words, ExitCode.TOO_MANY_FAILURES)
     if not summary["feasible"]:
         sys.exit(ExitCode.NOTHING_FEASIBLE)
 
 
 def _how_to_go_on(folder: Path) -> str:
-    command = shlex.join(["search", *sys.argv[1:]])
-    return f"Interrupted. Finished candidates are in {folder}. To go on: {command}"
+    return f"Interrupted. Finished candidates are in {folder}. To go on: {_command()}"
+
+
+def _command() -> str:
+    return shlex.join(["search", *sys.argv[1:]])

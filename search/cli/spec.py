@@ -22,39 +22,42 @@ if TYPE_CHECKING:
 def spec(source: str, image_size: int | None, plugins: str | None, as_json: bool) -> None:
     """Validate SPEC, a YAML file or a known backbone, and print it resolved, stage by stage."""
     with user_errors():
-        from metaformer import build_backbone, load_spec
+        from metaformer import SpecError, build_backbone, load_spec
         from metaformer.counting import cost_of
+        from metaformer.spec_yaml import place_problems
         from mixers import load_registry
 
         registry = load_registry(plugins)
         backbone = load_spec(source, registry)
-        model = build_backbone(backbone, registry, image_size=image_size, device="meta")
-        cost = cost_of(model)
-        _refuse_what_does_not_fit(source, backbone, cost)
+        try:
+            model = build_backbone(backbone, registry, image_size=image_size, device="meta")
+            _refuse_what_does_not_fit(backbone, model)
+            cost = cost_of(model)
+        except SpecError as error:
+            raise place_problems(error, source) from None
         description = _describe(backbone, model, cost)
         click.echo(json.dumps(description, indent=2)) if as_json else _print(description)
 
 
-def _refuse_what_does_not_fit(source: str, spec: BackboneSpec, cost: BackboneCost) -> None:
-    """Exit 2, at the width of the largest stage, where the weights exceed this machine's memory."""
+def _refuse_what_does_not_fit(spec: BackboneSpec, model: Backbone) -> None:
+    """SpecError at the largest part where weights and buffers exceed this machine's memory."""
     import torch
 
+    from metaformer.counting import stored_bytes
     from metaformer.errors import Problem, SpecError
-    from metaformer.extends import mark_of
-    from metaformer.spec_yaml import load_spec_tree
     from search.devices import device_memory_bytes, gigabytes
 
-    needed, available = 4 * cost.total.params, device_memory_bytes(torch.device("cpu"))
+    needed, available = stored_bytes(model), device_memory_bytes(torch.device("cpu"))
     if needed <= available:
         return
-    params = [stage.params for stage in cost.stages]
-    largest = params.index(max(params))
+    parts = {f"stages[{index}]": stored_bytes(stage) for index, stage in enumerate(model.stages)}
+    parts |= {"stem": stored_bytes(model.stem), "head": stored_bytes(model.head)}
+    largest = max(parts, key=lambda part: parts[part])
     words = (
-        f"got {spec.stages[largest].width}, depth {spec.stages[largest].depth}; the weights of "
-        f"this backbone take {gigabytes(needed)}, this machine has {gigabytes(available)}"
+        f"its weights and tables take {gigabytes(parts[largest])}, all of the backbone "
+        f"{gigabytes(needed)}; this machine has {gigabytes(available)}"
     )
-    mark = mark_of(load_spec_tree(source), ("stages", largest, "width"))
-    raise SpecError(Problem(f"stages[{largest}].width", words, mark))
+    raise SpecError(Problem(largest, words))
 
 
 def _describe(spec: BackboneSpec, model: Backbone, cost: BackboneCost) -> dict[str, Any]:
@@ -68,7 +71,10 @@ def _describe(spec: BackboneSpec, model: Backbone, cost: BackboneCost) -> dict[s
                 "shape": [stage.width, size, size],
                 "depth": stage.depth,
                 "block": stage.block,
-                "mixer": [{"name": mixer.name, "options": mixer.options} for mixer in stage.mixer],
+                "mixer": [
+                    {"name": mixer.name, "options": mixer.options}
+                    for mixer in stage.mixer[: stage.depth]
+                ],
                 "params": part.params,
                 "macs": part.macs,
             }

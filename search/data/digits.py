@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from search.data.splits import ImagesInMemory, Splits, stratified, to_tensor
+from search.data.splits import ImagesInMemory, Splits, fingerprint_of, stratified, to_tensor
 
 NATIVE_SIZE = 32  # the data set's size here: 8×8 enlarged fourfold, bilinear
 _TEST_SHARE = 0.2
@@ -39,4 +39,5 @@ def load_digits(image_size: int) -> Splits:
         class_names=tuple(str(name) for name in digits.target_names),
         image_size=image_size,
         mirror=False,
+        fingerprint=fingerprint_of([pixels.tobytes(), digits.target.tobytes()]),
     )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from search.data.splits import SELECTION_SHARE, Decoder, Splits, image_set, stratified
+from search.data.splits import (
+    SELECTION_SHARE,
+    Decoder,
+    Splits,
+    fingerprint_of,
+    image_set,
+    stratified,
+)
 from search.errors import UsageError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".tif", ".tiff")
@@ -29,6 +37,10 @@ class FolderSource:
         with Image.open(self.files[index]) as image:
             image.load()
             return image, self.labels[index]
+
+    def check(self, index: int) -> None:
+        with Image.open(self.files[index]):
+            pass
 
     def name(self, index: int) -> str:
         return str(self.files[index])
@@ -55,6 +67,7 @@ def load_folder(path: str, image_size: int) -> Splits:
     class_names = _class_names(train)
     source = _read_split(train, class_names)
     reported = _read_split(held["test"] or held["validation"], class_names)
+    _refuse_one_folder_twice(train, *held.values())
     members: Sequence[int] = range(len(source))
     if held["validation"] is not None and held["test"] is not None:
         selecting = _read_split(held["validation"], class_names)
@@ -72,6 +85,7 @@ def load_folder(path: str, image_size: int) -> Splits:
         class_names=class_names,
         image_size=image_size,
         mirror=True,
+        fingerprint=_fingerprint(root, source, selecting, reported),
         unreadable=decoder.unreadable,
     )
 
@@ -81,6 +95,28 @@ _HELD = {"validation": _VALIDATION_NAMES, "test": ("test",)}
 
 def _folder(root: Path, *names: str) -> Path | None:
     return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+def _refuse_one_folder_twice(*folders: Path | None) -> None:
+    seen: dict[Path, Path] = {}
+    for folder in folders:
+        if folder is None:
+            continue
+        twin = seen.setdefault(folder.resolve(), folder)
+        if twin is not folder:
+            raise UsageError(
+                f"data: {folder} and {twin} are the same folder; the images that teach or select "
+                "cannot be the ones that are reported"
+            )
+
+
+def _fingerprint(root: Path, *sources: FolderSource) -> str:
+    """Of the files' names and sizes."""
+    return fingerprint_of(
+        f"{os.path.relpath(file, root)} {file.stat().st_size}"
+        for source in sources
+        for file in source.files
+    )
 
 
 def _class_names(train: Path) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,6 +28,7 @@ _UNREADABLE = (
     ValueError,
     EOFError,
     IndexError,
+    MemoryError,
     struct.error,
     Image.DecompressionBombError,
 )
@@ -46,7 +48,8 @@ class ImageSet(Protocol):
 class Splits:
     """A data set: its three parts, its classes, and whether a mirrored image keeps its label.
 
-    `unreadable` names the images that had to be skipped so far.
+    `unreadable` names the images that had to be skipped so far. `fingerprint` changes with the
+    files or pixels.
     """
 
     name: str
@@ -56,11 +59,31 @@ class Splits:
     class_names: tuple[str, ...]
     image_size: int
     mirror: bool
+    fingerprint: str
     unreadable: list[str] = field(default_factory=list)
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    def identity(self) -> dict[str, object]:
+        """What a study that goes on must find again."""
+        return {
+            "classes": list(self.class_names),
+            "train": len(self.train),
+            "validation": len(self.validation),
+            "test": len(self.test),
+            "fingerprint": self.fingerprint,
+        }
+
+
+def fingerprint_of(parts: Iterable[str | bytes]) -> str:
+    """16 hexadecimal digits that stand for these parts in this order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else part.encode("utf-8", "surrogateescape"))
+        digest.update(b"\0")
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -85,6 +108,9 @@ class Source(Protocol):
 
     def read(self, index: int) -> tuple[Image.Image, int]: ...
 
+    def check(self, index: int) -> None:
+        """Raises where the image cannot even be opened; cheaper than reading it."""
+
     def name(self, index: int) -> str: ...
 
 
@@ -103,17 +129,32 @@ class Decoder:
         """Images and labels of those that can be read; UsageError when too many cannot."""
         with ThreadPoolExecutor(READERS) as pool:
             results = list(pool.map(lambda index: self._decode_one(source, index), indices))
-        for index, result in zip(indices, results, strict=True):
-            name = source.name(index)
-            if result is None and name not in self.unreadable:
-                self.unreadable.append(name)
-        if len(self.unreadable) > MAX_UNREADABLE * self.total:
-            raise UsageError(too_many_unreadable(self.unreadable, self.total))
+        self._account(source, indices, [result is not None for result in results])
         read = [result for result in results if result is not None]
         if not read:
             side = self.image_size
             return torch.empty(0, 3, side, side, dtype=torch.uint8), torch.empty(0).long()
         return torch.stack([image for image, _ in read]), torch.tensor([label for _, label in read])
+
+    def check(self, source: Source, indices: Sequence[int]) -> None:
+        """Opens each image; UsageError when too many cannot be."""
+        with ThreadPoolExecutor(READERS) as pool:
+            opened = list(pool.map(lambda index: self._opens(source, index), indices))
+        self._account(source, indices, opened)
+
+    def _account(self, source: Source, indices: Sequence[int], readable: Sequence[bool]) -> None:
+        for index, good in zip(indices, readable, strict=True):
+            if not good and source.name(index) not in self.unreadable:
+                self.unreadable.append(source.name(index))
+        if len(self.unreadable) > MAX_UNREADABLE * self.total:
+            raise UsageError(too_many_unreadable(self.unreadable, self.total))
+
+    def _opens(self, source: Source, index: int) -> bool:
+        try:
+            source.check(index)
+        except _UNREADABLE:
+            return False
+        return True
 
     def _decode_one(self, source: Source, index: int) -> tuple[Tensor, int] | None:
         try:
@@ -140,7 +181,10 @@ class ImagesStreamed:
 
 def image_set(source: Source, members: Sequence[int], decoder: Decoder) -> ImageSet:
     """Those images of `source`, in memory where they fit."""
+    if not members:
+        raise UsageError("data: no images to select on; train needs 2 or more of some class")
     if len(members) * 3 * decoder.image_size**2 > MEMORY_BYTES:
+        decoder.check(source, members)
         return ImagesStreamed(source, members, decoder)
     images, labels = decoder.decode(source, members)
     if not len(labels):
@@ -149,15 +193,21 @@ def image_set(source: Source, members: Sequence[int], decoder: Decoder) -> Image
 
 
 def to_tensor(image: Image.Image, image_size: int) -> Tensor:
-    """(3, S, S) uint8: the shorter side resized to S, bilinear, and the centre cut out."""
+    """(3, S, S) uint8: the square at the centre, resized to S, bilinear.
+
+    16-bit greys are scaled to 8 bits; ValueError where the range of the values is not known.
+    """
+    if image.mode == "F":
+        raise ValueError("pixels in floating point have no known range")
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).round().astype(np.uint8))
     image = image.convert("RGB")
     width, height = image.size
     if (width, height) != (image_size, image_size):
-        scale = image_size / min(width, height)
-        size = (max(image_size, round(width * scale)), max(image_size, round(height * scale)))
-        image = image.resize(size, Image.Resampling.BILINEAR)
-        left, top = (size[0] - image_size) // 2, (size[1] - image_size) // 2
-        image = image.crop((left, top, left + image_size, top + image_size))
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 

@@ -10,7 +10,14 @@ from typing import Any
 from PIL import Image
 from timm.data import create_dataset
 
-from search.data.splits import SELECTION_SHARE, Decoder, Splits, image_set, stratified
+from search.data.splits import (
+    SELECTION_SHARE,
+    Decoder,
+    Splits,
+    fingerprint_of,
+    image_set,
+    stratified,
+)
 from search.errors import EnvironmentProblem, UsageError
 
 DEFAULT_ROOT = "data"
@@ -27,15 +34,36 @@ class TimmSource:
         return len(self.dataset)
 
     def read(self, index: int) -> tuple[Image.Image, int]:
-        image, label = self.dataset[index]
+        # past the data set where it has a reader: it would answer an unreadable image by the next
+        reader = getattr(self.dataset, "reader", None)
+        image, label = (self.dataset if reader is None else reader)[index]
+        if not isinstance(image, Image.Image):
+            image = Image.open(image)
+            image.load()
         return image, int(label)
 
+    def check(self, index: int) -> None:
+        self.read(index)
+
     def name(self, index: int) -> str:
-        return f"{self.split}[{index}]"
+        samples = self._samples()
+        return str(samples[index][0]) if samples else f"{self.split}[{index}]"
+
+    def files(self) -> list[str]:
+        """The images' files, where the set is one of files."""
+        return [str(sample[0]) for sample in self._samples()]
+
+    def _samples(self) -> Sequence[tuple[Any, int]]:
+        return getattr(getattr(self.dataset, "reader", self.dataset), "samples", None) or ()
+
+    def class_to_index(self) -> dict[str, int] | None:
+        return getattr(getattr(self.dataset, "reader", self.dataset), "class_to_idx", None)
 
     def labels(self) -> Sequence[int]:
         targets = getattr(self.dataset, "targets", None)
         if targets is None:
+            targets = [sample[1] for sample in self._samples()]
+        if not len(targets):
             return [self.read(index)[1] for index in range(len(self))]
         return [int(label) for label in targets]
 
@@ -50,10 +78,12 @@ def load_timm(name: str, image_size: int) -> Splits:
     dataset_name, _, root = name.partition("@")
     folder = Path(root or DEFAULT_ROOT)
     source, reported = (_open(dataset_name, folder, split) for split in ("train", "validation"))
+    _refuse_unlike(source, reported, name)
     labels = source.labels()
     members, carved = stratified(labels, SELECTION_SHARE)
     decoder = Decoder(image_size, len(source) + len(reported))
-    classes = getattr(source.dataset, "classes", None) or range(max(labels) + 1)
+    classes = getattr(source.dataset, "classes", None) or source.class_to_index()
+    classes = classes or range(max(labels) + 1)
     return Splits(
         name=dataset_name.replace("/", "-"),
         train=image_set(source, members, decoder),
@@ -62,8 +92,26 @@ def load_timm(name: str, image_size: int) -> Splits:
         class_names=tuple(str(item) for item in classes),
         image_size=image_size,
         mirror="mnist" not in dataset_name.lower(),
+        fingerprint=fingerprint_of([dataset_name, str(labels), str(len(reported))]),
         unreadable=decoder.unreadable,
     )
+
+
+def _refuse_unlike(source: TimmSource, reported: TimmSource, name: str) -> None:
+    """UsageError where the two share images, or number their classes differently."""
+    shared = set(source.files()) & set(reported.files())
+    if shared:
+        raise UsageError(
+            f"data: timm:{name}: {len(shared)} images are in train and in validation alike, "
+            f"{min(shared)} the first; allowed: a folder for each split"
+        )
+    ours, theirs = source.class_to_index(), reported.class_to_index()
+    if ours != theirs:
+        differing = sorted(set(ours or ()) ^ set(theirs or ()))
+        raise UsageError(
+            f"data: timm:{name}: train and validation hold different classes: "
+            f"{', '.join(differing[:5])}"
+        )
 
 
 def _open(name: str, root: Path, split: str) -> TimmSource:
@@ -72,7 +120,8 @@ def _open(name: str, root: Path, split: str) -> TimmSource:
     except ImportError as error:
         raise EnvironmentProblem(f"data: timm:{name} needs a package: {error}") from error
     except (RuntimeError, OSError, AssertionError, ValueError, KeyError) as error:
-        raise UsageError(f"data: timm:{name} cannot be read from {root}: {error}") from error
+        words = str(error) or f"{type(error).__name__}; timm may not know a set of this name"
+        raise UsageError(f"data: timm:{name} cannot be read from {root}: {words}") from error
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise UsageError(f"data: timm:{name} can only be iterated; allowed: sets with an index")
     return TimmSource(dataset, split)

@@ -38,6 +38,10 @@ def make_step(model: nn.Module, protocol: Protocol, device: torch.device) -> Cal
     channels_last = protocol.memory_format != "contiguous"
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
+    if protocol.compile:
+        # Dynamo counts recompilations by code, and all candidates share the backbone's: without
+        # this, from the eighth on they would silently be measured eager
+        torch._dynamo.reset()
     shape = (protocol.batch_size, protocol.in_channels, protocol.image_size, protocol.image_size)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(shape, generator=generator).to(device, memory_format=memory_format)

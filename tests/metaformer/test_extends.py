@@ -120,9 +120,28 @@ def test_every_zoo_name_is_found_and_a_path_too() -> None:
     [
         "stages: 3",
         "stages: [3, x]",
-        "every_stage: 3\nstages: [{}]",
-        "downsample: 3\nstages: [1, 2]",
     ],
 )
 def test_wrong_shapes_are_left_for_the_validation_to_name(text: str) -> None:
     plain(text)
+
+
+@pytest.mark.parametrize("key", ["every_stage", "downsample"])
+def test_what_is_said_of_all_stages_must_be_a_map_even_where_nothing_uses_it(key: str) -> None:
+    with pytest.raises(SpecError, match=rf":1:\d+: {key}: must be a map of keys and values"):
+        plain(f"{key}: 3")
+
+
+def test_a_stages_own_downsample_is_merged_into_the_one_said_of_all() -> None:
+    text = (
+        "downsample: {kernel_size: 3, stride: 2, norm: layer_norm}\n"
+        "stages: [{}, {downsample: {stride: 4}}, {downsample: null}]"
+    )
+    stages = plain(text)["stages"]
+    assert stages[1]["downsample"] == {"kernel_size": 3, "stride": 4, "norm": "layer_norm"}
+    assert stages[2]["downsample"] is None
+
+
+def test_a_name_too_long_for_a_file_is_unknown() -> None:
+    with pytest.raises(SpecError, match="neither a file nor a known backbone"):
+        find_spec_file("a" * 300)

@@ -10,11 +10,19 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from parity import PAIRS, largest_difference, observe, relative_difference, timm_model
+from parity import (
+    EACH_PAIR,
+    OTHER_PAIRS,
+    PAIRS,
+    largest_difference,
+    observe,
+    relative_difference,
+    timm_model,
+)
 from torch import Tensor, nn
 
 from metaformer import Backbone, build_backbone, from_timm, load_spec
-from metaformer.weights import family_of
+from metaformer.timm_families import family_of
 from mixers import MixerRegistry
 
 TOLERANCE = 1e-4
@@ -27,24 +35,60 @@ def our_model(zoo_name: str, registry: MixerRegistry, theirs: nn.Module) -> Back
     return model.eval()
 
 
-def some_images() -> Tensor:
-    return torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(3))
+def some_images(size: int = 224) -> Tensor:
+    return torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("zoo_name", PAIRS)
+@pytest.mark.parametrize(
+    "zoo_name", [*PAIRS, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_PAIRS)]
+)
 def test_logits_stage_features_and_gradients_equal_timms(
     zoo_name: str, registry: MixerRegistry
 ) -> None:
     theirs = timm_model(zoo_name)
     ours = our_model(zoo_name, registry, theirs)
-    their_stages = theirs.layers if zoo_name == "swin_t" else theirs.stages
-    family = family_of(ours)
+    their_stages = theirs.layers if hasattr(theirs, "layers") else theirs.stages
+    family = family_of(ours.spec)
     difference = largest_difference(
-        observe(ours, ours.stages, some_images()),
-        observe(theirs, their_stages, some_images()),
+        observe(ours, ours.stages, some_images(ours.spec.image_size)),
+        observe(theirs, their_stages, some_images(ours.spec.image_size)),
         lambda name: family.rename(name, to_timm=False),
     )
     assert max(difference.values()) < TOLERANCE, difference
+
+
+@pytest.mark.parametrize("zoo_name", EACH_PAIR)
+@pytest.mark.parametrize("training", [False, True])
+def test_logits_equal_timms_on_channels_last_memory_and_in_training(
+    zoo_name: str, training: bool, registry: MixerRegistry
+) -> None:
+    """The memory that trainings and measurements use takes another path through 1×1 layers."""
+    theirs = timm_model(zoo_name)
+    ours = our_model(zoo_name, registry, theirs)
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        expected = theirs.train(training)(images)
+        ours = ours.train(training).to(memory_format=torch.channels_last)
+        found = ours(images.to(memory_format=torch.channels_last))
+    assert relative_difference(found, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize(("zoo_name", "height", "width"), [
+    ("swin_t", 200, 200), ("inceptionnext_t", 97, 140), ("convformer_s18", 75, 75),
+    ("convnext_t", 140, 97), ("caformer_s18", 75, 140), ("poolformer_s12", 97, 75),
+    ("poolformerv2_s12", 75, 97), ("focalnet_t", 140, 75),
+])  # fmt: skip
+def test_logits_equal_timms_where_windows_and_strides_do_not_divide_the_map(
+    zoo_name: str, height: int, width: int, registry: MixerRegistry
+) -> None:
+    size = {"img_size": height} if zoo_name == "swin_t" else {}
+    theirs = timm_model(zoo_name, **size).eval()
+    spec = load_spec(zoo_name, registry)
+    ours = build_backbone(spec, registry, image_size=height).eval()
+    ours.load_state_dict(from_timm(theirs.state_dict(), ours))
+    images = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        assert relative_difference(ours(images), theirs(images)) < TOLERANCE
 
 
 def mixers_of(model: Backbone) -> list[nn.Module]:
@@ -71,7 +115,8 @@ def identity_channels_last(model: Backbone) -> None:
 
 def bands_exchanged(model: Backbone) -> None:
     for mixer in mixers_of(model):
-        mixer.horizontal, mixer.vertical = mixer.vertical, mixer.horizontal
+        branches = mixer.branches
+        branches["horizontal"], branches["vertical"] = branches["vertical"], branches["horizontal"]
 
 
 def kernel_mirrored(model: Backbone) -> None:
@@ -134,6 +179,40 @@ def batch_norm_as_new(model: Backbone) -> None:
             module.reset_running_stats()
 
 
+def norms_of_another_eps(model: Backbone) -> None:
+    for stage in model.stages:
+        for block in stage.blocks:
+            for norm in (block.norm1, block.norm2):
+                norm.eps = 0.1
+
+
+def heads_exchanged(model: Backbone) -> None:
+    """Query, key and value in another order."""
+    for mixer in mixers_of(model):
+        if hasattr(mixer, "qkv"):
+            query, key, value = mixer.qkv.weight.data.chunk(3)
+            mixer.qkv.weight.data = torch.cat((key, query, value)).clone()
+            mixer.qkv.weight.data[: len(query)] *= -1
+
+
+def pooling_of_another_size(model: Backbone) -> None:
+    for mixer in mixers_of(model):
+        mixer.pool_size = 5
+
+
+def focal_levels_exchanged(model: Backbone) -> None:
+    """The gates of the first two levels, each on the other's context."""
+    for mixer in mixers_of(model):
+        weight = mixer.query_context_gates.weight.data
+        gates = weight[-mixer.split[2] :]
+        gates[[0, 1]] = gates[[1, 0]]
+
+
+def norm_before_the_downsampling(model: Backbone) -> None:
+    for stage in list(model.stages)[1:]:
+        stage.downsample.norm = nn.Identity()
+
+
 MUTANTS: list[tuple[str, Callable[[Backbone], None]]] = [
     *((name, every_mixer_the_identity) for name in PAIRS),
     *((name, the_last_mixer_the_identity) for name in PAIRS),
@@ -152,6 +231,16 @@ MUTANTS: list[tuple[str, Callable[[Backbone], None]]] = [
     ("swin_t", no_mask),
     ("swin_t", no_position_bias),
     ("swin_t", merging_order_exchanged),
+    ("caformer_s18", heads_exchanged),
+    ("caformer_s18", kernel_smaller),
+    ("caformer_s18", no_residual_scale),
+    ("poolformer_s12", pooling_of_another_size),
+    ("poolformerv2_s12", pooling_of_another_size),
+    ("poolformer_s12", norms_of_another_eps),
+    ("poolformerv2_s12", no_residual_scale),
+    ("focalnet_t", focal_levels_exchanged),
+    ("focalnet_t", norms_of_another_eps),
+    ("focalnet_t", norm_before_the_downsampling),
 ]
 
 

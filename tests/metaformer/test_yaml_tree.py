@@ -170,3 +170,11 @@ def test_what_is_written_is_read_back(value: dict[str, Any]) -> None:
 @pytest.mark.parametrize("text", ["1e3", "no", "null", "012", ".inf", "0o7", "~", "true", ""])
 def test_text_that_looks_like_something_else_survives(text: str) -> None:
     assert plain(write_yaml({"a": text})) == {"a": text}
+
+
+@pytest.mark.parametrize(
+    "text", ['a: "\\UFFFFFFFF"', 'a: "\\U00110000"', "%YAML 1." + "1" * 5000 + "\n---\na: 1"]
+)
+def test_what_the_yaml_library_stumbles_over_is_answered_with_a_place(text: str) -> None:
+    with pytest.raises(SpecError, match=r"^here:1:\d+: not YAML: "):
+        parse_yaml(text, source="here")

@@ -3,10 +3,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Annotated
 
 import pytest
 from misbehaving import entry_point
+from packaging.specifiers import SpecifierSet
 from torch import nn
 
 from mixers import (
@@ -25,10 +27,12 @@ from mixers.registry import GROUP, registry_of
 
 BUILT_IN = [
     "attention",
+    "focal_modulation",
     "identity",
     "inception_dw",
     "large_kernel_dw",
     "pooling",
+    "random_mixing",
     "separable_conv",
     "window_attention",
 ]
@@ -138,3 +142,42 @@ def test_specs_are_equal_whatever_the_order_of_their_options() -> None:
     assert one == other
     assert hash(one) == hash(other)
     assert one.options == {"a": 1, "b": 2}
+
+
+class NoModule:
+    def __init__(self, site: Site) -> None: ...
+
+
+class Clumsy(nn.Module):
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        self.size = site.chanels  # type: ignore[attr-defined]  # the mistake
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("raises_at_import:Mixer", "cannot be imported .*: RuntimeError: no licence"),
+        ("leaves_at_import:Mixer", "cannot be imported .*: SystemExit: 3"),
+        ("somebodys_mixers:NoModule", "is not a class of torch.nn.Module"),
+        ("somebodys_mixers:Clumsy", "cannot be built for Site.*AttributeError: .*chanels"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_an_authors_mistake_is_told_in_words(
+    value: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "raises_at_import.py").write_text("raise RuntimeError('no licence')")
+    (tmp_path / "leaves_at_import.py").write_text("import sys; sys.exit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = registry_with(entry_point("strangers", "odd", value))
+    with pytest.raises(PluginError, match=words):
+        registry.build(MixerSpec("odd"), Site(8, 4, 4))
+
+
+@pytest.mark.usefixtures("here")
+def test_a_refused_mixer_says_why_under_its_short_name_too() -> None:
+    rules = PluginRules(block={"strangers": SpecifierSet("")})
+    point = entry_point("strangers", "odd", "somebodys_mixers:Somebodys")
+    with pytest.raises(UnknownMixerError, match="strangers/odd is installed but refused: plugins"):
+        registry_with(point, rules=rules)["odd"]

@@ -46,6 +46,10 @@ class DefaultOutside:
     def __init__(self, site: Site, *, kernel_size: Annotated[int, Choice(3, 5)] = 4) -> None: ...
 
 
+class Unreadable:
+    def __init__(self, site: Site, *, size: Annotated[NotThere, Choice(1)] = 1) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
 class Tunnel:
     def __init__(self, site: Site, **kwargs: Any) -> None: ...
 
@@ -66,7 +70,8 @@ def test_the_options_are_read_in_order_with_domain_and_default() -> None:
         (TwoDomains, "exactly one of Choice, IntRange, FloatRange"),
         (NoDefault, "kernel_size has no default"),
         (DefaultOutside, "the default of kernel_size: got 4; allowed: 3, 5"),
-        (Tunnel, "must be keyword-only"),
+        (Unreadable, "an annotation cannot be read, name 'NotThere' is not defined; import"),
+        (Tunnel, r"takes \*\*kwargs: .*; name every option"),
     ],
 )
 def test_a_constructor_that_breaks_the_contract_is_refused_in_words(

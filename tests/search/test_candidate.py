@@ -15,9 +15,10 @@ from search import candidate as candidate_module
 from search.candidate import CandidateEvaluator
 from search.data import Splits, load_data
 from search.errors import Interrupted
-from search.records import TrialRecord, TrialState
+from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.space import SearchSpace
-from search.study_config import Study, load_study
+from search.study_config import Study
+from search.study_file import load_study
 from search.throughput import Measurement, Protocol, SystemClock, Verdict
 
 BUDGET = 100.0
@@ -205,7 +206,7 @@ def test_a_candidate_that_cannot_be_built_is_rejected_with_the_reason(
     )
     assert record.state is TrialState.REJECTED
     assert "branch_ratio: got 0.0625; 4 channels need 0.25 or more" in record.reason
-    assert record.constraints == {"buildable": candidate_module.NOT_BUILDABLE}
+    assert record.constraints == {"buildable": NOT_BUILDABLE}
 
 
 def test_a_candidate_beyond_the_memory_is_answered_before_it_is_allocated(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,35 @@ def test_a_torn_last_line_of_the_trials_is_left_out(folder: RunFolder) -> None:
     folder.trials.write_bytes(folder.trials.read_bytes()[:-4])
     assert [line["number"] for line in folder.read_trials()] == [0]
     json.dumps(folder.read_trials())
+
+
+def test_tensors_that_share_memory_are_kept_each(
+    folder: RunFolder, registry: MixerRegistry
+) -> None:
+    tied = torch.ones(3)
+    folder.keep_weights(0, "d0", {"w": tied, "v": tied})
+    assert folder.settle_best(record(0))
+    assert kept_value(folder) == 1.0
+
+
+def test_weights_of_another_backbone_are_not_taken_for_the_best(folder: RunFolder) -> None:
+    folder.keep_weights(0, "d0", weights(1.0))
+    folder.settle_best(record(0))
+    another = dataclasses.replace(record(0), digest="e0")
+    assert not folder.holds(another)
+    folder.keep_weights(0, "e0", weights(2.0))
+    assert folder.settle_best(another)
+    assert kept_value(folder) == 2.0
+
+
+def test_a_write_that_fails_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    write_atomically(tmp_path / "file", "old")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(tmp_path / "file", b"new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]

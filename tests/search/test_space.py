@@ -14,7 +14,7 @@ from metaformer.extends import resolve_extends
 from metaformer.yaml_tree import parse_yaml
 from mixers import Choice, Domain, FloatRange, IntRange, MixerRegistry, OptionValue
 from search.space import SearchSpace
-from search.study_config import load_study
+from search.study_file import load_study
 
 
 def space(text: str, registry: MixerRegistry, **settings: Any) -> SearchSpace:

@@ -3,14 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny import write_study
+from tiny import STUDY, write_study
 
 from mixers import MixerRegistry
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.space import SearchSpace
 from search.strategy import SpaceExhausted, Strategy
-from search.study_config import load_study
+from search.study_file import load_study
 from search.trial_store import TrialStore
 
 
@@ -68,3 +68,19 @@ def test_a_candidate_that_was_interrupted_is_proposed_again(
     store.enqueue_again(trial, died=False)
     store.finish(trial, record)
     assert strategy.propose()[1].digest == spec.digest
+
+
+def test_values_that_are_legal_each_but_not_together_are_passed_over(
+    store: TrialStore, registry: MixerRegistry
+) -> None:
+    text = STUDY.replace("block: metanext", "block: {choice: [metaformer, metanext]}").replace(
+        "mixer:", "residual_scale: {choice: [null, 1.0]}\n      mixer:"
+    )
+    study = load_study(write_study(text), {}, device="cpu")
+    space = SearchSpace(study.space, registry, fields={"name": "x", "num_classes": 10})
+    strategy = Strategy(store, space, seed=0)
+    for number in range(12):
+        finish(store, strategy, 0.1 * number)
+    assert store.counted == 12
+    discarded = [t for t in store.study.get_trials() if "discarded" in t.user_attrs]
+    assert any("metanext has none" in t.user_attrs["discarded"] for t in discarded)

@@ -1,100 +1,28 @@
+"""A study in its folder: begun, taken up again, refused, concluded."""
+
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from misbehaving import with_misbehaving
 from safetensors.torch import load_file
+from studies import CPU, Evaluate, Heard, reject, runner
 from tiny import STUDY, write_study
 from torch import Tensor
 
 from metaformer import BackboneSpec, build_backbone, load_spec
 from mixers import MixerRegistry
-from mixers.registry import GROUP
-from search.candidate import CandidateEvaluator
 from search.data import load_data
-from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.errors import EnvironmentProblem, UsageError
 from search.journal import exclusive
-from search.loop import MAX_FAILURES_RUNNING
-from search.records import TrialRecord, TrialState
-from search.study import StudyRunner
-from search.study_config import Study, load_study
+from search.study_file import load_study
 from search.training import accuracy
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-CPU = torch.device("cpu")
-
-
-@dataclasses.dataclass
-class Heard:
-    """An observer that keeps what it heard."""
-
-    notes: list[str] = dataclasses.field(default_factory=list)
-    finished: list[TrialRecord] = dataclasses.field(default_factory=list)
-    phases: list[str] = dataclasses.field(default_factory=list)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def trial_started(self, number: int, done: int, total: int) -> None: ...
-
-    def phase(self, text: str) -> None:
-        self.phases.append(text)
-
-    def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
-        self.finished.append(record)
-
-
-def runner(
-    registry: MixerRegistry,
-    *,
-    study: Study | None = None,
-    heard: Heard | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    **overrides: Any,
-) -> StudyRunner:
-    return StudyRunner(
-        study=study or load_study(write_study(), overrides, device="cpu"),
-        out=Path("runs"),
-        registry=registry,
-        device=CPU,
-        observer=heard or Heard(),
-        should_stop=should_stop,
-    )
-
-
-Evaluate = Callable[[BackboneSpec, TrialRecord], dict[str, Tensor] | None]
-
-
-@pytest.fixture
-def evaluate_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Evaluate], None]:
-    """Puts a function in the place of building, measuring and training."""
-
-    def put(function: Evaluate) -> None:
-        def evaluate(
-            self: CandidateEvaluator, spec: BackboneSpec, record: TrialRecord
-        ) -> dict[str, Tensor] | None:
-            record.spec, record.digest = spec.to_data(), spec.digest
-            record.params = record.macs = 1
-            return function(spec, record)
-
-        monkeypatch.setattr(CandidateEvaluator, "evaluate", evaluate)
-
-    return put
-
-
-def reject(_spec: BackboneSpec, record: TrialRecord) -> None:
-    record.state, record.reason = TrialState.REJECTED, "too slow"
-    speed = 0.5 + record.number / 100
-    record.constraints["throughput.train"] = 0.5 - record.number / 100
-    figures = dict.fromkeys(("images_per_second", "low", "high"), speed)
-    record.measurements.append({"mode": "train", "verdict": "FAIL", **figures})
 
 
 def test_the_whole_path_ends_with_a_backbone_that_reproduces_its_accuracy(
@@ -148,86 +76,6 @@ def test_nothing_feasible_names_the_nearest_miss(
     assert summary["nearest_miss"]["trial"] == json.loads(lines[-1])["number"]
     assert summary["nearest_miss"]["throughput"]["train"]["margin"] < 0
     assert not Path("runs/tiny/best.yaml").exists()
-
-
-def test_a_failed_candidate_is_kept_with_its_traceback_and_the_study_goes_on(
-    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
-) -> None:
-    def fail_once(spec: BackboneSpec, record: TrialRecord) -> None:
-        if record.number == 1:
-            raise ZeroDivisionError("in a mixer")
-        reject(spec, record)
-
-    evaluate_by(fail_once)
-    summary = runner(registry, search={"trials": 4}).run()
-    assert summary["outcome"] == "done"
-    assert summary["trials"]["by_state"] == {"REJECTED": 3, "FAILED": 1}
-    lines = [json.loads(line) for line in Path("runs/tiny/trials.jsonl").read_text().splitlines()]
-    assert lines[1]["reason"] == "ZeroDivisionError: in a mixer"
-    assert "Traceback" in Path("runs/tiny/errors.log").read_text()
-
-
-def test_a_study_of_failures_ends_early(
-    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
-) -> None:
-    def fail(_spec: BackboneSpec, _record: TrialRecord) -> None:
-        raise RuntimeError("always")
-
-    evaluate_by(fail)
-    summary = runner(registry, search={"trials": 18}).run()
-    assert summary["outcome"] == "too many failures"
-    assert summary["trials"]["counted"] == MAX_FAILURES_RUNNING
-
-
-def test_out_of_memory_is_infeasible_and_the_study_goes_on(
-    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
-) -> None:
-    def hungry(_spec: BackboneSpec, record: TrialRecord) -> None:
-        record.state, record.constraints["memory"] = TrialState.OOM, 10.0
-
-    evaluate_by(hungry)
-    summary = runner(registry, search={"trials": 6}).run()
-    assert summary["trials"]["by_state"] == {"OOM": 6}
-
-
-def test_an_interrupt_abandons_the_candidate_and_tries_it_again_later(
-    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
-) -> None:
-    interrupted: list[str] = []
-
-    def stop_at_second(spec: BackboneSpec, record: TrialRecord) -> None:
-        if record.number == 1:
-            interrupted.append(spec.digest)
-            raise Interrupted
-        reject(spec, record)
-
-    evaluate_by(stop_at_second)
-    stopped = runner(registry, should_stop=lambda: bool(interrupted)).run()
-    assert stopped["outcome"] == "interrupted"
-    assert stopped["trials"]["by_state"] == {"REJECTED": 1, "INTERRUPTED": 1}
-    heard = Heard()
-    done = runner(registry, heard=heard).run()
-    assert done["outcome"] == "done"
-    assert heard.finished[0].digest == interrupted[0]
-    assert done["trials"]["counted"] == 3
-
-
-def test_no_candidate_is_begun_after_the_time_limit(
-    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
-) -> None:
-    evaluate_by(reject)
-    summary = runner(registry).run(time_limit=0.0)
-    assert summary["outcome"] == "time limit"
-    assert summary["trials"]["counted"] == 0
-
-
-def test_a_space_that_is_all_tried_ends_the_study(
-    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
-) -> None:
-    evaluate_by(reject)
-    summary = runner(registry, search={"trials": 50}).run()
-    assert summary["outcome"] == "space exhausted"
-    assert summary["trials"]["counted"] == 18
 
 
 @pytest.mark.parametrize(
@@ -312,38 +160,37 @@ def test_the_split_that_is_reported_is_seen_once_at_the_end(
     assert set(fetched) == {3}
 
 
-@pytest.mark.parametrize(
-    ("mixer", "state", "reason"),
-    [
-        ("hungry", "OOM", "can't allocate memory"),
-        ("nan", "FAILED", "diverged: the loss became nan in epoch 1, step 1"),
-        ("raising", "FAILED", 'KeyError: "a stranger\'s mistake"'),
-    ],
-)
-def test_a_strangers_mixer_that_misbehaves_ends_its_trial_and_not_the_study(
-    mixer: str, state: str, reason: str
+def test_data_that_changed_since_the_study_began_are_refused_with_the_difference(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None], monkeypatch: Any
 ) -> None:
-    own = [p for p in entry_points(group=GROUP) if p.dist and p.dist.name == "metaformer-search"]
-    text = STUDY.replace("[identity, pooling]", f"[strangers/{mixer}]")
-    study = load_study(write_study(text), {"search": {"trials": 2}}, device="cpu")
-    summary = runner(with_misbehaving(own), study=study).run()
-    assert summary["outcome"] == "done"
-    assert summary["trials"]["by_state"] == {state: 2}
-    lines = [json.loads(line) for line in Path("runs/tiny/trials.jsonl").read_text().splitlines()]
-    assert all(reason in line["reason"] for line in lines)
-    assert lines[0]["mixers"][0]["distribution"] == "strangers"
+    evaluate_by(reject)
+    runner(registry).run()
+    data = load_data("digits", 8)
+    other = dataclasses.replace(data, class_names=tuple("abcdefghij"), fingerprint="0")
+    monkeypatch.setattr("search.study.load_data", lambda _name, _size: other)
+    with pytest.raises(UsageError, match="digits has changed since runs/tiny began") as caught:
+        runner(registry).run()
+    assert "data.classes[0]: was 0, now a" in str(caught.value)
 
 
-def test_weights_that_are_gone_are_trained_again_and_are_the_same(
+def test_a_journal_whose_study_is_not_said_is_refused(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(reject)
+    runner(registry).run()
+    Path("runs/tiny/study.yaml").write_text("- 1\n")
+    with pytest.raises(EnvironmentProblem, match="is not what `search run` wrote"):
+        runner(registry).run()
+    Path("runs/tiny/study.yaml").unlink()
+    with pytest.raises(EnvironmentProblem, match="holds a journal and no study.yaml"):
+        runner(registry).run()
+
+
+def test_an_interrupt_while_the_test_split_is_scored_leaves_the_study_to_go_on(
     registry: MixerRegistry,
 ) -> None:
-    first = runner(registry).run()
-    weights = Path("runs/tiny/best.safetensors")
-    before = load_file(weights)
-    weights.unlink()
     heard = Heard()
-    again = runner(registry, heard=heard).run()
-    assert any("are gone; training it again" in note for note in heard.notes)
-    assert again["best"]["test_accuracy"] == first["best"]["test_accuracy"]
-    after = load_file(weights)
-    assert all(torch.equal(before[key], after[key]) for key in before)
+    summary = runner(registry, heard=heard, should_stop=lambda: "test" in heard.phases).run()
+    assert summary["outcome"] == "interrupted"
+    assert summary["best"]["test_accuracy"] is None
+    assert runner(registry).run()["best"]["test_accuracy"] is not None

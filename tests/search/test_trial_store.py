@@ -142,7 +142,7 @@ def test_a_cut_journal_loses_no_finished_trial_and_counts_none_twice(folder: Run
 def test_a_duplicate_leaves_no_record(folder: RunFolder) -> None:
     store = TrialStore("s", folder)
     complete(store)
-    store.discard_duplicate(ask(store), 0)
+    store.discard(ask(store), "duplicate of trial 0")
     assert [record.number for record in TrialStore("s", folder).records] == [0]
 
 

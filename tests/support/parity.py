@@ -4,22 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import pytest
 import timm
 import torch
+from timm.models.inception_next import InceptionDWConv2d
 from torch import Tensor, nn
 
-PAIRS = {
+from metaformer import published, zoo_names
+
+PAIRS = {  # one for each of timm's families
     "inceptionnext_t": "inception_next_tiny",
     "convnext_t": "convnext_tiny",
     "convformer_s18": "convformer_s18",
+    "caformer_s18": "caformer_s18",
+    "poolformer_s12": "poolformer_s12",
+    "poolformerv2_s12": "poolformerv2_s12",
     "swin_t": "swin_tiny_patch4_window7_224",
+    "focalnet_t": "focalnet_tiny_lrf",
+}
+QUICK_PAIRS = ("inceptionnext_t", "convformer_s18", "swin_t", "focalnet_t")
+EACH_PAIR = [name if name in QUICK_PAIRS else pytest.param(name, marks=pytest.mark.slow)
+             for name in PAIRS]  # fmt: skip
+OTHER_PAIRS = {
+    name: reference
+    for name in zoo_names()
+    if (reference := published(name).timm) is not None and name not in PAIRS
+}
+SETTINGS = {  # what timm's model needs to be told to be the zoo's
+    "convnext_t_k5": {"kernel_sizes": 5},
+    "convnext_t_k3": {"kernel_sizes": 3},
+    "inceptionnext_t_band7": {"token_mixers": partial(InceptionDWConv2d, band_kernel_size=7)},
+    "inceptionnext_t_band9": {"token_mixers": partial(InceptionDWConv2d, band_kernel_size=9)},
+    "inceptionnext_t_band13": {"token_mixers": partial(InceptionDWConv2d, band_kernel_size=13)},
+    "inceptionnext_t_ratio_1_4": {"token_mixers": partial(InceptionDWConv2d, branch_ratio=0.25)},
+    "inceptionnext_t_ratio_1_16": {"token_mixers": partial(InceptionDWConv2d, branch_ratio=0.0625)},
 }
 
 
-def timm_model(zoo_name: str) -> nn.Module:
+def timm_model(zoo_name: str, **settings: Any) -> nn.Module:
     torch.manual_seed(0)
-    model = timm.create_model(PAIRS[zoo_name], drop_path_rate=0.0)
+    name = {**PAIRS, **OTHER_PAIRS}[zoo_name]
+    settings = {**SETTINGS.get(zoo_name, {}), **settings}
+    model = timm.create_model(name, drop_path_rate=0.0, **settings)
     randomise(model)
     return model
 

@@ -171,3 +171,51 @@ def test_stratified_parts_hold_every_class_and_share_no_index() -> None:
     first, second = splits_module.stratified(labels, 0.15)
     assert sorted(first + second) == list(range(len(labels)))
     assert [sum(labels[i] == c for i in second) for c in range(4)] == [15, 2, 1, 0]
+
+
+def test_one_folder_under_two_names_is_refused(tmp_path: Path) -> None:
+    make(tmp_path, {"train": 4, "test": 2})
+    (tmp_path / "val").symlink_to(tmp_path / "test")
+    with pytest.raises(UsageError, match="are the same folder"):
+        load_data(f"folder:{tmp_path}", 8)
+
+
+def test_a_very_thin_image_costs_no_more_than_its_middle(tmp_path: Path) -> None:
+    make(tmp_path, {"train": 2, "test": 1})
+    Image.new("RGB", (60000, 1), "white").save(tmp_path / "test" / "cat" / "0.png")
+    images, _ = load_data(f"folder:{tmp_path}", 224).test.fetch([0])
+    assert images.float().mean() == 255
+
+
+def test_sixteen_bit_greys_keep_their_steps(tmp_path: Path) -> None:
+    make(tmp_path, {"train": 2, "test": 1})
+    ramp = np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "test" / "cat" / "0.png")
+    images, _ = load_data(f"folder:{tmp_path}", 16).test.fetch([0])
+    assert torch.equal(images[0, 0].flatten(), torch.arange(256, dtype=torch.uint8))
+
+
+def test_a_class_of_one_image_each_leaves_nothing_to_select_on(tmp_path: Path) -> None:
+    make(tmp_path, {"train": 1, "test": 1})
+    with pytest.raises(UsageError, match="no images to select on; train needs 2 or more"):
+        load_data(f"folder:{tmp_path}", 8)
+
+
+def test_files_that_are_no_images_are_found_before_a_large_set_is_streamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splits_module, "MEMORY_BYTES", 1)
+    make(tmp_path, {"train": 10, "validation": 2, "test": 2})
+    (tmp_path / "test" / "cat" / "0.png").write_bytes(b"x")
+    with pytest.raises(UsageError, match="1 of 28 images cannot be read"):
+        load_data(f"folder:{tmp_path}", 8)
+
+
+def test_the_fingerprint_follows_the_files(tmp_path: Path) -> None:
+    make(tmp_path, {"train": 4, "test": 2})
+    before = load_data(f"folder:{tmp_path}", 8).identity()
+    assert load_data(f"folder:{tmp_path}", 8).identity() == before
+    save(tmp_path / "train" / "cat" / "0.png", 99, size=(20, 20))
+    after = load_data(f"folder:{tmp_path}", 8).identity()
+    assert after != before
+    assert {**after, "fingerprint": before["fingerprint"]} == before

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sklearn.datasets
+from PIL import Image
 
 from search.data import load_data
 from search.errors import UsageError
@@ -49,3 +50,42 @@ def test_data_that_are_not_there_say_where_they_were_looked_for(tmp_path: Path) 
         load_data(f"timm:torch/cifar10@{tmp_path}", 32)
     with pytest.raises(UsageError, match="timm:torch/no_such_set cannot be read from data"):
         load_data("timm:torch/no_such_set", 32)
+
+
+def class_folders(root: Path, split: str, classes: str, count: int = 8) -> None:
+    for place, name in enumerate(classes):
+        folder = root / split / name
+        folder.mkdir(parents=True)
+        for index in range(count):
+            colour = (20 * place, 10 * index, len(split))
+            Image.new("RGB", (8, 8), colour).save(folder / f"{index}.png")
+
+
+@pytest.mark.parametrize("kind", ["folder", "torch/image_folder"])
+def test_class_folders_come_through_timms_factory_too(tmp_path: Path, kind: str) -> None:
+    class_folders(tmp_path, "train", "ab")
+    class_folders(tmp_path, "validation", "ab", count=3)
+    data = load_data(f"timm:{kind}@{tmp_path}", 8)
+    assert (len(data.train) + len(data.validation), len(data.test)) == (16, 6)
+    assert data.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize("kind", ["folder", "torch/image_folder"])
+def test_splits_that_share_images_or_differ_in_classes_are_refused(
+    tmp_path: Path, kind: str
+) -> None:
+    class_folders(tmp_path / "one", "", "ab")
+    with pytest.raises(UsageError, match="16 images are in train and in validation alike"):
+        load_data(f"timm:{kind}@{tmp_path / 'one'}", 8)
+    class_folders(tmp_path / "two", "train", "bc")
+    class_folders(tmp_path / "two", "validation", "abc")
+    with pytest.raises(UsageError, match="train and validation hold different classes: a"):
+        load_data(f"timm:{kind}@{tmp_path / 'two'}", 8)
+
+
+def test_an_unreadable_image_is_not_answered_by_its_neighbour(tmp_path: Path) -> None:
+    class_folders(tmp_path, "train", "ab")
+    class_folders(tmp_path, "validation", "ab")
+    (tmp_path / "train" / "a" / "3.png").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"1 of 32 images cannot be read.*a/3.png"):
+        load_data(f"timm:folder@{tmp_path}", 8)

@@ -9,7 +9,8 @@ from tiny import STUDY, write_study
 from metaformer import SpecError
 from metaformer.yaml_tree import write_yaml
 from search.errors import UsageError
-from search.study_config import Study, differences, load_study
+from search.study_config import Study, differences
+from search.study_file import load_study
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -157,7 +158,7 @@ def test_the_device_is_the_files_unless_another_is_named(monkeypatch: pytest.Mon
         asked.append(name)
         return "cuda:1" if name.startswith("cuda") else "cpu"
 
-    monkeypatch.setattr("search.study_config.require_device", require)
+    monkeypatch.setattr("search.study_file.require_device", require)
     on_gpu = STUDY.replace("measure: {", "measure: {device: 'cuda:1', ")
     assert load_study(write_study(on_gpu), {}).config.measure.device == "cuda:1"
     assert load_study(write_study(on_gpu), {}, device="cpu").config.measure.device == "cpu"

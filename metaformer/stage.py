@@ -1,0 +1,90 @@
+"""Blocks of one width at one resolution. Maps are (B, C, H, W)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from timm.models import checkpoint_seq
+from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does export it
+
+from metaformer.blocks import BLOCKS
+from metaformer.errors import Problem, SpecError
+from metaformer.layers import build_downsample
+from metaformer.spec import StageSpec
+from mixers import MixerRegistry, MixerSpec, Site
+
+
+@dataclass(frozen=True, slots=True)
+class StageSite:
+    """Where a stage stands: the side of its map, how much smaller than the image it is, dilation.
+
+    `keeps_size` says that its downsampling gives up its stride for the sake of dilation.
+    """
+
+    index: int
+    size: int
+    reduction: int
+    dilation: int
+    keeps_size: bool
+
+
+class Stage(nn.Module):
+    """(B, C, H, W) -> (B, width, H', W'): downsampling, then the blocks."""
+
+    def __init__(
+        self,
+        spec: StageSpec,
+        in_channels: int,
+        site: StageSite,
+        registry: MixerRegistry,
+        drop_path_rates: list[float],
+    ) -> None:
+        super().__init__()
+        self.grad_checkpointing = False
+        if site.keeps_size:
+            _require_dilation(spec, site, registry)
+        # as timm does: the convolution itself dilates only from the second traded stride on
+        own = (1 if site.dilation <= 2 else 2) if site.keeps_size else None
+        self.downsample = build_downsample(spec.downsample, in_channels, spec.width, own)
+        self.blocks = nn.Sequential()
+        seen: Counter[str] = Counter()
+        for block, (mixer, rate) in enumerate(zip(spec.block_mixers, drop_path_rates, strict=True)):
+            here = Site(
+                channels=spec.width,
+                height=site.size,
+                width=site.size,
+                stage=site.index,
+                block=block,
+                occurrence=seen[mixer.name],
+                dilation=site.dilation,
+            )
+            seen[mixer.name] += 1
+            self.blocks.append(BLOCKS[spec.block](spec, _build_mixer(mixer, here, registry), rate))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.downsample(x)
+        if self.grad_checkpointing and not is_scripting():
+            return checkpoint_seq(self.blocks, x)
+        return self.blocks(x)
+
+
+def _build_mixer(mixer: MixerSpec, site: Site, registry: MixerRegistry) -> nn.Module:
+    try:
+        return registry.build(mixer, site)
+    except ValueError as error:
+        where = f"stages[{site.stage}].mixer"
+        words = f"block {site.block}: {mixer.name}: {error}"
+        raise SpecError(Problem(where, words)) from error
+
+
+def _require_dilation(spec: StageSpec, site: StageSite, registry: MixerRegistry) -> None:
+    where = f"stages[{site.index}]"
+    if spec.downsample is not None and spec.downsample.kind == "patch_merging":
+        words = "patch_merging cannot give up its stride for a smaller output_stride"
+        raise SpecError(Problem(f"{where}.downsample", words))
+    rigid = sorted({m.name for m in spec.block_mixers if not registry[m.name].supports_dilation})
+    if rigid:
+        words = f"{', '.join(rigid)} cannot dilate, which a smaller output_stride needs"
+        raise SpecError(Problem(f"{where}.mixer", words))

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mixers.contract import Site
+from mixers.initialization import initialise_projections
+from mixers.options import Choice, IntRange
+from mixers.pointwise import pointwise
+
+
+class FocalModulation(nn.Module):
+    """A query per position, multiplied by context gathered at growing distances.
+
+    (B, C, H, W) -> (B, C, H, W). Depthwise convolutions of growing kernels, each on the one
+    before, and at last the mean over the map give a context per level; gates weigh the levels
+    (FocalNet, eq. 4 to 6). `focal_window` is the first kernel's size; each level adds 2.
+    """
+
+    supports_dilation = True
+
+    def __init__(
+        self,
+        site: Site,
+        *,
+        focal_levels: Annotated[int, IntRange(1, 6, search=(2, 3))] = 3,
+        focal_window: Annotated[int, Choice(3, 5, 7, 9, search=(3, 5))] = 3,
+    ) -> None:
+        super().__init__()
+        channels = site.channels
+        self.split = [channels, channels, focal_levels + 1]
+        self.query_context_gates = nn.Conv2d(channels, sum(self.split), 1)
+        self.levels = nn.ModuleList()
+        for level in range(focal_levels):
+            kernel = focal_window + 2 * level
+            padding = kernel // 2 * site.dilation
+            self.levels.append(
+                nn.Conv2d(
+                    channels,
+                    channels,
+                    kernel,
+                    padding=padding,
+                    dilation=site.dilation,
+                    groups=channels,
+                    bias=False,
+                )
+            )
+        self.modulator = nn.Conv2d(channels, channels, 1)
+        self.project = nn.Conv2d(channels, channels, 1)
+        initialise_projections(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.query_context_gates
+        x = pointwise(x, first.weight, first.bias)
+        query, context, gates = torch.split(x, self.split, dim=1)
+        gathered = torch.zeros_like(context)
+        for index, level in enumerate(self.levels):
+            context = F.gelu(level(context))
+            gathered = gathered + context * gates[:, index : index + 1]
+        whole_map = F.gelu(context.mean((2, 3), keepdim=True))
+        gathered = gathered + whole_map * gates[:, -1:]
+        modulator = pointwise(gathered, self.modulator.weight, self.modulator.bias)
+        return pointwise(query * modulator, self.project.weight, self.project.bias)

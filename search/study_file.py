@@ -1,0 +1,153 @@
+"""Reading a study: three layers, each over the one before.
+
+The device's defaults (`search/defaults/*.yaml`), the study file, the command line. A `space`
+replaces as a whole.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from metaformer.errors import Problem, SpecError
+from metaformer.extends import merge, resolve_extends
+from metaformer.spec_yaml import shorten, validate_node
+from metaformer.yaml_tree import Node, plain_node, read_yaml
+from search.devices import DEVICE_NAME, require_device
+from search.errors import UsageError
+from search.study_config import Study, StudyConfig
+
+DEFAULTS = Path(__file__).parent / "defaults"
+_SECTIONS = ("budget", "measure", "train", "search")
+_NOT_SETTINGS = ("space", "mixers", "data")
+LARGE_CPU_IMAGE = 64  # from here on the CPU's default space has a stem of stride 4
+
+
+def load_study(
+    file: str | Path | None, overrides: dict[str, Any], *, device: str | None = None
+) -> Study:
+    """The study of `file` (none: the device's default) under the command line's `overrides`.
+
+    `overrides` are nested like the file. `device` is cpu or cuda:N; without it the file's
+    `measure.device` counts, else the best one here. SpecError for what is wrong in the file,
+    UsageError for a setting that is missing, EnvironmentProblem for a device that is not there.
+    """
+    own = _read_study(file) if file is not None else plain_node({}, source="")
+    said = plain_node(overrides, source="command line")
+    asked = merge(own, said)
+    device = device or str(require_device(_asked_device(asked)))
+    defaults = _defaults(device, asked)
+    entries = dict(merge(defaults, _without(asked, "space")).map)
+    space = own.map.get("space", defaults.map["space"])
+    for key in _NOT_SETTINGS:
+        entries.pop(key, None)
+    node = Node(entries, asked.mark, asked.key_marks)
+    data = node.plain()
+    _complete(data, device)
+    config = validate_node(StudyConfig, node, data, [], sugar=("space",))
+    chain = (Path(file).resolve(),) if file is not None else ()
+    mixers, known_data = _frozen(own)
+    return Study(config, resolve_extends(space, chain=chain), mixers, known_data)
+
+
+def _frozen(own: Node) -> tuple[tuple[dict[str, Any], ...], dict[str, Any] | None]:
+    """What a study.yaml of a run folder holds beside the settings."""
+    mixers, data = (own.map.get(key) for key in ("mixers", "data"))
+    items = mixers.value if mixers is not None else ()
+    if mixers is not None and not (
+        isinstance(items, tuple) and all("name" in item.map for item in items)
+    ):
+        words = (
+            "is written by `search run` into a run folder's study.yaml; "
+            "say which mixers are searched in the space"
+        )
+        raise SpecError(Problem("mixers", words, own.key_marks["mixers"]))
+    if data is not None and not isinstance(data.value, dict | None):
+        words = "is written by `search run` into a run folder's study.yaml; train.data names data"
+        raise SpecError(Problem("data", words, own.key_marks["data"]))
+    plain = [item.plain() for item in items] if isinstance(items, tuple) else []
+    return tuple(plain), data.plain() if data is not None else None
+
+
+def _read_study(file: str | Path) -> Node:
+    if not Path(file).is_file():
+        raise UsageError(f"{file}: no such study file")
+    node = read_yaml(file)
+    if not isinstance(node.value, dict):
+        raise SpecError(Problem("", "a study must be a map of keys and values", node.mark))
+    for key in _SECTIONS:
+        if key in node.map and not isinstance(node.map[key].value, dict):
+            words = f"got {shorten(node.map[key].plain())}; allowed: a map of settings"
+            raise SpecError(Problem(key, words, node.map[key].mark))
+    if "stages" in node.map and "space" not in node.map:
+        words = "this is a backbone; a study holds it under space, beside budget and the rest"
+        raise SpecError(Problem("stages", words, node.key_marks["stages"]))
+    return node
+
+
+def _asked_device(asked: Node) -> str:
+    measure = asked.map.get("measure")
+    device = measure.map.get("device") if measure is not None else None
+    if device is None:
+        return "auto"
+    if not isinstance(device.value, str) or not re.fullmatch(DEVICE_NAME, device.value):
+        words = f"got {shorten(device.plain())}; allowed: auto, cpu, cuda, cuda:N"
+        raise SpecError(Problem("measure.device", words, device.mark))
+    return device.value
+
+
+def _defaults(device: str, asked: Node) -> Node:
+    if device.startswith("cuda"):
+        return read_yaml(DEFAULTS / "cuda.yaml")
+    measure = asked.map.get("measure")
+    size = measure.map.get("image_size") if measure is not None else None
+    large = size is not None and isinstance(size.value, int) and size.value >= LARGE_CPU_IMAGE
+    return read_yaml(DEFAULTS / ("cpu_64.yaml" if large else "cpu.yaml"))
+
+
+def _without(node: Node, key: str) -> Node:
+    entries = {name: value for name, value in node.map.items() if name != key}
+    return Node(entries, node.mark, node.key_marks)
+
+
+def _complete(data: dict[str, Any], device: str) -> None:
+    """Fills in what follows from the rest: device, training size, name."""
+    budget = data.get("budget")
+    if not budget:
+        raise UsageError(
+            "a budget is needed: --budget-throughput N, or budget: {train: N} in the study file"
+        )
+    for section in ("measure", "train"):
+        if not isinstance(data.get(section), dict):
+            return  # pydantic says what is wrong with it
+    data["measure"]["device"] = device
+    size = data["measure"].get("image_size")
+    legal = isinstance(size, int) and 4 <= size <= 8192  # else it is named once, under measure
+    data["train"].setdefault("image_size", size if legal else 4)
+    source = data["train"].get("data")
+    if isinstance(source, str):
+        source = data["train"]["data"] = _with_absolute_path(source)
+    data.setdefault("name", _default_name(str(source), budget))
+
+
+def _with_absolute_path(source: str) -> str:
+    """The name of the data with its folder, if any, from the root: a study may go on elsewhere."""
+    kind, _, rest = source.partition(":")
+    if kind == "folder" and rest:
+        return f"folder:{Path(rest).resolve()}"
+    if kind == "timm" and "@" in rest:
+        name, _, root = rest.partition("@")
+        return f"timm:{name}@{Path(root).resolve()}"
+    return source
+
+
+def _default_name(source: str, budget: Any) -> str:
+    kind, _, rest = source.partition(":")
+    stem = Path(rest.partition("@")[0]).name if rest else kind
+    limits = budget.items() if isinstance(budget, dict) else ()
+    parts = [
+        stem,
+        *(f"{key}{value:.12g}" for key, value in limits if isinstance(value, int | float)),
+    ]
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", "-".join(parts))[:100].lstrip("_.-") or "study"

@@ -1,0 +1,195 @@
+"""The loop: what goes wrong with a candidate, and what the study makes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from misbehaving import with_misbehaving
+from safetensors.torch import load_file
+from studies import Evaluate, Heard, reject, runner
+from tiny import STUDY, write_study
+
+from metaformer import BackboneSpec
+from mixers import MixerRegistry
+from mixers.registry import GROUP
+from search.candidate import CandidateEvaluator
+from search.errors import Interrupted, UsageError
+from search.loop import MAX_FAILURES_RUNNING
+from search.records import TrialRecord, TrialState
+from search.study_file import load_study
+
+
+def test_a_failed_candidate_is_kept_with_its_traceback_and_the_study_goes_on(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    def fail_once(spec: BackboneSpec, record: TrialRecord) -> None:
+        if record.number == 1:
+            raise ZeroDivisionError("in a mixer")
+        reject(spec, record)
+
+    evaluate_by(fail_once)
+    summary = runner(registry, search={"trials": 4}).run()
+    assert summary["outcome"] == "done"
+    assert summary["trials"]["by_state"] == {"REJECTED": 3, "FAILED": 1}
+    lines = [json.loads(line) for line in Path("runs/tiny/trials.jsonl").read_text().splitlines()]
+    assert lines[1]["reason"] == "ZeroDivisionError: in a mixer"
+    assert "Traceback" in Path("runs/tiny/errors.log").read_text()
+
+
+def test_a_study_of_failures_ends_early(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    def fail(_spec: BackboneSpec, _record: TrialRecord) -> None:
+        raise RuntimeError("always")
+
+    evaluate_by(fail)
+    summary = runner(registry, search={"trials": 18}).run()
+    assert summary["outcome"] == "too many failures"
+    assert summary["trials"]["counted"] == MAX_FAILURES_RUNNING
+
+
+def test_out_of_memory_is_infeasible_and_the_study_goes_on(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    def hungry(_spec: BackboneSpec, record: TrialRecord) -> None:
+        record.state, record.constraints["memory"] = TrialState.OOM, 10.0
+
+    evaluate_by(hungry)
+    summary = runner(registry, search={"trials": 6}).run()
+    assert summary["trials"]["by_state"] == {"OOM": 6}
+
+
+def test_an_interrupt_abandons_the_candidate_and_tries_it_again_later(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    interrupted: list[str] = []
+
+    def stop_at_second(spec: BackboneSpec, record: TrialRecord) -> None:
+        if record.number == 1:
+            interrupted.append(spec.digest)
+            raise Interrupted
+        reject(spec, record)
+
+    evaluate_by(stop_at_second)
+    stopped = runner(registry, should_stop=lambda: bool(interrupted)).run()
+    assert stopped["outcome"] == "interrupted"
+    assert stopped["trials"]["by_state"] == {"REJECTED": 1, "INTERRUPTED": 1}
+    heard = Heard()
+    done = runner(registry, heard=heard).run()
+    assert done["outcome"] == "done"
+    assert heard.finished[0].digest == interrupted[0]
+    assert done["trials"]["counted"] == 3
+
+
+def test_no_candidate_is_begun_after_the_time_limit(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(reject)
+    summary = runner(registry).run(time_limit=0.0)
+    assert summary["outcome"] == "time limit"
+    assert summary["trials"]["counted"] == 0
+
+
+def test_a_space_that_is_all_tried_ends_the_study(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(reject)
+    summary = runner(registry, search={"trials": 50}).run()
+    assert summary["outcome"] == "space exhausted"
+    assert summary["trials"]["counted"] == 18
+
+
+@pytest.mark.parametrize(
+    ("mixer", "state", "reason"),
+    [
+        ("hungry", "OOM", "can't allocate memory"),
+        ("nan", "FAILED", "diverged: the loss became nan in epoch 1, step 1"),
+        ("raising", "FAILED", 'KeyError: "a stranger\'s mistake"'),
+    ],
+)
+def test_a_strangers_mixer_that_misbehaves_ends_its_trial_and_not_the_study(
+    mixer: str, state: str, reason: str
+) -> None:
+    own = [p for p in entry_points(group=GROUP) if p.dist and p.dist.name == "metaformer-search"]
+    text = STUDY.replace("[identity, pooling]", f"[strangers/{mixer}]")
+    study = load_study(write_study(text), {"search": {"trials": 2}}, device="cpu")
+    summary = runner(with_misbehaving(own), study=study).run()
+    assert summary["outcome"] == "done"
+    assert summary["trials"]["by_state"] == {state: 2}
+    lines = [json.loads(line) for line in Path("runs/tiny/trials.jsonl").read_text().splitlines()]
+    assert all(reason in line["reason"] for line in lines)
+    assert lines[0]["mixers"][0]["distribution"] == "strangers"
+
+
+def test_weights_that_are_gone_are_trained_again_and_are_the_same(
+    registry: MixerRegistry,
+) -> None:
+    first = runner(registry).run()
+    weights = Path("runs/tiny/best.safetensors")
+    before = load_file(weights)
+    weights.unlink()
+    heard = Heard()
+    again = runner(registry, heard=heard).run()
+    assert any("are gone; training it again" in note for note in heard.notes)
+    assert again["best"]["test_accuracy"] == first["best"]["test_accuracy"]
+    after = load_file(weights)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_weights_that_cannot_be_saved_do_not_lose_the_trial(
+    registry: MixerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("search.run_folder.RunFolder.keep_weights", full)
+        with pytest.raises(OSError, match="No space left"):
+            runner(registry).run()
+    lines = [json.loads(line) for line in Path("runs/tiny/trials.jsonl").read_text().splitlines()]
+    assert [line["state"] for line in lines] == ["COMPLETE"]
+    heard = Heard()
+    summary = runner(registry, heard=heard).run()
+    assert summary["trials"]["by_state"] == {"COMPLETE": 3}
+    assert any("training it again" in note for note in heard.notes)
+
+
+def test_weights_that_cannot_be_trained_again_are_said_to_be_missing(
+    registry: MixerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner(registry).run()
+    Path("runs/tiny/best.safetensors").unlink()
+
+    def fail(*_arguments: Any) -> None:
+        raise RuntimeError("can't allocate memory")
+
+    monkeypatch.setattr(CandidateEvaluator, "train", fail)
+    heard = Heard()
+    summary = runner(registry, heard=heard).run()
+    assert any("training it again failed: RuntimeError" in note for note in heard.notes)
+    assert summary["best"]["test_accuracy"] is None
+    assert summary["best"]["validation_accuracy"] is not None
+
+
+def test_data_that_fail_in_the_middle_leave_the_candidate_to_be_tried_again(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    def unreadable(_spec: BackboneSpec, _record: TrialRecord) -> None:
+        raise UsageError("data: 9 of 10 images cannot be read")
+
+    evaluate_by(unreadable)
+    for _ in range(4):  # more often than a candidate whose process dies is tried
+        with pytest.raises(UsageError, match="9 of 10"):
+            runner(registry).run()
+    evaluate_by(reject)
+    heard = Heard()
+    runner(registry, heard=heard).run()
+    lines = [json.loads(line) for line in Path("runs/tiny/trials.jsonl").read_text().splitlines()]
+    assert [line["state"] for line in lines[:4]] == ["INTERRUPTED"] * 4
+    assert heard.finished[0].digest == lines[0]["digest"]

@@ -1,0 +1,70 @@
+"""Studies run in this process: an observer that listens, evaluations that cost nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny import write_study
+from torch import Tensor
+
+from metaformer import BackboneSpec
+from mixers import MixerRegistry
+from search.records import TrialRecord, TrialState
+from search.study import StudyRunner
+from search.study_config import Study
+from search.study_file import load_study
+
+CPU = torch.device("cpu")
+
+
+@dataclasses.dataclass
+class Heard:
+    """An observer that keeps what it heard."""
+
+    notes: list[str] = dataclasses.field(default_factory=list)
+    finished: list[TrialRecord] = dataclasses.field(default_factory=list)
+    phases: list[str] = dataclasses.field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def trial_started(self, number: int, done: int, total: int) -> None: ...
+
+    def phase(self, text: str) -> None:
+        self.phases.append(text)
+
+    def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        self.finished.append(record)
+
+
+def runner(
+    registry: MixerRegistry,
+    *,
+    study: Study | None = None,
+    heard: Heard | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    **overrides: Any,
+) -> StudyRunner:
+    return StudyRunner(
+        study=study or load_study(write_study(), overrides, device="cpu"),
+        out=Path("runs"),
+        registry=registry,
+        device=CPU,
+        observer=heard or Heard(),
+        should_stop=should_stop,
+    )
+
+
+Evaluate = Callable[[BackboneSpec, TrialRecord], dict[str, Tensor] | None]
+
+
+def reject(_spec: BackboneSpec, record: TrialRecord) -> None:
+    record.state, record.reason = TrialState.REJECTED, "too slow"
+    speed = 0.5 + record.number / 100
+    record.constraints["throughput.train"] = 0.5 - record.number / 100
+    figures = dict.fromkeys(("images_per_second", "low", "high"), speed)
+    record.measurements.append({"mode": "train", "verdict": "FAIL", **figures})
