@@ -7,15 +7,8 @@ from metaformer.backbone import Backbone, build_backbone
 from metaformer.counting import BackboneCost, Cost, count_backbone
 from metaformer.errors import Mark, Problem, SpecError
 from metaformer.extends import zoo_names
-from metaformer.spec import (
-    BackboneSpec,
-    DownsampleSpec,
-    HeadSpec,
-    MlpSpec,
-    NormSpec,
-    StageSpec,
-    StemSpec,
-)
+from metaformer.spec import BackboneSpec, HeadSpec, StageSpec
+from metaformer.spec_parts import DownsampleSpec, MlpSpec, NormSpec, PoolSpec, StemSpec
 from metaformer.spec_yaml import dump_spec, load_spec
 from metaformer.timm_models import PREFIX as TIMM_PREFIX
 from metaformer.weights import Inheritance, from_timm, load_pretrained, to_timm
@@ -33,6 +26,7 @@ __all__ = [
     "Mark",
     "MlpSpec",
     "NormSpec",
+    "PoolSpec",
     "Problem",
     "Published",
     "SpecError",

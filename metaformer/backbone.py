@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from metaformer.errors import Problem, SpecError
 from metaformer.head import Head
-from metaformer.layers import Stem, build_norm, downsampled_size
-from metaformer.spec import BackboneSpec
+from metaformer.layers import Stem, build_norm, map_size_after
+from metaformer.spec import MAX_IMAGE_SIZE, BackboneSpec
+from metaformer.spec_parts import DownsampleSpec, StemSpec
 from metaformer.spec_yaml import resolve_mixers
 from metaformer.stage import Stage, StageSite
 from mixers import MixerRegistry, load_registry
@@ -55,26 +56,51 @@ def map_sizes(spec: BackboneSpec, image_size: int) -> list[int]:
 def _stage_sites(spec: BackboneSpec, image_size: int, output_stride: int | None) -> list[StageSite]:
     """Where each stage stands: size of its map, reduction of the image, dilation."""
     sites: list[StageSite] = []
-    size, reduction, dilation = image_size, 1, 1
+    size = _shrunk(spec, "stem", spec.stem, image_size, image_size)
+    reduction, dilation = spec.stem.reduction, 1
     for index, stage in enumerate(spec.stages):
-        steps = [("stem", spec.stem)] if index == 0 else []
-        keeps_size = False
-        for where, step in [*steps, (f"stages[{index}].downsample", stage.downsample)]:
-            if step is None:
-                continue
-            if output_stride is not None and where != "stem" and step.stride > 1:
-                keeps_size = reduction >= output_stride
-            before = size
+        step, keeps_size = stage.downsample, False
+        if step is not None:
+            keeps_size = (
+                output_stride is not None and step.stride > 1 and reduction >= output_stride
+            )
             if keeps_size:
                 dilation *= step.stride
             else:
-                size = downsampled_size(step, before)
+                size = _shrunk(spec, f"stages[{index}].downsample", step, size, image_size)
                 reduction *= step.stride
-            if size < 1:
-                words = f"leaves nothing of a map of {before}×{before}, for images of {image_size}"
-                raise SpecError(Problem(where, f"{words} pixels"))
         sites.append(StageSite(index, size, reduction, dilation, keeps_size))
     return sites
+
+
+def _shrunk(
+    spec: BackboneSpec, where: str, step: StemSpec | DownsampleSpec, size: int, image_size: int
+) -> int:
+    """The side of the map after `step`; SpecError, with the sizes that work, where none is left."""
+    after = map_size_after(step, size)
+    if after >= 1:
+        return after
+    smallest = smallest_image_size(spec)
+    allowed = f"{smallest} pixels or more"
+    if smallest is None:
+        allowed = f"no image of up to {MAX_IMAGE_SIZE} pixels"
+    words = f"leaves nothing of a map of {size}×{size}, for images of {image_size} pixels"
+    raise SpecError(Problem(where, f"{words}; allowed: {allowed}"))
+
+
+def smallest_image_size(spec: BackboneSpec) -> int | None:
+    """The side of the smallest images that leave every stage a map; None where all vanish."""
+    steps: list[StemSpec | DownsampleSpec] = [spec.stem]
+    steps += [stage.downsample for stage in spec.stages if stage.downsample is not None]
+
+    def works(size: int) -> bool:
+        for step in steps:
+            size = map_size_after(step, size)
+            if size < 1:
+                return False
+        return True
+
+    return next((size for size in range(1, MAX_IMAGE_SIZE + 1) if works(size)), None)
 
 
 class Backbone(nn.Module):
@@ -109,10 +135,10 @@ class Backbone(nn.Module):
         )
         depths = [stage.depth for stage in spec.stages]
         rates = calculate_drop_path_rates(spec.drop_path_rate, depths, stagewise=True)
-        self.stem = Stem(spec.stem, spec.in_channels, spec.stages[0].width)
+        self.stem = Stem(spec.stem, spec.in_channels, spec.stem_width)
         self.stages = nn.Sequential()
         self.feature_info: list[dict[str, Any]] = []
-        width = spec.stages[0].width
+        width = spec.stem_width
         sites = _stage_sites(spec, image_size, output_stride)
         for site, stage, drop_path_rates in zip(sites, spec.stages, rates, strict=True):
             self.stages.append(Stage(stage, width, site, registry, drop_path_rates))

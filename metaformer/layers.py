@@ -8,7 +8,7 @@ from timm.layers import GroupNorm1, LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metaformer.spec import DownsampleSpec, MlpSpec, NormSpec, StemSpec
+from metaformer.spec_parts import DownsampleSpec, MlpSpec, NormSpec, PoolSpec, StemSpec
 from mixers.activations import SquaredReLU, StarReLU
 from mixers.initialization import initialise_projections
 from mixers.pointwise import pointwise
@@ -33,17 +33,38 @@ def build_norm(spec: NormSpec, channels: int) -> nn.Module:
     return norm
 
 
+def build_activation(name: str | None, *, inplace: bool = False) -> nn.Module:
+    """The activation of that name, none for None.
+
+    `inplace` allows it to overwrite its input, where nobody else needs that.
+    """
+    if name is None:
+        return nn.Identity()
+    if inplace and name in ("relu", "silu"):
+        return ACTIVATIONS[name](inplace=True)
+    return ACTIVATIONS[name]()
+
+
 class Stem(nn.Module):
-    """(B, in_channels, H, W) -> (B, width, H', W'): convolution, then norm."""
+    """(B, in_channels, H, W) -> (B, width, H', W'): convolution, norm, activation, pooling."""
 
     def __init__(self, spec: StemSpec, in_channels: int, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, width, spec.kernel_size, spec.stride, spec.padding)
+        self.conv = nn.Conv2d(
+            in_channels, width, spec.kernel_size, spec.stride, spec.padding, bias=spec.bias
+        )
         self.norm = build_norm(spec.norm, width)
+        self.act = build_activation(spec.activation, inplace=True)
+        pool = spec.max_pool
+        self.pool = (
+            nn.Identity()
+            if pool is None
+            else nn.MaxPool2d(pool.kernel_size, pool.stride, pool.padding)
+        )
         initialise_projections(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
+        return self.pool(self.act(self.norm(self.conv(x))))
 
 
 class Downsample(nn.Module):
@@ -61,7 +82,13 @@ class Downsample(nn.Module):
         self.norm = build_norm(spec.norm, channels if self.norm_first else width)
         stride, padding = (spec.stride, spec.padding) if dilation is None else (1, 0)
         self.conv = nn.Conv2d(
-            channels, width, spec.kernel_size, stride, padding, dilation=dilation or 1
+            channels,
+            width,
+            spec.kernel_size,
+            stride,
+            padding,
+            dilation=dilation or 1,
+            bias=spec.bias,
         )
         lost = 0 if dilation is None else dilation * (spec.kernel_size - 1)
         self.pad = (lost // 2, lost - lost // 2, lost // 2, lost - lost // 2)
@@ -100,40 +127,88 @@ class PatchMerging(nn.Module):
         return self.reduction(x).permute(0, 3, 1, 2)
 
 
-def downsampled_size(spec: DownsampleSpec | StemSpec, size: int) -> int:
-    """The side of the map that comes out of a side of `size` positions."""
-    if isinstance(spec, DownsampleSpec) and spec.kind == "patch_merging":
-        return (size + 1) // 2
-    return (size + 2 * spec.padding - spec.kernel_size) // spec.stride + 1
+class Shortcut(nn.Module):
+    """(B, C, H, W) -> (B, width, H', W'): a strided 1×1 convolution, then norm."""
 
-
-def build_downsample(
-    spec: DownsampleSpec | None, channels: int, width: int, dilation: int | None
-) -> nn.Module:
-    """What stands before a stage; with `dilation` it keeps the size of the map."""
-    if spec is None:
-        return nn.Identity()
-    if spec.kind == "patch_merging":
-        return PatchMerging(spec, channels, width)
-    return Downsample(spec, channels, width, dilation)
-
-
-class ChannelMlp(nn.Module):
-    """(B, C, H, W) -> (B, C, H, W): an MLP over channels, by 1×1 convolution or linear layers."""
-
-    def __init__(self, spec: MlpSpec, channels: int) -> None:
+    def __init__(self, spec: DownsampleSpec, channels: int, width: int, stride: int) -> None:
         super().__init__()
-        hidden = int(spec.ratio * channels)
-        self.linear = spec.kind == "linear"
-        layer = nn.Linear if self.linear else partial(nn.Conv2d, kernel_size=1)
-        self.fc1 = layer(channels, hidden, bias=spec.bias)
-        self.act = ACTIVATIONS[spec.activation]()
-        self.fc2 = layer(hidden, channels, bias=spec.bias)
+        self.conv = nn.Conv2d(channels, width, 1, stride, bias=spec.bias)
+        self.norm = build_norm(spec.norm, width)
         initialise_projections(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+
+def strided_convolution(spec: DownsampleSpec, channels: int, dilation: int | None) -> nn.Conv2d:
+    """(B, C, H, W) -> (B, C, H', W'): what stands in the place of a residual downsample's mixer.
+
+    With `dilation` it keeps the size of the map.
+    """
+    stride, padding = spec.stride, spec.padding
+    if dilation is not None:
+        stride, padding = 1, dilation * (spec.kernel_size - 1) // 2
+    conv = nn.Conv2d(
+        channels,
+        channels,
+        spec.kernel_size,
+        stride,
+        padding,
+        dilation=dilation or 1,
+        groups=channels if spec.depthwise else 1,
+        bias=spec.bias,
+    )
+    initialise_projections(conv)
+    return conv
+
+
+def map_size_after(spec: DownsampleSpec | StemSpec | PoolSpec, size: int) -> int:
+    """The side of the map that comes out of a side of `size` positions; below 1 none does."""
+    if isinstance(spec, DownsampleSpec) and spec.kind == "patch_merging":
+        return (size + 1) // 2
+    size = (size + 2 * spec.padding - spec.kernel_size) // spec.stride + 1
+    if isinstance(spec, StemSpec) and spec.max_pool is not None and size > 0:
+        return map_size_after(spec.max_pool, size)
+    return size
+
+
+class ChannelMlp(nn.Module):
+    """(B, C, H, W) -> (B, width, H, W): an MLP over channels, by 1×1 convolution or linear layers.
+
+    `expand` and `project` are its two halves, for a block that has its mixer between them.
+    """
+
+    def __init__(self, spec: MlpSpec, channels: int, width: int, hidden: int) -> None:
+        super().__init__()
+        self.linear, self.gated = spec.kind == "linear", spec.gated
+        expanded = 2 * hidden if spec.gated else hidden
+        layer = nn.Linear if self.linear else partial(nn.Conv2d, kernel_size=1)
+        self.fc1 = layer(channels, expanded, bias=spec.bias)
+        self.norm1 = build_norm(spec.norm, expanded)
+        self.act = build_activation(spec.activation, inplace=not spec.gated)
+        self.fc2 = layer(hidden, width, bias=spec.bias)
+        self.norm2 = build_norm(spec.norm, width)
+        initialise_projections(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(self.expand(x))
+
+    def expand(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, hidden, H, W): first layer, norm, activation."""
         if self.linear:
-            x = self.fc2(self.act(self.fc1(x.permute(0, 2, 3, 1))))
-            return x.permute(0, 3, 1, 2)
-        x = self.act(pointwise(x, self.fc1.weight, self.fc1.bias))
-        return pointwise(x, self.fc2.weight, self.fc2.bias)
+            x = self.fc1(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        else:
+            x = pointwise(x, self.fc1.weight, self.fc1.bias)
+        x = self.norm1(x)
+        if self.gated:
+            gate, value = x.chunk(2, dim=1)
+            return self.act(gate) * value
+        return self.act(x)
+
+    def project(self, x: Tensor) -> Tensor:
+        """(B, hidden, H, W) -> (B, width, H, W): second layer, norm."""
+        if self.linear:
+            x = self.fc2(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        else:
+            x = pointwise(x, self.fc2.weight, self.fc2.bias)
+        return self.norm2(x)

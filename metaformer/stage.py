@@ -9,9 +9,8 @@ from timm.models import checkpoint_seq
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does export it
 
-from metaformer.blocks import BLOCKS
+from metaformer.blocks import BLOCKS, build_downsample
 from metaformer.errors import Problem, SpecError
-from metaformer.layers import build_downsample
 from metaformer.spec import StageSpec
 from mixers import MixerRegistry, MixerSpec, Site
 
@@ -47,12 +46,12 @@ class Stage(nn.Module):
             _require_dilation(spec, site, registry)
         # as timm does: the convolution itself dilates only from the second traded stride on
         own = (1 if site.dilation <= 2 else 2) if site.keeps_size else None
-        self.downsample = build_downsample(spec.downsample, in_channels, spec.width, own)
+        self.downsample = build_downsample(spec, in_channels, own)
         self.blocks = nn.Sequential()
         seen: Counter[str] = Counter()
         for block, (mixer, rate) in enumerate(zip(spec.block_mixers, drop_path_rates, strict=True)):
             here = Site(
-                channels=spec.width,
+                channels=spec.mixer_width,
                 height=site.size,
                 width=site.size,
                 stage=site.index,

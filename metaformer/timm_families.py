@@ -37,6 +37,15 @@ _METAFORMER = (
     (_BLOCK + "layer_scale{k}.scale", _BLOCK + "layer_scale{k}.gamma"),
     (_BLOCK + "res_scale{k}.scale", _BLOCK + "residual_scale{k}.gamma"),
 )
+_LATER, _FIRST = "layer{i+1}.{j+1}.", "layer{i+1}.0."
+_RESIDUAL = "stages.{i}.downsample."
+_RESNET_BLOCK = (
+    ("conv1.{rest}", "mlp.fc1.{rest}"),
+    ("bn1.{rest}", "mlp.norm1.{rest}"),
+    ("bn2.{rest}", "norm.{rest}"),
+    ("conv3.{rest}", "mlp.fc2.{rest}"),
+    ("bn3.{rest}", "mlp.norm2.{rest}"),
+)
 _METAFORMER_MIXERS: dict[str, dict[str, Any]] = {
     "separable_conv": {},
     "attention": {},
@@ -69,7 +78,7 @@ class TimmFamily:
             source, target = (our_key, timm_key) if to_timm else (timm_key, our_key)
             match = _pattern(source).fullmatch(key)
             if match:
-                return target.format(**match.groupdict())
+                return _filled(target, source, match.groupdict())
         raise AssertionError("the last pair fits every key")
 
     def deviation(self, spec: BackboneSpec, base: BackboneSpec) -> str | None:
@@ -118,6 +127,23 @@ FAMILIES = (
         mark=r"\.conv_dw\.",
         with_linear_mlp=frozenset({"large_kernel_dw"}),
         pairs=(*_METANEXT, (_BLOCK + "conv_dw.{rest}", _BLOCK + "mixer.conv.{rest}")),
+    ),
+    TimmFamily(
+        name="resnet",
+        bases=("resnet50",),
+        mixers={"conv": {"kernel_size": 3, "bias": False}},
+        mark=r"(?m)^layer1\.0\.conv1\.",
+        pairs=(
+            *((_FIRST + timm_key, _RESIDUAL + our_key) for timm_key, our_key in _RESNET_BLOCK),
+            *((_LATER + timm_key, _BLOCK + our_key) for timm_key, our_key in _RESNET_BLOCK),
+            (_FIRST + "conv2.{rest}", _RESIDUAL + "mixer.{rest}"),
+            (_LATER + "conv2.{rest}", _BLOCK + "mixer.conv.{rest}"),
+            (_FIRST + "downsample.0.{rest}", _RESIDUAL + "shortcut.conv.{rest}"),
+            (_FIRST + "downsample.1.{rest}", _RESIDUAL + "shortcut.norm.{rest}"),
+            ("conv1.{rest}", "stem.conv.{rest}"),
+            ("bn1.{rest}", "stem.norm.{rest}"),
+            ("fc.{rest}", "head.fc.{rest}"),
+        ),
     ),
     TimmFamily(
         name="metaformer",
@@ -216,8 +242,21 @@ def _skeleton(stage: StageSpec, with_mlp_ratio: bool) -> dict[str, Any]:
 
 @cache
 def _pattern(template: str) -> re.Pattern[str]:
-    """`stages.{i}.{rest}` as a pattern: i, j, k are digits, rest is anything."""
+    """`stages.{i}.{rest}` as a pattern: i, j, k are digits, rest is anything.
+
+    `{i+1}` stands for the number after i; 0 does not fit it.
+    """
     text = re.escape(template)
     for name in "ijk":
+        text = text.replace(rf"\{{{name}\+1\}}", rf"(?P<{name}>[1-9]\d*)")
         text = text.replace(rf"\{{{name}\}}", rf"(?P<{name}>\d+)")
     return re.compile(text.replace(r"\{rest\}", "(?P<rest>.+)"))
+
+
+def _filled(target: str, source: str, found: dict[str, str]) -> str:
+    """`target` with what `source` matched."""
+    text = target.replace("{rest}", found.get("rest", ""))
+    for name in found.keys() - {"rest"}:
+        number = int(found[name]) - (f"{{{name}+1}}" in source)
+        text = text.replace(f"{{{name}}}", str(number)).replace(f"{{{name}+1}}", str(number + 1))
+    return text

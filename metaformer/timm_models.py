@@ -88,7 +88,7 @@ def _side(img_size: int | tuple[int, int] | None) -> int | None:
 
 
 def _full_stride(spec: BackboneSpec) -> int:
-    stride = spec.stem.stride
+    stride = spec.stem.reduction
     for stage in spec.stages:
         stride *= stage.downsample.stride if stage.downsample is not None else 1
     return stride

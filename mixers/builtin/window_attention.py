@@ -83,7 +83,7 @@ class WindowAttention(nn.Module):
         qkv = qkv.permute(3, 0, 1, 4, 2, 5)
         first = batch * windows if bias.shape[1] == self.heads else batch
         query, key, value = qkv.reshape(3, first, -1, area, self.head_width).unbind(0)
-        x = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        x = _attend(query, key, value, bias)
         x = x.reshape(batch, windows, self.heads, area, self.head_width)
         x = self.project(x.transpose(2, 3).reshape(batch, windows, area, -1))
         x = x.reshape(batch, rows, columns, self.window[0], self.window[1], -1)
@@ -114,6 +114,18 @@ class WindowAttention(nn.Module):
         region = region.transpose(1, 2).reshape(-1, self.window[0] * self.window[1])
         apart = region[:, :, None] != region[:, None, :]
         return torch.zeros(apart.shape).masked_fill(apart, -100.0)  # Swin's value
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """Softmax(query · keyᵀ / √width + bias) · value over the last two axes.
+
+    Written out for a bias that learns on a CPU: there no fused kernel takes it, and torch's own
+    way around guards against rows that are masked as a whole, which costs and does not occur here.
+    """
+    if bias.requires_grad and query.device.type == "cpu":
+        scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-2, -1)) + bias
+        return torch.matmul(scores.softmax(dim=-1), value)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
 
 def _regions(length: int, window: int, shift: int) -> Tensor:

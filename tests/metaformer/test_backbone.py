@@ -39,6 +39,7 @@ def with_stage(spec: BackboneSpec, index: int, **update: object) -> BackboneSpec
 
 MIXERS = [
     "attention",
+    "conv",
     "identity",
     "inception_dw",
     "large_kernel_dw",
@@ -48,7 +49,7 @@ MIXERS = [
 ]
 
 
-@pytest.mark.parametrize("block", ["metanext", "metaformer"])
+@pytest.mark.parametrize("block", ["metanext", "metaformer", "bottleneck"])
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_any_mixer_stands_in_any_block_and_trains(
     registry: MixerRegistry, block: str, mixer: str
@@ -159,8 +160,13 @@ def test_map_sizes_follow_stem_and_downsampling(registry: MixerRegistry) -> None
 def test_an_image_that_is_too_small_names_the_stage_that_would_vanish(
     registry: MixerRegistry,
 ) -> None:
-    with pytest.raises(SpecError, match=r"stages\[2\].downsample: leaves nothing of"):
-        build_backbone(load_spec("inceptionnext_t", registry), registry, image_size=8)
+    words = r"stages\[2\].downsample: leaves nothing of a map of 1×1.*; allowed: 32 pixels or more"
+    spec = load_spec("inceptionnext_t", registry)
+    with pytest.raises(SpecError, match=words):
+        build_backbone(spec, registry, image_size=8)
+    assert build_backbone(spec, registry, image_size=32, device="meta").image_size == 32
+    with pytest.raises(SpecError, match="leaves nothing"):
+        build_backbone(spec, registry, image_size=31, device="meta")
 
 
 def test_a_mixer_that_does_not_fit_its_site_is_named_with_its_place(

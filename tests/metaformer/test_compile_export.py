@@ -1,6 +1,6 @@
 """Our backbones in torch's graphs: compiled whole, and exported for any batch size.
 
-Sizes differ in numbers only, so each backbone is taken with two blocks in a stage.
+All of the zoo: depths and widths are cut down, and of backbones that then are alike one is taken.
 """
 
 from __future__ import annotations
@@ -9,27 +9,45 @@ import pytest
 import torch
 from torch import Tensor
 
-from metaformer import Backbone, build_backbone, load_spec
+from metaformer import Backbone, build_backbone, load_spec, published, zoo_table
 from metaformer.spec import BackboneSpec
-from mixers import MixerRegistry
+from mixers import MixerRegistry, installed_mixers
 
-QUICK = ("inceptionnext_t", "swin_t_inception")
-FAMILIES = (
-    "inceptionnext_t", "convnext_t", "swin_t", "convformer_s18", "caformer_s18", "poolformer_s12",
-    "poolformerv2_s12", "identityformer_s12", "randformer_s12", "focalnet_t",
-    "metanext_attn_s_iso",
-)  # fmt: skip
-EVERY = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[1:])]
 SIDE = 64
+NARROW = (64, 128)  # channels of the stages before the last, and of the last
 
 
-def shallow(name: str, registry: MixerRegistry) -> Backbone:
-    spec = load_spec(name, registry)
-    stages = tuple(stage.model_copy(update={"depth": min(stage.depth, 2)}) for stage in spec.stages)
-    update = {"stages": stages, "drop_path_rate": 0.0, "num_classes": 10}
+def shallow(name: str, registry: MixerRegistry) -> BackboneSpec:
+    """The backbone with no more blocks than its patterns need, two at the least, and narrower."""
+    data = load_spec(name, registry).to_data()
+    for stage in data["stages"]:
+        pattern = stage["mixer"] if isinstance(stage["mixer"], list) else []
+        stage["depth"] = min(stage["depth"], max(2, len(pattern)))
+        stage["width"] = NARROW[stage["width"] == data["stages"][-1]["width"]]
+    data |= {"name": "shallow", "drop_path_rate": 0.0, "num_classes": 10, "image_size": SIDE}
+    if data["stem"]["width"] is not None:
+        data["stem"]["width"] = NARROW[0]
+    return BackboneSpec.model_validate(data)
+
+
+def distinct() -> list[str]:
+    """One backbone of the zoo for each that differs from the others in more than size."""
+    registry = installed_mixers()
+    found: dict[str, str] = {}
+    for name in [entry.name for entry in zoo_table()]:
+        found.setdefault(shallow(name, registry).digest, name)
+    return list(found.values())
+
+
+DISTINCT = distinct()
+QUICK = ("inceptionnext_t", "swin_t_inception")
+EVERY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in DISTINCT]
+FAMILIES = list({published(name).family: name for name in reversed(DISTINCT)}.values())
+
+
+def build(name: str, registry: MixerRegistry) -> Backbone:
     torch.manual_seed(0)
-    small: BackboneSpec = spec.model_copy(update=update)
-    return build_backbone(small, registry, image_size=SIDE)
+    return build_backbone(shallow(name, registry), registry)
 
 
 def images(batch: int) -> Tensor:
@@ -41,7 +59,7 @@ def test_it_compiles_whole_and_gives_the_same_logits_and_gradients(
     name: str, registry: MixerRegistry
 ) -> None:
     torch._dynamo.reset()
-    model = shallow(name, registry).train()
+    model = build(name, registry).train()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     results = []
     for forward in (model, compiled):
@@ -58,7 +76,7 @@ def test_it_compiles_whole_and_gives_the_same_logits_and_gradients(
 
 @pytest.mark.parametrize("name", EVERY)
 def test_it_exports_for_any_batch_size(name: str, registry: MixerRegistry) -> None:
-    model = shallow(name, registry).eval()
+    model = build(name, registry).eval()
     batch = torch.export.Dim("batch", min=1, max=64)
     with torch.no_grad():
         exported = torch.export.export(model, (images(2),), dynamic_shapes={"x": {0: batch}})
@@ -71,7 +89,7 @@ def test_it_exports_for_any_batch_size(name: str, registry: MixerRegistry) -> No
 @pytest.mark.parametrize("name", FAMILIES)
 def test_inductor_compiles_it_and_gives_the_same_logits(name: str, registry: MixerRegistry) -> None:
     torch._dynamo.reset()
-    model = shallow(name, registry).eval()
+    model = build(name, registry).eval()
     with torch.no_grad():
         found = torch.compile(model, fullgraph=True)(images(2))
         torch.testing.assert_close(found, model(images(2)), atol=1e-4, rtol=1e-3)

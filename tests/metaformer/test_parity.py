@@ -17,6 +17,7 @@ from parity import (
     largest_difference,
     observe,
     relative_difference,
+    stages_of,
     timm_model,
 )
 from torch import Tensor, nn
@@ -47,11 +48,10 @@ def test_logits_stage_features_and_gradients_equal_timms(
 ) -> None:
     theirs = timm_model(zoo_name)
     ours = our_model(zoo_name, registry, theirs)
-    their_stages = theirs.layers if hasattr(theirs, "layers") else theirs.stages
     family = family_of(ours.spec)
     difference = largest_difference(
         observe(ours, ours.stages, some_images(ours.spec.image_size)),
-        observe(theirs, their_stages, some_images(ours.spec.image_size)),
+        observe(theirs, stages_of(theirs), some_images(ours.spec.image_size)),
         lambda name: family.rename(name, to_timm=False),
     )
     assert max(difference.values()) < TOLERANCE, difference
@@ -76,7 +76,7 @@ def test_logits_equal_timms_on_channels_last_memory_and_in_training(
 @pytest.mark.parametrize(("zoo_name", "height", "width"), [
     ("swin_t", 200, 200), ("inceptionnext_t", 97, 140), ("convformer_s18", 75, 75),
     ("convnext_t", 140, 97), ("caformer_s18", 75, 140), ("poolformer_s12", 97, 75),
-    ("poolformerv2_s12", 75, 97), ("focalnet_t", 140, 75),
+    ("poolformerv2_s12", 75, 97), ("focalnet_t", 140, 75), ("resnet50", 97, 140),
 ])  # fmt: skip
 def test_logits_equal_timms_where_windows_and_strides_do_not_divide_the_map(
     zoo_name: str, height: int, width: int, registry: MixerRegistry
@@ -213,6 +213,21 @@ def norm_before_the_downsampling(model: Backbone) -> None:
         stage.downsample.norm = nn.Identity()
 
 
+def no_norm_on_the_shortcut(model: Backbone) -> None:
+    for stage in model.stages:
+        stage.downsample.shortcut.norm = nn.Identity()
+
+
+def no_activation_behind_the_sum(model: Backbone) -> None:
+    for stage in model.stages:
+        for block in stage.blocks:
+            block.last_act = nn.Identity()
+
+
+def mean_in_the_place_of_max_pooling(model: Backbone) -> None:
+    model.stem.pool = nn.AvgPool2d(3, 2, 1)
+
+
 MUTANTS: list[tuple[str, Callable[[Backbone], None]]] = [
     *((name, every_mixer_the_identity) for name in PAIRS),
     *((name, the_last_mixer_the_identity) for name in PAIRS),
@@ -241,6 +256,10 @@ MUTANTS: list[tuple[str, Callable[[Backbone], None]]] = [
     ("focalnet_t", focal_levels_exchanged),
     ("focalnet_t", norms_of_another_eps),
     ("focalnet_t", norm_before_the_downsampling),
+    ("resnet50", kernel_mirrored),
+    ("resnet50", no_norm_on_the_shortcut),
+    ("resnet50", no_activation_behind_the_sum),
+    ("resnet50", mean_in_the_place_of_max_pooling),
 ]
 
 

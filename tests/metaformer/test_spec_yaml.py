@@ -73,8 +73,8 @@ def test_a_hybrid_file_becomes_a_spec_with_every_option_stated(registry: MixerRe
             "mixer: inception_dw",
             "mixer: inception_d",
             "my.yaml:10:12: stages[0].mixer: got inception_d; unknown mixer; installed: attention,"
-            " focal_modulation, identity, inception_dw, large_kernel_dw, pooling, random_mixing,"
-            " separable_conv, window_attention;"
+            " conv, focal_modulation, identity, inception_dw, large_kernel_dw, pooling,"
+            " random_mixing, separable_conv, window_attention;"
             " did you mean inception_dw?",
         ),
         (
@@ -101,7 +101,7 @@ def test_a_hybrid_file_becomes_a_spec_with_every_option_stated(registry: MixerRe
             "width: 96",
             "widht: 96",
             "my.yaml:8:5: stages[0].widht: unknown key; allowed: depth, width, downsample, block,"
-            " mixer, mlp, norm, layer_scale, residual_scale; did you mean width?",
+            " mixer, mlp, norm, activations, layer_scale, residual_scale; did you mean width?",
         ),
         (
             "depth: 3",
@@ -116,8 +116,8 @@ def test_a_hybrid_file_becomes_a_spec_with_every_option_stated(registry: MixerRe
         (
             "block: metanext",
             "block: metanex",
-            "my.yaml:9:12: stages[0].block: got 'metanex'; allowed: metanext, metaformer;"
-            " did you mean metanext?",
+            "my.yaml:9:12: stages[0].block: got 'metanex'; allowed: metanext, metaformer,"
+            " bottleneck; did you mean metanext?",
         ),
         (
             "norm: batch_norm\n    layer",

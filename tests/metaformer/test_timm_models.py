@@ -19,13 +19,13 @@ from torch import nn
 import metaformer
 from metaformer import Backbone, SpecError, from_timm, published, zoo_names
 
-QUICK = ["inceptionnext_atto", "swin_t_inception", "randformer_s12"]
-OTHERS = [
-    "inceptionnext_s_iso", "convnext_t", "swin_t", "convformer_s18", "caformer_s18",
-    "poolformer_s12", "poolformerv2_s12", "identityformer_s12", "focalnet_t",
-    "metanext_attn_s_iso",
+REPRESENTATIVES = [  # one a family
+    "inceptionnext_atto", "swin_t_inception", "randformer_s12", "metanext_attn_s_iso",
+    "convnext_t", "resnet50", "roadmap_06_depthwise_first", "swin_t", "convformer_s18",
+    "caformer_s18", "poolformer_s12", "poolformerv2_s12", "identityformer_s12", "focalnet_t",
 ]  # fmt: skip
-FAMILIES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+QUICK = REPRESENTATIVES[:3]
+FAMILIES = [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in REPRESENTATIVES[3:])]
 SUPPORT = Path(__file__).parents[1] / "support"
 
 # timm's tests that a model of ours does not pass, and why
@@ -228,11 +228,19 @@ def run_timms_tests(folder: Path, names: list[str]) -> None:
     assert f"{11 * len(names) - excepted} passed" in done.stdout, done.stdout[-500:]
 
 
-def test_timms_own_tests_pass_on_two_families(timms_tests: Path) -> None:
-    run_timms_tests(timms_tests, ["inceptionnext_atto", "swin_t"])
+def test_a_representative_of_every_family_of_the_zoo_is_tested() -> None:
+    families = {published(name).family for name in zoo_names()}
+    assert {published(name).family for name in REPRESENTATIVES} == families
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_timms_own_tests_pass_on_every_family(part: int, timms_tests: Path) -> None:
+    run_timms_tests(timms_tests, REPRESENTATIVES[part::2])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_timms_own_tests_pass_on_every_family(timms_tests: Path) -> None:
-    run_timms_tests(timms_tests, [*QUICK, *OTHERS])
+@pytest.mark.parametrize("part", range(8))
+def test_timms_own_tests_pass_on_every_backbone_of_the_zoo(part: int, timms_tests: Path) -> None:
+    others = [name for name in zoo_names() if name not in REPRESENTATIVES]
+    run_timms_tests(timms_tests, others[part::8])

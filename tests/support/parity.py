@@ -18,6 +18,7 @@ from metaformer import published, zoo_names
 PAIRS = {  # one for each of timm's families
     "inceptionnext_t": "inception_next_tiny",
     "convnext_t": "convnext_tiny",
+    "resnet50": "resnet50",
     "convformer_s18": "convformer_s18",
     "caformer_s18": "caformer_s18",
     "poolformer_s12": "poolformer_s12",
@@ -51,6 +52,14 @@ def timm_model(zoo_name: str, **settings: Any) -> nn.Module:
     model = timm.create_model(name, drop_path_rate=0.0, **settings)
     randomise(model)
     return model
+
+
+def stages_of(model: nn.Module) -> nn.Module:
+    """The stages of timm's model, under whatever name it has them."""
+    for name in ("layers", "stages"):
+        if hasattr(model, name):
+            return model.get_submodule(name)
+    return nn.ModuleList(model.get_submodule(f"layer{number}") for number in (1, 2, 3, 4))
 
 
 def randomise(model: nn.Module) -> None:

@@ -16,6 +16,7 @@ from mixers import MixerRegistry, MixerSpec, Site
 GOLDEN = Path(__file__).parents[2] / "golden"
 NAMES = [
     "attention",
+    "conv",
     "focal_modulation",
     "identity",
     "inception_dw",
