@@ -1,6 +1,10 @@
-"""Our backbones beside timm's: forward and training step, both memory formats.
+"""Our backbones beside timm's: forward and training step, both memory formats; or building them.
 
     python benchmarks/against_timm.py --image-size 128 --batch-size 4 --pairs 25 --out FILE
+    python benchmarks/against_timm.py --building --all --pairs 15 --out FILE
+
+With `--building` what is timed is `timm.create_model` on the meta device, our YAML file and its
+validation included.
 
 Both models hold the same weights and see the same images. Each pair of timings runs in the order
 ours, timm's, timm's, ours, and gives one ratio timm's / ours: above 1 ours is faster. The interval
@@ -15,8 +19,9 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import timm
 import torch
@@ -24,11 +29,12 @@ from provenance import provenance
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metaformer import build_backbone, from_timm, load_spec, zoo_table
+from metaformer import TIMM_PREFIX, build_backbone, from_timm, load_spec, zoo_table
 
 ONE_A_FAMILY = (
     "inceptionnext_t",
     "convnext_t",
+    "resnet50",
     "convformer_s18",
     "caformer_s18",
     "poolformer_s12",
@@ -41,6 +47,7 @@ PAIRS = {  # every backbone whose published weights timm has
     for entry in zoo_table()
     if entry.published.weights is not None
 }
+Comparison: TypeAlias = tuple[dict[str, str], Callable[[], None], Callable[[], None]]
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -50,31 +57,25 @@ def main() -> None:
     device = torch.device(arguments.device)
     rows = []
     for name in PAIRS if arguments.all else arguments.only or ONE_A_FAMILY:
-        for format_name, memory_format in FORMATS.items():
-            models = both(name, arguments.image_size, device, memory_format)
-            images = torch.randn(arguments.batch_size, 3, *[arguments.image_size] * 2)
-            images = images.to(device, memory_format=memory_format)
-            for mode, make in (("forward", forward), ("train", training_step)):
-                ours, theirs = (make(model, images) for model in models)
-                ratios, seconds = interleaved(ours, theirs, arguments.pairs, device)
-                low, high = bootstrap(ratios)
-                rows.append(
-                    {
-                        "model": name,
-                        "memory_format": format_name,
-                        "mode": mode,
-                        "ratio": round(statistics.median(ratios), 4),
-                        "low": round(low, 4),
-                        "high": round(high, 4),
-                        "seconds_ours": round(seconds, 5),
-                    }
-                )
-                print(*rows[-1].values(), flush=True)
+        steps = building(name) if arguments.building else running(name, arguments, device)
+        for labels, ours, theirs in steps:
+            ratios, seconds = interleaved(ours, theirs, arguments.pairs, device)
+            low, high = bootstrap(ratios)
+            figures = {"ratio": statistics.median(ratios), "low": low, "high": high}
+            rows.append(
+                {
+                    "model": name,
+                    **labels,
+                    **{key: round(value, 4) for key, value in figures.items()},
+                    "seconds_ours": round(seconds, 5),
+                }
+            )
+            print(*rows[-1].values(), flush=True)
     mean = math.exp(statistics.fmean(math.log(row["ratio"]) for row in rows))
     print(f"geometric mean {mean:.4f}")
     if arguments.out is not None:
-        settings = {"image_size": arguments.image_size, "batch_size": arguments.batch_size}
-        settings["pairs"] = arguments.pairs
+        sizes = {"image_size": arguments.image_size, "batch_size": arguments.batch_size}
+        settings = {"pairs": arguments.pairs, **({} if arguments.building else sizes)}
         result = {"provenance": provenance(), "settings": settings, "rows": rows}
         result["geometric_mean"] = round(mean, 4)
         arguments.out.write_text(json.dumps(result, indent=1) + "\n")
@@ -88,9 +89,31 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", nargs="*", choices=list(PAIRS))
+    parser.add_argument("--building", action="store_true", help="build, on the meta device")
     parser.add_argument("--all", action="store_true", help="every pair, not one a family")
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
+
+
+def building(name: str) -> Iterator[Comparison]:
+    def create(model: str) -> Callable[[], None]:
+        def step() -> None:
+            with torch.device("meta"):
+                timm.create_model(model)
+
+        return step
+
+    yield {"mode": "build"}, create(TIMM_PREFIX + name), create(PAIRS[name])
+
+
+def running(name: str, arguments: argparse.Namespace, device: torch.device) -> Iterator[Comparison]:
+    for format_name, memory_format in FORMATS.items():
+        models = both(name, arguments.image_size, device, memory_format)
+        images = torch.randn(arguments.batch_size, 3, *[arguments.image_size] * 2)
+        images = images.to(device, memory_format=memory_format)
+        for mode, make in (("forward", forward), ("train", training_step)):
+            ours, theirs = (make(model, images) for model in models)
+            yield {"memory_format": format_name, "mode": mode}, ours, theirs
 
 
 def both(

@@ -32,11 +32,11 @@ def _outer_activation(spec: StageSpec, *, inplace: bool) -> nn.Module:
     return build_activation(name, inplace=inplace)
 
 
-class MetaNeXtBlock(nn.Module):
-    """x + drop_path(scale · mlp(norm(mixer(x)))): one residual, the norm after the mixer.
+class OneResidualBlock(nn.Module):
+    """act(shortcut(x) + drop_path(scale · branch(x))): what MetaNeXt and bottleneck blocks share.
 
-    (InceptionNeXt, section 3: MetaNeXt.) With all activations one more stands behind the norm and
-    one behind the sum. `in_channels` and `shortcut` are for a block that changes the map's shape.
+    The activation behind the sum is there with `activations: all` only. `in_channels` and
+    `shortcut` are for a block that changes the map's shape.
     """
 
     def __init__(
@@ -50,8 +50,9 @@ class MetaNeXtBlock(nn.Module):
     ) -> None:
         super().__init__()
         channels = spec.width if in_channels is None else in_channels
+        mixed = spec.hidden_width if spec.block == "bottleneck" else channels
         self.mixer = mixer
-        self.norm = build_norm(spec.norm, channels)
+        self.norm = build_norm(spec.norm, mixed)
         self.act = _outer_activation(spec, inplace=spec.norm.kind != "none")
         self.mlp = ChannelMlp(spec.mlp, channels, spec.width, spec.hidden_width)
         self.layer_scale = _scale(spec.layer_scale, spec.width)
@@ -60,41 +61,32 @@ class MetaNeXtBlock(nn.Module):
         self.last_act = _outer_activation(spec, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        changed = self.mlp(self.act(self.norm(self.mixer(x))))
-        return self.last_act(self.drop_path(self.layer_scale(changed)) + self.shortcut(x))
+        return self.last_act(self.drop_path(self.layer_scale(self.branch(x))) + self.shortcut(x))
+
+    def branch(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, width, H', W'): what is added to the shortcut."""
+        raise AssertionError("each block form has its own")
 
 
-class BottleneckBlock(nn.Module):
+class MetaNeXtBlock(OneResidualBlock):
+    """x + drop_path(scale · mlp(norm(mixer(x)))): one residual, the norm after the mixer.
+
+    (InceptionNeXt, section 3: MetaNeXt.) With all activations one more stands behind the norm.
+    """
+
+    def branch(self, x: Tensor) -> Tensor:
+        return self.mlp(self.act(self.norm(self.mixer(x))))
+
+
+class BottleneckBlock(OneResidualBlock):
     """x + drop_path(scale · project(norm(mixer(expand(x))))): the mixer between the MLP's layers.
 
     ResNet's block (Deep Residual Learning, section 4.1) with all activations, a norm behind each
     layer and an MLP ratio below 1; MobileNetV2's with a ratio above 1.
     """
 
-    def __init__(
-        self,
-        spec: StageSpec,
-        mixer: nn.Module,
-        drop_path_rate: float,
-        *,
-        in_channels: int | None = None,
-        shortcut: nn.Module | None = None,
-    ) -> None:
-        super().__init__()
-        channels = spec.width if in_channels is None else in_channels
-        self.mlp = ChannelMlp(spec.mlp, channels, spec.width, spec.hidden_width)
-        self.mixer = mixer
-        self.norm = build_norm(spec.norm, spec.hidden_width)
-        self.act = _outer_activation(spec, inplace=spec.norm.kind != "none")
-        self.layer_scale = _scale(spec.layer_scale, spec.width)
-        self.drop_path = _drop_path(drop_path_rate)
-        self.shortcut = nn.Identity() if shortcut is None else shortcut
-        self.last_act = _outer_activation(spec, inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        mixed = self.act(self.norm(self.mixer(self.mlp.expand(x))))
-        changed = self.drop_path(self.layer_scale(self.mlp.project(mixed)))
-        return self.last_act(changed + self.shortcut(x))
+    def branch(self, x: Tensor) -> Tensor:
+        return self.mlp.project(self.act(self.norm(self.mixer(self.mlp.expand(x)))))
 
 
 class MetaFormerBlock(nn.Module):

@@ -48,10 +48,10 @@ class Mixer(Protocol):
     attributes:
 
     - `needs_normalised_input` (default False): it fails to train in a block that does not
-      normalise before the mixer, such as MetaNeXt's. `mixer: any` leaves it out there; a spec
-      that names it is obeyed.
+      normalise before the mixer, such as MetaNeXt's. `mixer: any` has it in MetaFormer blocks
+      only; a spec that names it is obeyed.
     - `fixed_map_size` (default False): it works on maps of the height and width that it was built
-      for and no other.
+      for and no other. `mixer: any` leaves it out.
     - `supports_dilation` (default False): it widens its reach by `Site.dilation`, or reaches the
       whole map anyway. A backbone that is asked for a smaller output stride refuses the others.
     """

@@ -28,7 +28,8 @@ from search.training import Diverged, train_and_score
 
 MEASURING_ATTEMPTS = 4
 MEASURING_SECONDS = 20.0
-CONTAMINATED_WAIT_SECONDS = 2.0
+CONTAMINATED_WAIT_SECONDS = 2.0  # before the second attempt, doubled before each further one
+CHECK_SECONDS = 0.25  # so often a wait asks whether to stop
 MORE_TIME = 2  # a borderline candidate is measured again with so many times the cap
 
 
@@ -116,7 +117,8 @@ class CandidateEvaluator:
             record.seconds["measure"] = spent
             record.measurements.append(measurement.to_data())
             if measurement.verdict is Verdict.CONTAMINATED:
-                record.state = TrialState.FAILED
+                # not the candidate's doing: it is tried again
+                record.state = TrialState.INTERRUPTED
                 record.reason = f"{mode}: no valid sample, others compute on {self.device}"
                 return False
             shortfall = math.log(budget / measurement.images_per_second)
@@ -134,9 +136,9 @@ class CandidateEvaluator:
     def _measure(self, spec: BackboneSpec, mode: str, budget: float) -> Measurement:
         """Measured until it is valid and clear, a bounded number of times."""
         asked = self.config.measure
-        seconds = MEASURING_SECONDS
+        seconds, wait = MEASURING_SECONDS, 0.0
         for _ in range(MEASURING_ATTEMPTS):
-            self.check()
+            self._wait(wait)
             protocol = Protocol(
                 mode="train" if mode == "train" else "infer",
                 batch_size=asked.batch_size,
@@ -153,12 +155,19 @@ class CandidateEvaluator:
                 model, protocol, budget=budget, device=self.device, clock=clock
             )
             if measurement.verdict is Verdict.CONTAMINATED:
-                self.sleep(CONTAMINATED_WAIT_SECONDS)
+                wait = 2 * wait or CONTAMINATED_WAIT_SECONDS
             elif measurement.verdict is Verdict.BORDERLINE and seconds == MEASURING_SECONDS:
                 seconds *= MORE_TIME
             else:
                 break
         return measurement
+
+    def _wait(self, seconds: float) -> None:
+        """Leaves whoever else computes here the time to end."""
+        self.check()
+        for _ in range(round(seconds / CHECK_SECONDS)):
+            self.sleep(CHECK_SECONDS)
+            self.check()
 
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Trains and scores; the weights, or None where the training diverged."""

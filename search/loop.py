@@ -21,6 +21,7 @@ from search.summary import Outcome, best_of
 from search.trial_store import TrialStore
 
 MAX_FAILURES_RUNNING = 5
+MAX_UNMEASURED_RUNNING = 3  # candidates that others at work on the device left without a figure
 
 
 class Observer(Protocol):
@@ -51,7 +52,7 @@ class SearchLoop:
     def run(self, total: int, time_limit: float | None) -> Outcome:
         """Goes on until `total` trials count, no candidate begun after `time_limit` seconds."""
         start = time.monotonic()
-        failures = 0
+        failures = unmeasured = 0
         while self.store.counted < total:
             if self.should_stop():
                 return Outcome.INTERRUPTED
@@ -64,6 +65,10 @@ class SearchLoop:
             failures = failures + 1 if record.state is TrialState.FAILED else 0
             if failures >= MAX_FAILURES_RUNNING:
                 return Outcome.TOO_MANY_FAILURES
+            interrupted = record.state is TrialState.INTERRUPTED and not self.should_stop()
+            unmeasured = unmeasured + 1 if interrupted else 0
+            if unmeasured >= MAX_UNMEASURED_RUNNING:
+                return Outcome.MACHINE_BUSY
         return Outcome.DONE
 
     def restore_best(self) -> None:

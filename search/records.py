@@ -19,7 +19,7 @@ class TrialState(StrEnum):
     OOM = "OOM"  # does not fit the memory
     LOST = "LOST"  # the process died; tried again
     TIMEOUT = "TIMEOUT"
-    INTERRUPTED = "INTERRUPTED"  # stopped by the user; tried again
+    INTERRUPTED = "INTERRUPTED"  # by the user or by others at work on the device; tried again
 
     @property
     def is_final(self) -> bool:

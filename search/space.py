@@ -7,8 +7,9 @@
     mixer: {choice: [pooling, {inception_dw: {band_kernel: {choice: [5, 7]}}}]}
 
 What a mixer's writing leaves open inside `any` or `choice` is searched over its own domain; a
-mixer outside them is fixed. `any` leaves out, in MetaNeXt blocks, the mixers that need
-normalised input. A parameter's name is its path: `stages.2.separable_conv.kernel_size`.
+mixer outside them is fixed. `any` leaves out the mixers that work at one size of map only, and
+those that need normalised input in blocks other than MetaFormer's. A parameter's name is its path:
+`stages.2.separable_conv.kernel_size`.
 """
 
 from __future__ import annotations
@@ -165,7 +166,9 @@ class SearchSpace:
         writings = {}
         for name in self._any:
             entry = self._entry(name, node.mark, place)
-            if place.block == "metanext" and entry.needs_normalised_input:
+            if entry.fixed_map_size and name not in narrowed.map:
+                continue
+            if entry.needs_normalised_input and place.block != "metaformer":
                 continue
             writings[name] = node_like(node, name)
             if name in narrowed.map:

@@ -32,6 +32,7 @@ class Outcome(StrEnum):
     TIME_LIMIT = "time limit"
     SPACE_EXHAUSTED = "space exhausted"
     TOO_MANY_FAILURES = "too many failures"
+    MACHINE_BUSY = "machine busy"
     INTERRUPTED = "interrupted"
 
 

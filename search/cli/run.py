@@ -231,6 +231,12 @@ def _finish(summary: dict[str, Any], folder: Path, as_json: bool) -> None:
         print_result(summary, folder)
     if summary["outcome"] == "interrupted":
         stop(_how_to_go_on(folder), ExitCode.INTERRUPTED)
+    if summary["outcome"] == "machine busy":
+        words = (
+            f"error: others compute on {summary['device']}, and no valid measurement could be had; "
+            f"finished candidates are in {folder}. When it is idle, go on: {_command()}"
+        )
+        stop(words, ExitCode.ENVIRONMENT)
     only_failures = set(summary["trials"]["by_state"]) == {"FAILED"}
     if summary["outcome"] == "too many failures" or only_failures:
         log = folder / "errors.log"

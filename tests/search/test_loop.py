@@ -20,7 +20,7 @@ from mixers import MixerRegistry
 from mixers.registry import GROUP
 from search.candidate import CandidateEvaluator
 from search.errors import Interrupted, UsageError
-from search.loop import MAX_FAILURES_RUNNING
+from search.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING
 from search.records import TrialRecord, TrialState
 from search.study_file import load_study
 
@@ -85,6 +85,39 @@ def test_an_interrupt_abandons_the_candidate_and_tries_it_again_later(
     assert done["outcome"] == "done"
     assert heard.finished[0].digest == interrupted[0]
     assert done["trials"]["counted"] == 3
+
+
+def others_at_work(_spec: BackboneSpec, record: TrialRecord) -> None:
+    record.state, record.reason = TrialState.INTERRUPTED, "train: no valid sample"
+
+
+def test_others_at_work_on_the_device_end_the_study_and_use_up_no_candidate(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(others_at_work)
+    busy = runner(registry).run()
+    assert busy["outcome"] == "machine busy"
+    assert busy["trials"] == {
+        "total": 3, "counted": 0, "by_state": {"INTERRUPTED": MAX_UNMEASURED_RUNNING},
+    }  # fmt: skip
+    evaluate_by(reject)
+    heard = Heard()
+    assert runner(registry, heard=heard).run()["trials"]["counted"] == 3
+    lines = [json.loads(line) for line in Path("runs/tiny/trials.jsonl").read_text().splitlines()]
+    first = BackboneSpec.model_validate(lines[MAX_UNMEASURED_RUNNING]["spec"])
+    assert heard.finished[0].digest == first.digest
+
+
+def test_others_at_work_for_a_while_only_delay_the_study(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    def sometimes(spec: BackboneSpec, record: TrialRecord) -> None:
+        (others_at_work if record.number % 3 else reject)(spec, record)
+
+    evaluate_by(sometimes)
+    summary = runner(registry, search={"trials": 5}).run()
+    assert summary["outcome"] == "done"
+    assert summary["trials"]["by_state"] == {"REJECTED": 5, "INTERRUPTED": 8}
 
 
 def test_no_candidate_is_begun_after_the_time_limit(

@@ -117,6 +117,20 @@ def test_many_failures_have_their_own_exit_code(monkeypatch: pytest.MonkeyPatch)
     assert "tracebacks: runs/tiny/errors.log" in result.output
 
 
+@pytest.mark.usefixtures("rejecting")
+def test_others_at_work_on_the_machine_have_the_machines_exit_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def contaminated(self: CandidateEvaluator, spec: Any, record: TrialRecord) -> None:
+        record.state, record.reason = TrialState.INTERRUPTED, "train: no valid sample"
+
+    monkeypatch.setattr(CandidateEvaluator, "evaluate", contaminated)
+    result = run(str(write_study()))
+    assert result.exit_code == 4
+    assert "error: others compute on cpu, and no valid measurement could be had" in result.output
+    assert "When it is idle, go on: " in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "expected"),
     [
