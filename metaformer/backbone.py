@@ -35,9 +35,10 @@ def build_backbone(
     """The module of `spec`, built for square images of `image_size` pixels (the spec's by default).
 
     `registry` gives the mixers, the installed ones by default. `global_pool` is one of timm's
-    poolings (avg, max, avgmax, catavgmax excepted), or empty for none. With `output_stride`, maps
-    stay at one part in so many of the image, and later stages dilate instead. On the meta device
-    nothing is allocated. SpecError where a mixer is unknown, an option illegal, a mixer does not
+    poolings (avg, max, avgmax), or empty for none, which needs no classes. With
+    `output_stride`, maps stay at one part in so many of the image, and later stages dilate
+    instead. On the meta device nothing is allocated; such a model is for counting, its tables
+    are never filled. SpecError where a mixer is unknown, an option illegal, a mixer does not
     fit its site or cannot dilate, or the image is too small for the stages.
     """
     registry = registry if registry is not None else load_registry()
@@ -56,6 +57,7 @@ def map_sizes(spec: BackboneSpec, image_size: int) -> list[int]:
 def _stage_sites(spec: BackboneSpec, image_size: int, output_stride: int | None) -> list[StageSite]:
     """Where each stage stands: size of its map, reduction of the image, dilation."""
     sites: list[StageSite] = []
+    _require_reachable(spec, output_stride)
     size = _shrunk(spec, "stem", spec.stem, image_size, image_size)
     reduction, dilation = spec.stem.reduction, 1
     for index, stage in enumerate(spec.stages):
@@ -71,6 +73,16 @@ def _stage_sites(spec: BackboneSpec, image_size: int, output_stride: int | None)
                 reduction *= step.stride
         sites.append(StageSite(index, size, reduction, dilation, keeps_size))
     return sites
+
+
+def _require_reachable(spec: BackboneSpec, output_stride: int | None) -> None:
+    """SpecError where no map of the backbone is so many times smaller than the image."""
+    reductions = [spec.stem.reduction]
+    for stage in spec.stages:
+        reductions.append(reductions[-1] * (stage.downsample.stride if stage.downsample else 1))
+    if output_stride is not None and output_stride not in reductions:
+        allowed = ", ".join(str(reduction) for reduction in sorted(set(reductions)))
+        raise SpecError(Problem("output_stride", f"got {output_stride}; allowed: {allowed}"))
 
 
 def _shrunk(
@@ -133,7 +145,7 @@ class Backbone(nn.Module):
             f"{', '.join(self.fixed_size_mixers)} works with their maps only; "
             "build it with another image_size for others"
         )
-        depths = [stage.depth for stage in spec.stages]
+        depths = [stage.num_blocks for stage in spec.stages]
         rates = calculate_drop_path_rates(spec.drop_path_rate, depths, stagewise=True)
         self.stem = Stem(spec.stem, spec.in_channels, spec.stem_width)
         self.stages = nn.Sequential()
@@ -233,7 +245,11 @@ class Backbone(nn.Module):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns by which timm groups parameters by depth, for layer-wise learning rates."""
+        residual = [s for s, stage in enumerate(self.spec.stages) if stage.num_blocks > stage.depth]
+        own_depth = "|".join(str(stage) for stage in residual) or "none"
+        # a residual downsample is a block itself, before the stage's others
         fine = [
+            (rf"^stages\.({own_depth})\.downsample", (-1,)),
             (r"^stages\.(\d+)\.downsample", (0,)),
             (r"^stages\.(\d+)\.blocks\.(\d+)", None),
             (r"^norm", (99999,)),

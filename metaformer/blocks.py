@@ -82,7 +82,7 @@ class BottleneckBlock(OneResidualBlock):
     """x + drop_path(scale · project(norm(mixer(expand(x))))): the mixer between the MLP's layers.
 
     ResNet's block (Deep Residual Learning, section 4.1) with all activations, a norm behind each
-    layer and an MLP ratio below 1; MobileNetV2's with a ratio above 1.
+    layer and an MLP ratio below 1; an inverted bottleneck with a ratio above 1.
     """
 
     def branch(self, x: Tensor) -> Tensor:
@@ -121,20 +121,29 @@ BLOCKS: dict[str, type[MetaNeXtBlock] | type[MetaFormerBlock] | type[BottleneckB
 }
 
 
-def build_downsample(spec: StageSpec, in_channels: int, dilation: int | None) -> nn.Module:
-    """What stands before a stage's blocks; with `dilation` it keeps the size of the map."""
+def build_downsample(
+    spec: StageSpec, in_channels: int, dilation: int | None, drop_path_rate: float = 0.0
+) -> nn.Module:
+    """What stands before a stage's blocks; with `dilation` it keeps the size of the map.
+
+    `drop_path_rate` is for one that is a block itself.
+    """
     downsample = spec.downsample
     if downsample is None:
         return nn.Identity()
     if downsample.kind == "patch_merging":
         return PatchMerging(downsample, in_channels, spec.width)
     if downsample.kind == "residual":
-        return _residual_downsample(spec, downsample, in_channels, dilation)
+        return _residual_downsample(spec, downsample, in_channels, dilation, drop_path_rate)
     return Downsample(downsample, in_channels, spec.width, dilation)
 
 
 def _residual_downsample(
-    spec: StageSpec, downsample: DownsampleSpec, in_channels: int, dilation: int | None
+    spec: StageSpec,
+    downsample: DownsampleSpec,
+    in_channels: int,
+    dilation: int | None,
+    drop_path_rate: float,
 ) -> nn.Module:
     """A block of the stage with a strided convolution for a mixer, and for a shortcut."""
     inside_bottleneck = spec.block == "bottleneck"
@@ -142,4 +151,4 @@ def _residual_downsample(
     conv = strided_convolution(downsample, channels, dilation)
     shortcut = Shortcut(downsample, in_channels, spec.width, conv.stride[0])
     block = BottleneckBlock if inside_bottleneck else MetaNeXtBlock
-    return block(spec, conv, 0.0, in_channels=in_channels, shortcut=shortcut)
+    return block(spec, conv, drop_path_rate, in_channels=in_channels, shortcut=shortcut)

@@ -6,9 +6,12 @@ import torch
 from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 
+from metaformer.errors import Problem, SpecError
 from metaformer.layers import ACTIVATIONS, build_norm
 from metaformer.spec import HeadSpec
 from mixers.initialization import initialise_projections
+
+POOLINGS = ("avg", "max", "avgmax", "")
 
 
 class Head(nn.Module):
@@ -35,7 +38,7 @@ class Head(nn.Module):
         self.hidden: nn.Module = nn.Identity()
         if spec.kind == "mlp" and spec.pre_logits == "hidden" and global_pool:
             self.hidden = HiddenLayer(spec, channels)
-        self._set_pool(global_pool)
+        self._set_pool(global_pool, num_classes)
         self._set_classifier(num_classes)
         initialise_projections(self)
 
@@ -61,9 +64,10 @@ class Head(nn.Module):
         `reset_other` takes norm and hidden layer away too.
         """
         if global_pool is not None:
-            self._set_pool(global_pool)
+            self._set_pool(global_pool, num_classes)
         if reset_other:
             self.norm = nn.Identity()
+        self._restore_hidden(reset_other)
         if reset_other or (global_pool == "" and not self.hidden_is_classifier):
             self.hidden = nn.Identity()
         self._set_classifier(num_classes)
@@ -72,7 +76,21 @@ class Head(nn.Module):
             part.to(device=device, dtype=dtype)
         self.train(self.training)
 
-    def _set_pool(self, global_pool: str) -> None:
+    def _restore_hidden(self, reset_other: bool) -> None:
+        """The hidden layer that went with the pooling comes back with it, its weights new."""
+        wanted = self.spec.kind == "mlp" and self.spec.pre_logits == "hidden" and not reset_other
+        pooled = not isinstance(self.flatten, nn.Identity)
+        if wanted and pooled and isinstance(self.hidden, nn.Identity):
+            self.hidden = HiddenLayer(self.spec, self.channels)
+            initialise_projections(self.hidden)
+
+    def _set_pool(self, global_pool: str, num_classes: int) -> None:
+        if global_pool not in POOLINGS:
+            allowed = f"{', '.join(POOLINGS[:-1])}, or empty for none"
+            raise SpecError(Problem("global_pool", f"got {global_pool!r}; allowed: {allowed}"))
+        if not global_pool and num_classes:
+            words = f"got none for {num_classes} classes; allowed without pooling: num_classes 0"
+            raise SpecError(Problem("global_pool", words))
         self.pool = SelectAdaptivePool2d(pool_type=global_pool)
         self.flatten = nn.Flatten(1) if global_pool else nn.Identity()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from timm.layers import GroupNorm1, LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,7 +9,7 @@ from torch.nn import functional as F
 from metaformer.spec_parts import DownsampleSpec, MlpSpec, NormSpec, PoolSpec, StemSpec
 from mixers.activations import SquaredReLU, StarReLU
 from mixers.initialization import initialise_projections
-from mixers.pointwise import pointwise
+from mixers.pointwise import Pointwise
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
@@ -172,6 +170,13 @@ def map_size_after(spec: DownsampleSpec | StemSpec | PoolSpec, size: int) -> int
     return size
 
 
+class ChannelLinear(nn.Linear):
+    """(B, C, H, W) -> (B, C', H, W): a linear layer over channels, on the map's last axis."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
+
+
 class ChannelMlp(nn.Module):
     """(B, C, H, W) -> (B, width, H, W): an MLP over channels, by 1×1 convolution or linear layers.
 
@@ -180,9 +185,9 @@ class ChannelMlp(nn.Module):
 
     def __init__(self, spec: MlpSpec, channels: int, width: int, hidden: int) -> None:
         super().__init__()
-        self.linear, self.gated = spec.kind == "linear", spec.gated
+        self.gated = spec.gated
         expanded = 2 * hidden if spec.gated else hidden
-        layer = nn.Linear if self.linear else partial(nn.Conv2d, kernel_size=1)
+        layer = ChannelLinear if spec.kind == "linear" else Pointwise
         self.fc1 = layer(channels, expanded, bias=spec.bias)
         self.norm1 = build_norm(spec.norm, expanded)
         self.act = build_activation(spec.activation, inplace=not spec.gated)
@@ -195,11 +200,7 @@ class ChannelMlp(nn.Module):
 
     def expand(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, hidden, H, W): first layer, norm, activation."""
-        if self.linear:
-            x = self.fc1(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        else:
-            x = pointwise(x, self.fc1.weight, self.fc1.bias)
-        x = self.norm1(x)
+        x = self.norm1(self.fc1(x))
         if self.gated:
             gate, value = x.chunk(2, dim=1)
             return self.act(gate) * value
@@ -207,8 +208,4 @@ class ChannelMlp(nn.Module):
 
     def project(self, x: Tensor) -> Tensor:
         """(B, hidden, H, W) -> (B, width, H, W): second layer, norm."""
-        if self.linear:
-            x = self.fc2(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        else:
-            x = pointwise(x, self.fc2.weight, self.fc2.bias)
-        return self.norm2(x)
+        return self.norm2(self.fc2(x))

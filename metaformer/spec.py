@@ -95,6 +95,12 @@ class StageSpec(SpecPart):
         return self
 
     @property
+    def num_blocks(self) -> int:
+        """`depth`, and one more where the downsample is a block."""
+        residual = self.downsample is not None and self.downsample.kind == "residual"
+        return self.depth + residual
+
+    @property
     def hidden_width(self) -> int:
         """Channels between the two layers of the MLP."""
         return int(self.mlp.ratio * self.width)
@@ -163,6 +169,8 @@ class BackboneSpec(SpecPart):
     @model_validator(mode="after")
     def _parts_go_together(self) -> BackboneSpec:
         widths = [stage.width for stage in self.stages]
+        if self.stem.width == widths[0]:  # one writing for one network
+            object.__setattr__(self, "stem", self.stem.model_copy(update={"width": None}))
         before = [self.stem_width, *widths]
         for index, stage in enumerate(self.stages):
             if stage.downsample is None and stage.width != before[index]:

@@ -123,9 +123,16 @@ class DownsampleSpec(SpecPart):
                 raise ValueError(
                     "patch_merging normalises before it projects: norm_position before"
                 )
-            as_default(self, "bias")
+            object.__setattr__(self, "bias", False)  # its projection has none
         if self.kind == "residual":
             as_default(self, "norm_position")
+            if self.kernel_size % 2 == 0:
+                words = f"got {self.kernel_size}; allowed in a residual downsample: odd sizes"
+                raise FieldError(("kernel_size",), words)
+            if self.padding != self.kernel_size // 2:
+                words = f"got {self.padding}; allowed in a residual downsample with kernels of "
+                words += f"{self.kernel_size}: {self.kernel_size // 2}, so that the shortcut fits"
+                raise FieldError(("padding",), words)
         elif self.depthwise:
             words = f"belongs to residual; {self.kind} changes the number of channels"
             raise FieldError(("depthwise",), words)

@@ -42,11 +42,13 @@ class Stage(nn.Module):
     ) -> None:
         super().__init__()
         self.grad_checkpointing = False
-        if site.keeps_size:
-            _require_dilation(spec, site, registry)
+        _require_dilation(spec, site, registry)
         # as timm does: the convolution itself dilates only from the second traded stride on
         own = (1 if site.dilation <= 2 else 2) if site.keeps_size else None
-        self.downsample = build_downsample(spec, in_channels, own)
+        residual = spec.downsample is not None and spec.downsample.kind == "residual"
+        first_rate, *drop_path_rates = drop_path_rates if residual else [0.0, *drop_path_rates]
+        self.downsample = build_downsample(spec, in_channels, own, first_rate)
+        self.downsample_is_block = residual
         self.blocks = nn.Sequential()
         seen: Counter[str] = Counter()
         for block, (mixer, rate) in enumerate(zip(spec.block_mixers, drop_path_rates, strict=True)):
@@ -63,10 +65,11 @@ class Stage(nn.Module):
             self.blocks.append(BLOCKS[spec.block](spec, _build_mixer(mixer, here, registry), rate))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.downsample(x)
         if self.grad_checkpointing and not is_scripting():
-            return checkpoint_seq(self.blocks, x)
-        return self.blocks(x)
+            if self.downsample_is_block:
+                return checkpoint_seq([self.downsample, *self.blocks], x)
+            return checkpoint_seq(self.blocks, self.downsample(x))
+        return self.blocks(self.downsample(x))
 
 
 def _build_mixer(mixer: MixerSpec, site: Site, registry: MixerRegistry) -> nn.Module:
@@ -80,10 +83,11 @@ def _build_mixer(mixer: MixerSpec, site: Site, registry: MixerRegistry) -> nn.Mo
 
 def _require_dilation(spec: StageSpec, site: StageSite, registry: MixerRegistry) -> None:
     where = f"stages[{site.index}]"
-    if spec.downsample is not None and spec.downsample.kind == "patch_merging":
+    merging = spec.downsample is not None and spec.downsample.kind == "patch_merging"
+    if merging and site.keeps_size:
         words = "patch_merging cannot give up its stride for a smaller output_stride"
         raise SpecError(Problem(f"{where}.downsample", words))
     rigid = sorted({m.name for m in spec.block_mixers if not registry[m.name].supports_dilation})
-    if rigid:
+    if rigid and site.dilation > 1:
         words = f"{', '.join(rigid)} cannot dilate, which a smaller output_stride needs"
         raise SpecError(Problem(f"{where}.mixer", words))

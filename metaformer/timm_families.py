@@ -10,13 +10,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from metaformer.spec import BackboneSpec, StageSpec
 from metaformer.spec_yaml import load_spec
-from mixers import installed_mixers
+from mixers import MixerSpec, installed_mixers
 
 _COMPARED = ("number of stages", "stem", "head", "stages")
+_SHOWN_BY_NAMES = ("square_branch", "bands")  # options
 _BLOCK = "stages.{i}.blocks.{j}."
 _LAYER = "layers.{i}.blocks.{j}."
 _SAME = ("{rest}", "{rest}")
@@ -48,8 +49,8 @@ _RESNET_BLOCK = (
 )
 _METAFORMER_MIXERS: dict[str, dict[str, Any]] = {
     "separable_conv": {},
-    "attention": {},
-    "pooling": {},
+    "attention": {"head_width": 32, "qkv_bias": False, "projection_bias": False},
+    "pooling": {"pool_size": 3},
     "identity": {},
 }
 
@@ -58,10 +59,11 @@ _METAFORMER_MIXERS: dict[str, dict[str, Any]] = {
 class TimmFamily:
     """One of timm's model families.
 
-    `bases` are backbones of our zoo that show its skeletons; `mixers` are those it has, with the
-    options that it fixes. The MLPs beside the mixers of `with_linear_mlp` are linear layers in
-    timm, the others 1×1 convolutions. `mark`, a pattern, is found in the names of its weights
-    and of no family's below it, nor in ours.
+    `bases` are backbones of our zoo that show its skeletons; `mixers` are those it has, with
+    the options that it fixes. The MLPs beside the mixers of `with_linear_mlp` are linear layers
+    in timm, the others 1×1 convolutions. `mlp_ratios` says whether the ratio of the MLPs is
+    that of the bases, one for all stages, or any. `mark`, a pattern, is found in the names of
+    its weights and of no family's below it, nor in ours.
     """
 
     name: str
@@ -70,7 +72,7 @@ class TimmFamily:
     mark: str
     pairs: tuple[tuple[str, str], ...]
     with_linear_mlp: frozenset[str] = field(default_factory=frozenset)
-    fixed_mlp_ratio: bool = True
+    mlp_ratios: Literal["fixed", "one", "any"] = "fixed"
 
     def rename(self, key: str, *, to_timm: bool) -> str:
         """The other side's name of `key`."""
@@ -90,17 +92,31 @@ class TimmFamily:
                 return name
         for index, (stage, like) in enumerate(zip(spec.stages, base.stages, strict=True)):
             where = f"stages[{index}]"
-            ours, theirs = (_skeleton(s, self.fixed_mlp_ratio) for s in (stage, like))
+            ours, theirs = (_skeleton(s, self.mlp_ratios == "fixed") for s in (stage, like))
             for key, value in ours.items():
                 if value != theirs[key]:
                     return f"{where}.{key}"
             if len(set(stage.block_mixers)) > 1:
                 return f"{where}.mixer (timm has one in a stage)"
             mixer = stage.block_mixers[0]
-            fixed = self.mixers.get(mixer.name)
-            if fixed is None or any(mixer.options.get(key) != fixed[key] for key in fixed):
+            if not self._has(mixer, self.mixers.get(mixer.name, {})):
                 return f"{where}.mixer"
+            if self.mlp_ratios == "one" and stage.mlp.ratio != spec.stages[0].mlp.ratio:
+                return f"{where}.mlp (timm has one ratio)"
         return None
+
+    def shares(self, mixer: MixerSpec) -> bool:
+        """Whether a mixer can take over weights of this family's under the same names.
+
+        A mixer that lacks a branch of the family's can, as the names of the weights show it.
+        """
+        fixed = self.mixers.get(mixer.name, {})
+        hidden = {key: value for key, value in fixed.items() if key not in _SHOWN_BY_NAMES}
+        return self._has(mixer, hidden)
+
+    def _has(self, mixer: MixerSpec, fixed: Mapping[str, Any]) -> bool:
+        options = mixer.options
+        return mixer.name in self.mixers and all(options.get(key) == fixed[key] for key in fixed)
 
 
 FAMILIES = (
@@ -108,7 +124,7 @@ FAMILIES = (
         name="inception_next",
         bases=("inceptionnext_t",),
         mixers={"inception_dw": {"square_branch": True, "bands": "parallel"}},
-        fixed_mlp_ratio=False,
+        mlp_ratios="any",
         mark=r"token_mixer\.dwconv_hw\.",
         pairs=(
             *_METANEXT,
@@ -131,7 +147,7 @@ FAMILIES = (
     TimmFamily(
         name="resnet",
         bases=("resnet50",),
-        mixers={"conv": {"kernel_size": 3, "bias": False}},
+        mixers={"conv": {"kernel_size": 3, "groups": 1, "bias": False}},
         mark=r"(?m)^layer1\.0\.conv1\.",
         pairs=(
             *((_FIRST + timm_key, _RESIDUAL + our_key) for timm_key, our_key in _RESNET_BLOCK),
@@ -169,8 +185,8 @@ FAMILIES = (
     TimmFamily(
         name="swin_transformer",
         bases=("swin_t",),
-        mixers={"window_attention": {"shifted": "auto", "qkv_bias": True}},
-        fixed_mlp_ratio=False,
+        mixers={"window_attention": {"head_width": 32, "shifted": "auto", "qkv_bias": True}},
+        mlp_ratios="one",
         mark=r"\.attn\.relative_position_bias_table",
         with_linear_mlp=frozenset({"window_attention"}),
         pairs=(
@@ -186,7 +202,7 @@ FAMILIES = (
         name="focalnet",
         bases=("focalnet_t",),
         mixers={"focal_modulation": {}},
-        fixed_mlp_ratio=False,
+        mlp_ratios="one",
         mark=r"\.modulation\.",
         pairs=(
             ("stem.proj.{rest}", "stem.conv.{rest}"),
@@ -210,12 +226,17 @@ def family_of(spec: BackboneSpec) -> TimmFamily:
             if deviation is None:
                 return family
             deviations[name] = deviation
-    # what is compared first differs where two have nothing in common
-    nearest = max(deviations, key=lambda name: _COMPARED.index(deviations[name].partition("[")[0]))
+    nearest = max(deviations, key=lambda name: _agreement(deviations[name]))
     raise ValueError(
         f"{spec.name}: timm has no model of this architecture; the nearest is {nearest}, "
         f"which differs in {deviations[nearest]}"
     )
+
+
+def _agreement(deviation: str) -> tuple[int, int]:
+    """How far two are alike that first differ there: the part, the stage."""
+    part, _, rest = deviation.partition("[")
+    return _COMPARED.index(part), int(rest.partition("]")[0] or 0)
 
 
 def family_of_weights(keys: Iterable[str]) -> TimmFamily | None:

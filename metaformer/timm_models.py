@@ -12,8 +12,13 @@ from typing import Any
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import register_notrace_function, register_notrace_module
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.layers import register_notrace_module
+from timm.models import (
+    build_model_with_cfg,
+    generate_default_cfgs,
+    get_pretrained_cfg,
+    register_model,
+)
 from torch import Tensor
 
 from metaformer.backbone import Backbone, build_backbone, map_sizes
@@ -22,17 +27,22 @@ from metaformer.extends import zoo_names
 from metaformer.layers import PatchMerging
 from metaformer.spec import BackboneSpec
 from metaformer.spec_yaml import load_spec
-from metaformer.timm_families import family_of_weights
+from metaformer.weights import fitted, our_names
 from metaformer.zoo_table import published
-from mixers import installed_mixers
+from mixers import MixerRegistry, installed_mixers, load_registry
+from mixers.builtin.random_mixing import RandomMixing
 from mixers.builtin.window_attention import WindowAttention
-from mixers.pointwise import pointwise
+from mixers.pointwise import Pointwise
 
 PREFIX = "mf_"
+_EVALUATION = (  # of timm's description of published weights, what does not depend on whose names
+    "crop_pct", "crop_mode", "interpolation", "mean", "std", "test_input_size", "test_crop_pct",
+    "license", "origin_url", "paper_ids", "paper_name",
+)  # fmt: skip
 
-register_notrace_function(pointwise)  # its way depends on the memory of its input
-for _kind in (WindowAttention, PatchMerging):
-    register_notrace_module(_kind)  # their padding depends on the size of their input
+# what depends on the size or the memory of its input
+for _kind in (Pointwise, RandomMixing, WindowAttention, PatchMerging):
+    register_notrace_module(_kind)
 
 
 def create(
@@ -44,7 +54,7 @@ def create(
         partial(_build, spec),
         variant,
         pretrained,
-        pretrained_filter_fn=_from_timm_where_it_is,
+        pretrained_filter_fn=_fitted_weights,
         feature_cfg={"out_indices": stages, "flatten_sequential": True},
         **settings,
     )
@@ -94,34 +104,24 @@ def _full_stride(spec: BackboneSpec) -> int:
     return stride
 
 
-def _from_timm_where_it_is(state_dict: dict[str, Tensor], model: Backbone) -> dict[str, Tensor]:
-    """The names and shapes of `model` for weights of timm's family; ours are left alone."""
-    family = family_of_weights(state_dict)
-    if family is None:
-        return state_dict
-    renamed = {family.rename(key, to_timm=False): value for key, value in state_dict.items()}
-    own = model.state_dict()
-    for key, value in renamed.items():
-        if key in own and value.ndim != own[key].ndim and value.numel() == own[key].numel():
-            renamed[key] = value.reshape(own[key].shape)
-    return renamed
+def _fitted_weights(state_dict: dict[str, Tensor], model: Backbone) -> dict[str, Tensor]:
+    """The names and, where they can be had, the shapes of `model`; the rest is timm's to refuse."""
+    own = model.state_dict().keys()
+    named = our_names(state_dict, model)
+    fits = {key: fitted(key, value, model) if key in own else None for key, value in named.items()}
+    return {key: named[key] if fit is None else fit for key, fit in fits.items()}
 
 
-def _default_cfg(name: str) -> dict[str, Any]:
-    spec = load_spec(name, installed_mixers())
+def _cfg_of(spec: BackboneSpec, registry: MixerRegistry) -> dict[str, Any]:
+    """What timm has to know of a backbone: sizes, preprocessing, where first and last layer are."""
     size = spec.image_size
     last = map_sizes(spec, size)[-1]
-    registry = installed_mixers()
     mixers = {mixer.name for stage in spec.stages for mixer in stage.mixer}
-    fixed = any(registry[mixer].fixed_map_size for mixer in mixers)
-    weights = published(name).weights
     return {
-        "url": "",
-        **({"hf_hub_id": f"timm/{weights}"} if weights else {}),
         "num_classes": spec.num_classes,
         "input_size": (spec.in_channels, size, size),
         "pool_size": (last, last),
-        "fixed_input_size": fixed,
+        "fixed_input_size": any(registry[mixer].fixed_map_size for mixer in mixers),
         "crop_pct": 1.0 if size > 224 else 0.9,
         "interpolation": "bicubic",
         "mean": IMAGENET_DEFAULT_MEAN,
@@ -131,9 +131,20 @@ def _default_cfg(name: str) -> dict[str, Any]:
     }
 
 
+def _default_cfg(name: str) -> dict[str, Any]:
+    """That of the zoo's `name`: with published weights, evaluated as they are in timm."""
+    cfg = _cfg_of(_SPECS[name], _REGISTRY)
+    weights = published(name).weights
+    theirs = get_pretrained_cfg(weights) if weights is not None else None
+    if theirs is None:
+        return cfg
+    kept = {key: value for key, value in theirs.to_dict().items() if key in _EVALUATION}
+    return {**cfg, **kept, "hf_hub_id": f"timm/{weights}"}
+
+
 def _entry_point(name: str) -> Callable[..., torch.nn.Module]:
     def make(pretrained: bool = False, **settings: Any) -> torch.nn.Module:
-        return create(load_spec(name), PREFIX + name, pretrained, **settings)
+        return create(_SPECS[name], PREFIX + name, pretrained, **settings)
 
     make.__name__ = PREFIX + name
     make.__doc__ = f"The zoo's {name}."
@@ -152,9 +163,12 @@ def mf_spec(
     settings.setdefault("in_chans", spec.in_channels)
     size = settings.get("img_size", spec.image_size)
     settings.setdefault("img_size", size)
+    settings["pretrained_cfg"] = settings.get("pretrained_cfg") or _cfg_of(spec, load_registry())
     return create(spec, "mf_spec", pretrained, **settings)
 
 
+_REGISTRY = installed_mixers()
+_SPECS = {name: load_spec(name, _REGISTRY) for name in zoo_names()}
 default_cfgs = generate_default_cfgs(
     {
         **{PREFIX + name: _default_cfg(name) for name in zoo_names()},

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import timm
 import torch
 from safetensors import SafetensorError
 from timm.layers import resize_rel_pos_bias_table
-from timm.models import load_state_dict
+from timm.models import adapt_input_conv, load_state_dict
 from torch import Tensor
 
 from metaformer.backbone import Backbone
 from metaformer.timm_families import family_of, family_of_weights
 
 _TIMM = "timm:"
+_UNREADABLE = (  # what torch and timm raise for files that are damaged, of another kind, or code
+    RuntimeError,
+    SafetensorError,
+    UnpicklingError,
+    EOFError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    ValueError,
+)
 
 
 def from_timm(state_dict: Mapping[str, Tensor], model: Backbone) -> dict[str, Tensor]:
@@ -51,13 +63,58 @@ def to_timm(model: Backbone) -> dict[str, Tensor]:
     return state_dict
 
 
+def our_names(state_dict: Mapping[str, Tensor], model: Backbone) -> dict[str, Tensor]:
+    """Weights of any of timm's families under the names of `model`; others as they are.
+
+    Weights of a mixer in whose place `model` has another keep timm's names, even where the other
+    calls some of its own alike.
+    """
+    family = family_of_weights(state_dict)
+    if family is None:
+        return dict(state_dict)
+    if family.name == "swin_transformer":
+        state_dict = _swin_of_today(state_dict)
+    foreign = {
+        f"stages.{i}.blocks.{j}.mixer."
+        for i, stage in enumerate(model.spec.stages)
+        for j, mixer in enumerate(stage.block_mixers)
+        if not family.shares(mixer)
+    }
+    renamed = {}
+    for key, value in state_dict.items():
+        ours = family.rename(key, to_timm=False)
+        is_foreign = any(ours.startswith(prefix) for prefix in foreign)
+        renamed[key if is_foreign else ours] = value
+    return renamed
+
+
+def fitted(key: str, value: Tensor, model: Backbone) -> Tensor | None:
+    """`value` in the shape that `model` has under `key`; None where it does not fit.
+
+    1×1 convolutions and linear layers are reshaped into each other, position tables are
+    interpolated to another window, and the stem's kernels for three channels adapted to others.
+    """
+    like = model.state_dict()[key]
+    if _squeezed(value) == _squeezed(like):
+        return value.reshape(like.shape)
+    if key.endswith(".position_bias") and value.shape[1] == like.shape[1]:
+        window = model.get_submodule(key.rpartition(".")[0]).window
+        resized: Tensor = resize_rel_pos_bias_table(value, window, like.shape)
+        return resized
+    if key == "stem.conv.weight" and value.shape[1] == 3 and value.shape[2:] == like.shape[2:]:
+        adapted: Tensor = adapt_input_conv(like.shape[1], value)
+        return adapted if adapted.shape == like.shape else None
+    return None
+
+
 @dataclass(frozen=True)
 class Inheritance:
     """What a backbone took over from weights that were given.
 
     `share` is the part of its parameters and buffers, by count of numbers, that was taken over.
     `missing` had nothing in the weights, `misfit` something of another shape, `unused` of the
-    weights had no place here. `resized` are position tables fitted to another window.
+    weights had no place here. `resized` are position tables that were fitted to another window,
+    and a stem's kernels that were adapted to another number of channels.
     """
 
     share: float
@@ -70,7 +127,8 @@ class Inheritance:
         parts = {"missing": self.missing, "of another shape": self.misfit, "unused": self.unused}
         parts["resized"] = self.resized
         words = [f"{what}: {_some(keys)}" for what, keys in parts.items() if keys]
-        return "; ".join([f"{self.share:.1%} taken over", *words])
+        percent = math.floor(1000 * self.share) / 10  # 100 % is the whole
+        return "; ".join([f"{percent:.1f}% taken over", *words])
 
 
 def load_pretrained(model: Backbone, source: str | Path) -> Inheritance:
@@ -82,12 +140,9 @@ def load_pretrained(model: Backbone, source: str | Path) -> Inheritance:
     that stayed. ValueError where nothing fits or the file holds more than tensors, OSError where
     it cannot be read.
     """
-    state_dict = _read(source)
-    family = family_of_weights(state_dict)
-    if family is not None:
-        if family.name == "swin_transformer":
-            state_dict = _swin_of_today(state_dict)
-        state_dict = {family.rename(k, to_timm=False): v for k, v in state_dict.items()}
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ValueError(f"{model.spec.name} lies on the meta device; allowed: a model with memory")
+    state_dict = our_names(_read(source), model)
     fit = _fit(state_dict, model, resize=True)
     if not fit.tensors:
         raise ValueError(f"{source}: nothing in it fits {model.spec.name}: {fit.describe()}")
@@ -126,14 +181,13 @@ def _fit(given: Mapping[str, Tensor], model: Backbone, *, resize: bool = False) 
     resized: list[str] = []
     for key in sorted(own.keys() & given.keys()):
         value, like = given[key], own[key]
-        if _squeezed(value) == _squeezed(like):
-            tensors[key] = value.reshape(like.shape)
-        elif resize and key.endswith(".position_bias") and value.shape[1] == like.shape[1]:
-            window = model.get_submodule(key.rpartition(".")[0]).window
-            tensors[key] = resize_rel_pos_bias_table(value, window, like.shape)
-            resized.append(key)
-        else:
+        changes = _squeezed(value) != _squeezed(like)
+        fit = fitted(key, value, model) if resize or not changes else None
+        if fit is None:
             misfit.append(f"{key} {tuple(value.shape)} for {tuple(like.shape)}")
+            continue
+        tensors[key] = fit
+        resized += [key] if changes else []
     return _Fit(
         tensors,
         missing=sorted(own.keys() - given.keys()),
@@ -152,23 +206,23 @@ def _read(source: str | Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"{source}: no such file; allowed: a file of weights, {_TIMM}NAME")
     try:
         read: dict[str, Tensor] = load_state_dict(str(source), device="cpu", weights_only=True)
-    except (RuntimeError, SafetensorError) as error:  # so timm names what would run code
-        raise ValueError(f"{source}: cannot be read as weights: {error}") from error
+    except _UNREADABLE as error:
+        words = str(error) or type(error).__name__
+        raise ValueError(f"{source}: cannot be read as weights: {words}") from error
     return {key: value for key, value in read.items() if isinstance(value, torch.Tensor)}
 
 
 def _swin_of_today(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Swin's weights as first published: merging at a stage's end, masks among the weights."""
-    as_published = "head.weight" in state_dict
+    merges_at_the_end = any(key.startswith("layers.0.downsample.") for key in state_dict)
     renamed = {}
     for key, value in state_dict.items():
         if key.endswith(("attn_mask", "relative_position_index")):
             continue
-        if as_published:
-            merging = re.fullmatch(r"layers\.(\d+)\.downsample\.(.+)", key)
-            if merging:
-                key = f"layers.{int(merging[1]) + 1}.downsample.{merging[2]}"
-            key = re.sub(r"^head\.(weight|bias)$", r"head.fc.\1", key)
+        merging = re.fullmatch(r"layers\.(\d+)\.downsample\.(.+)", key)
+        if merging and merges_at_the_end:
+            key = f"layers.{int(merging[1]) + 1}.downsample.{merging[2]}"
+        key = re.sub(r"^head\.(weight|bias)$", r"head.fc.\1", key)
         renamed[key] = value
     return renamed
 

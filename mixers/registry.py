@@ -165,10 +165,13 @@ def registry_of(points: Iterable[EntryPoint], rules: PluginRules) -> MixerRegist
     """A registry of these entry points under these rules; imports none of them."""
     entries: dict[str, MixerEntry] = {}
     refused: dict[str, str] = {}
+    versions: dict[int, tuple[str, str]] = {}  # of distributions, whose metadata are slow to read
     for point in points:
         if point.dist is None:
             continue
-        entry = MixerEntry(point, point.dist.name, point.dist.version)
+        if id(point.dist) not in versions:
+            versions[id(point.dist)] = point.dist.name, point.dist.version
+        entry = MixerEntry(point, *versions[id(point.dist)])
         refusal = rules.refusal(entry.distribution, entry.version)
         if refusal is None:
             entries[entry.name] = entry

@@ -10,10 +10,10 @@ from mixers.options import Choice, IntRange
 
 
 class Convolution(nn.Module):
-    """A convolution over positions and channels at once: ResNet's, with `groups` ResNeXt's.
+    """A convolution over positions and channels at once, as inside ResNet's bottleneck.
 
-    (B, C, H, W) -> (B, C, H, W). (Deep Residual Learning, section 4.1; ResNeXt, section 3.)
-    `groups` must divide the channels.
+    (B, C, H, W) -> (B, C, H, W). (Deep Residual Learning, section 4.1.) `groups`, which must
+    divide the channels, cuts them into parts that do not see each other.
     """
 
     supports_dilation = True

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from mixers.contract import Site
 from mixers.initialization import initialise_projections
 from mixers.options import Choice, IntRange
-from mixers.pointwise import pointwise
+from mixers.pointwise import Pointwise
 
 
 class FocalModulation(nn.Module):
@@ -32,7 +32,7 @@ class FocalModulation(nn.Module):
         super().__init__()
         channels = site.channels
         self.split = [channels, channels, focal_levels + 1]
-        self.query_context_gates = nn.Conv2d(channels, sum(self.split), 1)
+        self.query_context_gates = Pointwise(channels, sum(self.split))
         self.levels = nn.ModuleList()
         for level in range(focal_levels):
             kernel = focal_window + 2 * level
@@ -48,19 +48,16 @@ class FocalModulation(nn.Module):
                     bias=False,
                 )
             )
-        self.modulator = nn.Conv2d(channels, channels, 1)
-        self.project = nn.Conv2d(channels, channels, 1)
+        self.modulator = Pointwise(channels, channels)
+        self.project = Pointwise(channels, channels)
         initialise_projections(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        first = self.query_context_gates
-        x = pointwise(x, first.weight, first.bias)
-        query, context, gates = torch.split(x, self.split, dim=1)
+        query, context, gates = torch.split(self.query_context_gates(x), self.split, dim=1)
         gathered = torch.zeros_like(context)
         for index, level in enumerate(self.levels):
             context = F.gelu(level(context))
             gathered = gathered + context * gates[:, index : index + 1]
         whole_map = F.gelu(context.mean((2, 3), keepdim=True))
         gathered = gathered + whole_map * gates[:, -1:]
-        modulator = pointwise(gathered, self.modulator.weight, self.modulator.bias)
-        return pointwise(query * modulator, self.project.weight, self.project.bias)
+        return self.project(query * self.modulator(gathered))

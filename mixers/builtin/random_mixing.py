@@ -21,10 +21,14 @@ class RandomMixing(nn.Module):
         super().__init__()
         positions = site.height * site.width
         self.matrix: Tensor
+        self.sides = (site.height, site.width)
+        self.sides_words = f"random_mixing was built for maps of {site.height}×{site.width} only"
         self.register_buffer("matrix", torch.rand(positions, positions).softmax(dim=-1))
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
+        torch._assert(height == self.sides[0], self.sides_words)
+        torch._assert(width == self.sides[1], self.sides_words)
         tokens = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
         mixed = torch.matmul(self.matrix.to(x.dtype), tokens)
         return mixed.reshape(batch, height, width, channels).permute(0, 3, 1, 2)

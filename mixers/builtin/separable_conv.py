@@ -8,7 +8,7 @@ from mixers.activations import StarReLU
 from mixers.contract import Site
 from mixers.initialization import initialise_projections
 from mixers.options import Choice, FloatRange
-from mixers.pointwise import pointwise
+from mixers.pointwise import Pointwise
 
 
 class SeparableConv(nn.Module):
@@ -35,7 +35,7 @@ class SeparableConv(nn.Module):
                 f"expansion: got {expansion}; {site.channels} channels "
                 f"need {1 / site.channels:g} or more"
             )
-        self.expand = nn.Conv2d(site.channels, hidden, 1, bias=False)
+        self.expand = Pointwise(site.channels, hidden, bias=False)
         self.activation = StarReLU()
         self.depthwise = nn.Conv2d(
             hidden,
@@ -46,10 +46,8 @@ class SeparableConv(nn.Module):
             groups=hidden,
             bias=False,
         )
-        self.contract = nn.Conv2d(hidden, site.channels, 1, bias=False)
+        self.contract = Pointwise(hidden, site.channels, bias=False)
         initialise_projections(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = pointwise(x, self.expand.weight, self.expand.bias)
-        x = self.depthwise(self.activation(x))
-        return pointwise(x, self.contract.weight, self.contract.bias)
+        return self.contract(self.depthwise(self.activation(self.expand(x))))

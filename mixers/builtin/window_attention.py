@@ -83,7 +83,8 @@ class WindowAttention(nn.Module):
         qkv = qkv.permute(3, 0, 1, 4, 2, 5)
         first = batch * windows if bias.shape[1] == self.heads else batch
         query, key, value = qkv.reshape(3, first, -1, area, self.head_width).unbind(0)
-        x = _attend(query, key, value, bias)
+        written_out = self.training and bias.requires_grad and x.device.type == "cpu"
+        x = _attend(query, key, value, bias, written_out)
         x = x.reshape(batch, windows, self.heads, area, self.head_width)
         x = self.project(x.transpose(2, 3).reshape(batch, windows, area, -1))
         x = x.reshape(batch, rows, columns, self.window[0], self.window[1], -1)
@@ -97,41 +98,45 @@ class WindowAttention(nn.Module):
         bias = bias.permute(2, 0, 1).unsqueeze(0).to(x.dtype)
         if not any(self.shift):
             return bias
-        mask = self.mask if (height, width) == self.map_size else self._shift_mask(height, width)
+        mask = self.mask
+        if (height, width) != self.map_size:
+            mask = self._shift_mask(height, width, x.device)
         assert mask is not None
         return (bias + mask.to(x).unsqueeze(1)).reshape(1, -1, area, area)
 
-    def _shift_mask(self, height: int, width: int) -> Tensor | None:
+    def _shift_mask(
+        self, height: int, width: int, device: torch.device | None = None
+    ) -> Tensor | None:
         """−100 between positions that the cyclic shift brought together; None without shift."""
         if not any(self.shift):
             return None
-        rows = _regions(height, self.window[0], self.shift[0])
-        columns = _regions(width, self.window[1], self.shift[1])
+        rows = _regions(height, self.window[0], self.shift[0], device)
+        columns = _regions(width, self.window[1], self.shift[1], device)
         region = rows[:, None] * 3 + columns[None, :]
         region = region.reshape(
             len(rows) // self.window[0], self.window[0], len(columns) // self.window[1], -1
         )
         region = region.transpose(1, 2).reshape(-1, self.window[0] * self.window[1])
         apart = region[:, :, None] != region[:, None, :]
-        return torch.zeros(apart.shape).masked_fill(apart, -100.0)  # Swin's value
+        return torch.zeros(apart.shape, device=device).masked_fill(apart, -100.0)  # Swin's value
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, written_out: bool) -> Tensor:
     """Softmax(query · keyᵀ / √width + bias) · value over the last two axes.
 
-    Written out for a bias that learns on a CPU: there no fused kernel takes it, and torch's own
-    way around guards against rows that are masked as a whole, which costs and does not occur here.
+    `written_out` is for a bias that learns on a CPU: there no fused kernel takes it, and torch's
+    own way around guards against rows that are masked as a whole, which costs and does not occur.
     """
-    if bias.requires_grad and query.device.type == "cpu":
+    if written_out:
         scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-2, -1)) + bias
         return torch.matmul(scores.softmax(dim=-1), value)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
 
-def _regions(length: int, window: int, shift: int) -> Tensor:
+def _regions(length: int, window: int, shift: int, device: torch.device | None) -> Tensor:
     """Which of three parts each padded position belongs to after the shift."""
     padded = length + -length % window
-    position = torch.arange(padded)
+    position = torch.arange(padded, device=device)
     return (position >= padded - window).long() + (position >= padded - shift).long()
 
 

@@ -120,13 +120,21 @@ def test_a_stem_pools_behind_its_activation() -> None:
     [
         ({"block": "metaformer", "activations": "all"}, "got all; allowed: mlp"),
         (
-            {"block": "metaformer", "downsample": {"kind": "residual"}},
+            {"block": "metaformer", "downsample": {"kind": "residual", "kernel_size": 1}},
             "got residual; allowed in metaformer blocks: conv, patch_merging",
         ),
         ({"block": "bottleneck", "residual_scale": 1.0}, "bottleneck has none"),
         (
             {"block": "metanext", "downsample": {"depthwise": True}},
             "belongs to residual; conv changes the number of channels",
+        ),
+        (
+            {"block": "metanext", "downsample": {"kind": "residual"}},
+            "got 2; allowed in a residual downsample: odd sizes",
+        ),
+        (
+            {"block": "metanext", "downsample": {"kind": "residual", "kernel_size": 3}},
+            "got 0; allowed in a residual downsample with kernels of 3: 1, so that the shortcut",
         ),
     ],
 )

@@ -85,6 +85,30 @@ def test_it_exports_for_any_batch_size(name: str, registry: MixerRegistry) -> No
             torch.testing.assert_close(found, model(images(size)), atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("name", EVERY)
+def test_channels_last_memory_gives_the_same_logits_and_gradients(
+    name: str, registry: MixerRegistry
+) -> None:
+    results = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        model = build(name, registry).train().to(memory_format=memory_format)
+        logits = model(images(4).to(memory_format=memory_format))
+        logits.square().mean().backward()
+        gradients = [p.grad.contiguous() for p in model.parameters() if p.grad is not None]
+        results.append([logits, *gradients])
+    for contiguous, channels_last in zip(*results, strict=True):
+        torch.testing.assert_close(channels_last, contiguous, atol=1e-4, rtol=1e-2)
+
+
+def test_what_is_exported_to_infer_keeps_fused_attention_even_with_gradients_on(
+    registry: MixerRegistry,
+) -> None:
+    model = build("swin_t", registry).eval()
+    exported = torch.export.export(model, (images(2),))
+    called = {str(node.target) for node in exported.graph.nodes}
+    assert any("scaled_dot_product_attention" in target for target in called)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_inductor_compiles_it_and_gives_the_same_logits(name: str, registry: MixerRegistry) -> None:

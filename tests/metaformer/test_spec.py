@@ -132,6 +132,15 @@ def test_fields_that_say_nothing_do_not_change_the_digest(head: dict[str, Any]) 
     assert backbone(head=head).digest == backbone().digest
 
 
+def test_a_stems_width_that_is_the_first_stages_does_not_change_the_digest() -> None:
+    stem = {"kernel_size": 3, "stride": 2}
+    assert backbone(stem={**stem, "width": 8}).digest == backbone(stem=stem).digest
+
+
+def test_patch_merging_says_that_it_has_no_bias() -> None:
+    assert DownsampleSpec(kind="patch_merging").bias is False
+
+
 def test_an_mlp_without_channels_is_refused() -> None:
     with pytest.raises(ValidationError, match="got 0.125, which leaves none of 4 channels"):
         stage(width=4, mlp={"ratio": 0.125})

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,11 +14,13 @@ import pytest
 import timm
 import torch
 from parity import randomise
+from timm.layers import DropPath
 from timm.optim import create_optimizer_v2
 from torch import nn
 
 import metaformer
 from metaformer import Backbone, SpecError, from_timm, published, zoo_names
+from metaformer.blocks import OneResidualBlock
 
 REPRESENTATIVES = [  # one a family
     "inceptionnext_atto", "swin_t_inception", "randformer_s12", "metanext_attn_s_iso",
@@ -95,7 +98,11 @@ def test_timms_published_weights_come_through_timms_own_loading(tmp_path: Path) 
 @pytest.mark.parametrize("stride", [8, 16])
 @pytest.mark.parametrize(
     ("name", "reference"),
-    [("convnext_t", "convnext_tiny"), ("inceptionnext_atto", "inception_next_atto")],
+    [
+        ("convnext_t", "convnext_tiny"),
+        ("inceptionnext_atto", "inception_next_atto"),
+        ("resnet50", "resnet50"),
+    ],
 )
 def test_a_smaller_output_stride_dilates_as_timm_does(
     name: str, reference: str, stride: int
@@ -110,9 +117,8 @@ def test_a_smaller_output_stride_dilates_as_timm_does(
         ours, expected = model.forward_features(images), theirs.forward_features(images)
     assert ours.shape[2:] == (64 // stride, 96 // stride)
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
-    assert [info["reduction"] for info in model.feature_info] == [
-        info["reduction"] for info in theirs.feature_info
-    ]
+    reductions = [info["reduction"] for info in theirs.feature_info][-4:]  # ResNet's has the stem
+    assert [info["reduction"] for info in model.feature_info] == reductions
 
 
 def test_what_cannot_dilate_is_named() -> None:
@@ -122,15 +128,25 @@ def test_what_cannot_dilate_is_named() -> None:
         create("poolformer_s12", output_stride=16)
 
 
+def note(seen: list[nn.Module], module: nn.Module, _inputs: object) -> None:
+    seen.append(module)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
-def test_checkpointing_changes_no_gradient(name: str) -> None:
+def test_checkpointing_computes_every_block_again_and_changes_no_gradient(name: str) -> None:
     side = side_of(name)
     images = torch.randn(2, 3, side, side)
     gradients = []
     for enable in (False, True):
         model = create(name, drop_path_rate=0.0).train()
         model.set_grad_checkpointing(enable)
+        computed: list[nn.Module] = []
+        blocks = [block for stage in model.stages for block in stage.blocks]
+        blocks += [s.downsample for s in model.stages if isinstance(s.downsample, OneResidualBlock)]
+        for block in blocks:
+            block.register_forward_pre_hook(partial(note, computed))
         model(images).square().mean().backward()
+        assert len(computed) == len(blocks) * (2 if enable else 1)
         gradients.append([parameter.grad for parameter in model.parameters()])
     for plain, checkpointed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, checkpointed)
@@ -172,10 +188,110 @@ def test_layers_decay_by_depth_and_position_tables_do_not_decay() -> None:
             assert group["weight_decay"] == 0
 
 
+def test_blocks_of_resnet_that_stride_are_blocks_as_timm_has_them() -> None:
+    """Rates of stochastic depth and layer-wise learning rates."""
+    theirs = timm.create_model("resnet50", drop_path_rate=0.15)
+    model = create("resnet50", drop_path_rate=0.15)
+    expected = [m.drop_prob for m in theirs.modules() if isinstance(m, DropPath)]
+    found = []
+    for stage in model.stages:
+        found += [stage.downsample.drop_path, *(block.drop_path for block in stage.blocks)]
+    rates = [part.drop_prob for part in found if isinstance(part, DropPath)]
+    assert rates == pytest.approx(expected)
+    for each in (theirs, model):
+        groups = create_optimizer_v2(each, lr=1.0, layer_decay=0.5).param_groups
+        assert len({group["lr_scale"] for group in groups}) == 18
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in zoo_names() if published(name).weights is not None]
+)
+def test_published_weights_are_evaluated_as_timm_evaluates_them(name: str) -> None:
+    theirs = timm.get_pretrained_cfg(str(published(name).weights))
+    ours = timm.get_pretrained_cfg(f"mf_{name}")
+    for key in ("input_size", "test_input_size", "crop_pct", "test_crop_pct", "crop_mode",
+                "interpolation", "mean", "std", "num_classes", "license"):  # fmt: skip
+        assert getattr(ours, key) == getattr(theirs, key), key
+
+
+def test_a_yaml_file_tells_timm_its_sizes() -> None:
+    text = "name: mine\nextends: randformer_s12\nnum_classes: 7\nin_channels: 1\nimage_size: 96\n"
+    Path("mine.yaml").write_text(text)
+    model = timm.create_model("mf_spec", spec="mine.yaml")
+    cfg = model.pretrained_cfg
+    assert (cfg["input_size"], cfg["num_classes"]) == ((1, 96, 96), 7)
+    assert cfg["fixed_input_size"]
+
+
+@pytest.mark.parametrize("size", [112, 288])
+def test_pretrained_windows_are_fitted_to_another_size(size: int, tmp_path: Path) -> None:
+    theirs = timm.create_model("swin_tiny_patch4_window7_224", img_size=224)
+    randomise(theirs)
+    file = tmp_path / "weights.pth"
+    torch.save(theirs.state_dict(), file)
+    model = create(
+        "swin_t", pretrained=True, img_size=size, pretrained_cfg_overlay={"file": str(file)}
+    )
+    ours = model.stages[0].blocks[0].mlp.fc1.weight
+    assert torch.equal(ours, theirs.layers[0].blocks[0].mlp.fc1.weight)
+    assert model(torch.randn(1, 3, size, size)).shape == (1, 1000)
+
+
+@pytest.mark.parametrize("name", ["inceptionnext_atto", "focalnet_t", "convformer_s18", "swin_t"])
+def test_every_layer_is_called_as_a_module_so_that_hooks_and_wrappers_see_it(name: str) -> None:
+    model = create(name).eval()
+    seen: set[nn.Module] = set()
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    for layer in layers:
+        layer.register_forward_hook(lambda module, _inputs, _output: seen.add(module))
+    model(torch.randn(1, 3, 64, 64).contiguous(memory_format=torch.channels_last))
+    assert seen == set(layers)
+
+
+def test_an_output_stride_that_no_map_has_is_refused() -> None:
+    with pytest.raises(SpecError, match="output_stride: got 12; allowed: 4, 8, 16, 32"):
+        create("convnext_t", output_stride=12)
+
+
+def test_a_stage_behind_a_dilated_one_must_dilate_too() -> None:
+    Path("mine.yaml").write_text(
+        "name: mine\nextends: convnext_t\n"
+        "stages: [{}, {}, {}, {width: 384, downsample: {stride: 1, kernel_size: 1},"
+        " mixer: pooling}]\n"
+    )
+    with pytest.raises(SpecError, match=r"stages\[3\].mixer: pooling cannot dilate"):
+        timm.create_model("mf_spec", spec="mine.yaml", output_stride=8)
+
+
+def test_a_hidden_layer_comes_back_with_the_pooling() -> None:
+    model = create("inceptionnext_atto")
+    params = sum(p.numel() for p in model.parameters())
+    model.reset_classifier(0, "")
+    assert model(torch.randn(1, 3, 64, 64)).ndim == 4
+    model.reset_classifier(1000, "avg")
+    assert sum(p.numel() for p in model.parameters()) == params
+    assert model(torch.randn(2, 3, 64, 64)).shape == (2, 1000)
+
+
+@pytest.mark.parametrize(
+    ("pool", "words"),
+    [
+        ("catavgmax", "global_pool: got 'catavgmax'; allowed: avg, max, avgmax, or empty for none"),
+        ("", "global_pool: got none for 1000 classes; allowed without pooling: num_classes 0"),
+    ],
+)
+def test_a_pooling_that_cannot_be_is_refused(pool: str, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        create("inceptionnext_atto", global_pool=pool)
+
+
 def test_a_fixed_map_size_refuses_other_images_and_says_what_works() -> None:
     model = create("randformer_s12").eval()
     with pytest.raises(AssertionError, match="built for images of 224×224 pixels, and random"):
         model(torch.randn(1, 3, 192, 192))
+    features = create("randformer_s12", features_only=True)
+    with pytest.raises(AssertionError, match="random_mixing was built for maps of 14×14 only"):
+        features(torch.randn(1, 3, 192, 192))
     with torch.inference_mode():
         assert create("randformer_s12", img_size=96).eval()(torch.randn(1, 3, 96, 96)).shape[1]
 

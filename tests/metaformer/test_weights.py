@@ -122,19 +122,28 @@ def test_names_and_shapes_go_both_ways_for_every_backbone_that_timm_has(
         ("inceptionnext_t", {"norm": "group_norm"}, "norm"),
         ("inceptionnext_t", {"mixer": {"inception_dw": {"bands": "sequential"}}}, "mixer"),
         ("convformer_s18", {"mlp": {"ratio": 3.0}}, "mlp"),
+        # what no shape of the weights shows: timm's model would load them and compute another thing
+        ("caformer_s18", {"mixer": {"attention": {"head_width": 16}}}, "mixer"),
+        ("poolformer_s12", {"mixer": {"pooling": {"pool_size": 5}}}, "mixer"),
+        ("resnet50", {"mixer": {"conv": {"groups": 32}}}, "mixer"),
+        ("swin_t", {"mixer": {"window_attention": {"head_width": 16}}}, "mixer"),
+        ("swin_t", {"mlp": {"ratio": 3.0}}, r"mlp \(timm has one ratio\)"),
+        ("focalnet_t", {"mlp": {"ratio": 3.0}}, r"mlp \(timm has one ratio\)"),
     ],
 )
 def test_what_timm_cannot_build_has_no_names_there(
     name: str, change: dict[str, Any], differs: str, registry: MixerRegistry
 ) -> None:
     data = load_spec(name, registry).to_data()
+    index = 2 if name == "caformer_s18" else 1  # the first stage with attention
     for key, value in change.items():
-        old = data["stages"][1][key]
+        old = data["stages"][index][key]
         merges = key == "mlp"
-        data["stages"][1][key] = {**old, **value} if merges else value
+        data["stages"][index][key] = {**old, **value} if merges else value
     spec = BackboneSpec.model_validate(data)
     model = build_backbone(spec, registry, device="meta")
-    words = rf"nearest is {name}, which differs in stages\[1\]\.{differs}"
+    nearest = "convformer_s18" if name == "caformer_s18" else name
+    words = rf"nearest is {nearest}, which differs in stages\[{index}\]\.{differs}"
     with pytest.raises(ValueError, match=words):
         to_timm(model)
 
@@ -178,7 +187,7 @@ def test_a_hybrid_takes_over_what_fits_and_says_what_does_not(
     assert inherited.misfit == (
         "head.fc.bias (1000,) for (10,)", "head.fc.weight (1000, 768) for (10, 768)",
     )  # fmt: skip
-    assert all("stages." in key and ".mixer." in key for key in inherited.unused)
+    assert all(".attn." in key for key in inherited.unused)
     kept = model.state_dict()["stages.2.blocks.1.mixer.position_bias"]
     table = "layers.2.blocks.1.attn.relative_position_bias_table"
     assert torch.equal(kept, theirs.state_dict()[table])
@@ -225,12 +234,87 @@ def test_our_own_weights_load_by_their_own_names(tmp_path: Path, registry: Mixer
     assert all(torch.equal(again.state_dict()[k], v) for k, v in model.state_dict().items())
 
 
+def test_weights_of_another_mixer_are_not_taken_over_by_names_that_they_share(
+    tmp_path: Path, registry: MixerRegistry
+) -> None:
+    """Focal modulation and attention both call a layer of theirs project."""
+    file, _ = saved("focalnet_t", tmp_path)
+    data = load_spec("focalnet_t", registry).to_data()
+    for stage in data["stages"]:
+        stage["mixer"] = {"attention": {"projection_bias": True}}
+    model = build_backbone(BackboneSpec.model_validate(data), registry)
+    inherited = load_pretrained(model, file)
+    mixers = {key for key in model.state_dict() if ".mixer." in key}
+    assert mixers == set(inherited.missing)
+    assert sum(".modulation.proj." in key for key in inherited.unused) == 24
+
+
+def test_an_option_that_no_shape_shows_keeps_a_mixers_weights_out(
+    tmp_path: Path, registry: MixerRegistry
+) -> None:
+    file, _ = saved("caformer_s18", tmp_path)
+    data = load_spec("caformer_s18", registry).to_data()
+    data["stages"][3]["mixer"] = {"attention": {"head_width": 16}}
+    model = build_backbone(BackboneSpec.model_validate(data), registry)
+    missing = load_pretrained(model, file).missing
+    assert missing
+    assert all(key.startswith("stages.3.") and ".mixer." in key for key in missing)
+
+
+def test_an_ablation_takes_over_the_branches_that_it_has(
+    tmp_path: Path, registry: MixerRegistry
+) -> None:
+    file, _ = saved("inceptionnext_t", tmp_path)
+    model = build_backbone(load_spec("inceptionnext_t_no_vertical", registry), registry)
+    inherited = load_pretrained(model, file)
+    assert inherited.missing == inherited.misfit == ()
+    assert all("token_mixer" in k or "mixer.branches.vertical" in k for k in inherited.unused)
+
+
+def test_the_stem_is_adapted_to_other_channels_and_a_part_is_never_called_all(
+    tmp_path: Path, registry: MixerRegistry
+) -> None:
+    file, theirs = saved("inceptionnext_t", tmp_path)
+    grey = load_spec("inceptionnext_t", registry).model_copy(update={"in_channels": 1})
+    model = build_backbone(grey, registry)
+    inherited = load_pretrained(model, file)
+    assert inherited.resized == ("stem.conv.weight",)
+    summed = theirs.state_dict()["stem.0.weight"].sum(dim=1, keepdim=True)
+    torch.testing.assert_close(model.stem.conv.weight.detach(), summed)
+    colours = grey.model_copy(update={"in_channels": 3, "num_classes": 999})
+    data = colours.to_data()
+    data["stem"]["kernel_size"] = 3
+    part = load_pretrained(build_backbone(BackboneSpec.model_validate(data), registry), file)
+    assert part.share < 1
+    assert not str(part).startswith("100.0%")
+
+
+def test_a_model_without_memory_is_refused(tmp_path: Path, registry: MixerRegistry) -> None:
+    file, _ = saved("inceptionnext_t", tmp_path)
+    model = build_backbone(load_spec("inceptionnext_t", registry), registry, device="meta")
+    with pytest.raises(ValueError, match="inceptionnext_t lies on the meta device"):
+        load_pretrained(model, file)
+
+
+@pytest.mark.parametrize("content", [b"", b"plain text", b"\x80\x04."])
+def test_a_damaged_file_is_answered_in_words(
+    content: bytes, tmp_path: Path, registry: MixerRegistry
+) -> None:
+    model = build_backbone(load_spec("poolformer_s12", registry), registry)
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(ValueError, match="weights.pth: cannot be read as weights: "):
+        load_pretrained(model, tmp_path / "weights.pth")
+    torch.save(torch.ones(3), tmp_path / "tensor.pth")
+    with pytest.raises(ValueError, match="tensor.pth: cannot be read as weights: "):
+        load_pretrained(model, tmp_path / "tensor.pth")
+
+
 def test_a_file_that_holds_nothing_that_fits_or_code_is_refused(
     tmp_path: Path, registry: MixerRegistry
 ) -> None:
-    model = build_backbone(load_spec("swin_t", registry), registry, device="meta")
+    model = build_backbone(load_spec("poolformer_s12", registry), registry)
     save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="nothing in it fits swin_t: missing: "):
+    with pytest.raises(ValueError, match="nothing in it fits poolformer_s12: missing: "):
         load_pretrained(model, tmp_path / "other.safetensors")
     with pytest.raises(FileNotFoundError, match="no such file; allowed: a file of weights, timm:"):
         load_pretrained(model, "swin_tiny")
