@@ -95,6 +95,96 @@ def test_the_parts_add_up_to_the_whole(registry: MixerRegistry) -> None:
         assert sum(part.macs for part in parts) == cost.total.macs
 
 
+def mlp(width: int, ratio: int = 4) -> int:
+    return 2 * ratio * width * width + ratio * width + width
+
+
+def depthwise(channels: int, taps: int) -> int:
+    return channels * taps + channels
+
+
+BAND = 11
+ISOTROPIC_STEM = 3 * 16 * 16 * 384 + 384
+LINEAR_HEAD_AFTER_NORM = 2 * 384 + 384 * 1000 + 1000
+WIDTHS, DEPTHS = (96, 192, 384, 768), (3, 3, 9, 3)
+
+
+def inception(width: int, taps: tuple[int, ...]) -> int:
+    return sum(depthwise(width // 8, tap) for tap in taps)
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "stage_of", "head"),
+    [
+        (
+            "inceptionnext_s_iso",
+            ISOTROPIC_STEM,
+            [18 * (inception(384, (9, BAND, BAND)) + 2 * 384 + mlp(384))],
+            LINEAR_HEAD_AFTER_NORM,
+        ),
+        (
+            "convnext_s_iso",
+            ISOTROPIC_STEM,
+            [18 * (depthwise(384, 49) + 2 * 384 + mlp(384))],
+            LINEAR_HEAD_AFTER_NORM,
+        ),
+        (
+            "metanext_attn_s_iso",
+            ISOTROPIC_STEM,
+            [12 * (4 * (384 * 384 + 384) + 2 * 384 + mlp(384))],
+            LINEAR_HEAD_AFTER_NORM,
+        ),
+        (
+            "convnext_t_k3_ratio_1_8",
+            3 * 4 * 4 * 96 + 96 + 2 * 96,
+            [
+                depth * (depthwise(width // 8, 9) + 2 * width + mlp(width) + width)
+                + (0 if width == 96 else width + 4 * width // 2 * width + width)
+                for width, depth in zip(WIDTHS, DEPTHS, strict=True)
+            ],
+            2 * 768 + 768 * 1000 + 1000,
+        ),
+        (
+            "inceptionnext_t_no_vertical",
+            3 * 4 * 4 * 96 + 96 + 2 * 96,
+            [
+                depth * (inception(width, (9, BAND)) + 2 * width + width)
+                + depth * mlp(width, 3 if width == 768 else 4)
+                + (0 if width == 96 else width + 4 * width // 2 * width + width)
+                for width, depth in zip(WIDTHS, DEPTHS, strict=True)
+            ],
+            768 * 3 * 768 + 3 * 768 + 2 * 3 * 768 + 3 * 768 * 1000 + 1000,
+        ),
+    ],
+)
+def test_the_parts_of_what_timm_lacks_are_what_a_hand_counts(
+    name: str, stem: int, stage_of: list[int], head: int, registry: MixerRegistry
+) -> None:
+    cost = count_backbone(load_spec(name, registry), registry)
+    assert cost.stem.params == stem
+    assert [stage.params for stage in cost.stages] == stage_of
+    assert cost.head.params == head
+
+
+@pytest.mark.parametrize("size", ["s12", "m48"])
+def test_mixers_without_weights_leave_the_count_of_poolformer(
+    size: str, registry: MixerRegistry
+) -> None:
+    """What random mixing adds is MACs: a product of all positions with all, for each channel."""
+    pooling, identity, random = (
+        count_backbone(load_spec(f"{family}_{size}", registry), registry)
+        for family in ("poolformerv2", "identityformer", "randformer")
+    )
+    assert pooling.total == identity.total
+    assert random.total.params == pooling.total.params
+    spec = load_spec(f"randformer_{size}", registry)
+    mixing = sum(
+        stage.depth * stage.width * positions**2
+        for stage, positions in zip(spec.stages[2:], (14 * 14, 7 * 7), strict=True)
+    )
+    assert random.total.macs - identity.total.macs == mixing
+
+
 def test_attention_is_counted_by_hand(registry: MixerRegistry) -> None:
     """At 224 a CAFormer-like last stage has 49 tokens: projections and two products a block."""
     spec = load_spec("convformer_s18", registry)
