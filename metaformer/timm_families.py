@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
+from metaformer.key_templates import translate
 from metaformer.spec import BackboneSpec, StageSpec
 from metaformer.spec_yaml import load_spec
 from mixers import MixerSpec, installed_mixers
@@ -78,9 +79,9 @@ class TimmFamily:
         """The other side's name of `key`."""
         for timm_key, our_key in (*self.pairs, _SAME):
             source, target = (our_key, timm_key) if to_timm else (timm_key, our_key)
-            match = _pattern(source).fullmatch(key)
-            if match:
-                return _filled(target, source, match.groupdict())
+            translated = translate(key, source, target)
+            if translated is not None:
+                return translated
         raise AssertionError("the last pair fits every key")
 
     def deviation(self, spec: BackboneSpec, base: BackboneSpec) -> str | None:
@@ -259,25 +260,3 @@ def _skeleton(stage: StageSpec, with_mlp_ratio: bool) -> dict[str, Any]:
     for scale in ("layer_scale", "residual_scale"):
         data[scale] = data[scale] is not None
     return data
-
-
-@cache
-def _pattern(template: str) -> re.Pattern[str]:
-    """`stages.{i}.{rest}` as a pattern: i, j, k are digits, rest is anything.
-
-    `{i+1}` stands for the number after i; 0 does not fit it.
-    """
-    text = re.escape(template)
-    for name in "ijk":
-        text = text.replace(rf"\{{{name}\+1\}}", rf"(?P<{name}>[1-9]\d*)")
-        text = text.replace(rf"\{{{name}\}}", rf"(?P<{name}>\d+)")
-    return re.compile(text.replace(r"\{rest\}", "(?P<rest>.+)"))
-
-
-def _filled(target: str, source: str, found: dict[str, str]) -> str:
-    """`target` with what `source` matched."""
-    text = target.replace("{rest}", found.get("rest", ""))
-    for name in found.keys() - {"rest"}:
-        number = int(found[name]) - (f"{{{name}+1}}" in source)
-        text = text.replace(f"{{{name}}}", str(number)).replace(f"{{{name}+1}}", str(number + 1))
-    return text

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import timm
 import torch
@@ -23,7 +22,6 @@ _TIMM = "timm:"
 _UNREADABLE = (  # what torch and timm raise for files that are damaged, of another kind, or code
     RuntimeError,
     SafetensorError,
-    UnpicklingError,
     EOFError,
     LookupError,
     AttributeError,

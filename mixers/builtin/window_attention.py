@@ -98,9 +98,8 @@ class WindowAttention(nn.Module):
         bias = bias.permute(2, 0, 1).unsqueeze(0).to(x.dtype)
         if not any(self.shift):
             return bias
-        mask = self.mask
-        if (height, width) != self.map_size:
-            mask = self._shift_mask(height, width, x.device)
+        built_for = (height, width) == self.map_size
+        mask = self.mask if built_for else self._shift_mask(height, width, x.device)
         assert mask is not None
         return (bias + mask.to(x).unsqueeze(1)).reshape(1, -1, area, area)
 
