@@ -26,6 +26,7 @@ EXPLAINED = {
     "inceptionnext_b": "14.84 G MACs; fvcore counts norms too, 14.85, printed as 14.9",
     "inceptionnext_atto": "0.503 G MACs; fvcore counts norms too, 0.507, printed as 0.51",
     "poolformer_m48": "11.53 G MACs; fvcore counts norms too, 11.59, printed as 11.6",
+    "inceptionnext_s_iso": "4.2252 G MACs, printed as 4.22",
     "convnext_b_384": "45.12 G MACs; printed as 45.0, which neither way of counting gives",
 }
 MULTIPLICATIONS = {"conv", "linear", "matmul"}
