@@ -35,14 +35,15 @@ MORE_TIME = 2  # a borderline candidate is measured again with so many times the
 
 @dataclass
 class CandidateEvaluator:
-    """Evaluates candidates under one study's settings. `phase` hears what is being done;
-    `check` is called between steps and may raise to stop."""
+    """Evaluates candidates under one study's settings. `phase` hears what is being done, `note`
+    what a user should know; `check` is called between steps and may raise to stop."""
 
     config: StudyConfig
     registry: MixerRegistry
     data: Splits
     device: torch.device
     phase: Callable[[str], None]
+    note: Callable[[str], None]
     check: Callable[[], None]
     measure: Callable[..., Measurement] = measure
     sleep: Callable[[float], None] = time.sleep
@@ -157,7 +158,7 @@ class CandidateEvaluator:
             if measurement.verdict is Verdict.CONTAMINATED:
                 wait = 2 * wait or CONTAMINATED_WAIT_SECONDS
             elif measurement.verdict is Verdict.BORDERLINE and seconds == MEASURING_SECONDS:
-                seconds *= MORE_TIME
+                seconds, wait = seconds * MORE_TIME, 0.0
             else:
                 break
         return measurement
@@ -165,6 +166,8 @@ class CandidateEvaluator:
     def _wait(self, seconds: float) -> None:
         """Leaves whoever else computes here the time to end."""
         self.check()
+        if seconds:
+            self.note(f"others compute on {self.device}: measured again after {seconds:g} s")
         for _ in range(round(seconds / CHECK_SECONDS)):
             self.sleep(CHECK_SECONDS)
             self.check()

@@ -65,6 +65,11 @@ class SearchSpace:
         self.mixer_names: set[str] = set()
         self._explore()
 
+    @property
+    def tree(self) -> Node:
+        """The space as it was written, with its places."""
+        return self._tree
+
     def suggest(self, trial: BaseTrial) -> BackboneSpec:
         """The backbone that Optuna proposes in `trial`."""
 

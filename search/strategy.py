@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from optuna.exceptions import ExperimentalWarning
@@ -24,12 +25,22 @@ class SpaceExhausted(Exception):
 
 
 class Strategy:
-    """Proposes candidates for one study. Proposals depend on the seed and on what is recorded."""
+    """Proposes candidates for one study. Proposals depend on the seed and on what is recorded.
 
-    def __init__(self, store: TrialStore, space: SearchSpace, seed: int) -> None:
+    What `check` refuses with SpecError is passed over, and the sampler learns to avoid it.
+    """
+
+    def __init__(
+        self,
+        store: TrialStore,
+        space: SearchSpace,
+        seed: int,
+        check: Callable[[BackboneSpec], None] = lambda _spec: None,
+    ) -> None:
         self._store = store
         self._space = space
         self._seed = seed
+        self._check = check
 
     def propose(self) -> tuple[Trial, BackboneSpec]:
         """The next trial and its backbone; SpaceExhausted where nothing new is left."""
@@ -44,12 +55,13 @@ class Strategy:
             trial = study.ask()
             try:
                 spec = self._space.suggest(trial)
+                if spec.digest not in known:
+                    self._check(spec)
+                    return trial, spec
             except SpecError as error:  # values that are legal each, but not together
                 self._store.discard(trial, str(error), buildable=False)
-                continue
-            if spec.digest not in known:
-                return trial, spec
-            self._store.discard(trial, f"duplicate of trial {known[spec.digest]}")
+            else:
+                self._store.discard(trial, f"duplicate of trial {known[spec.digest]}")
         raise SpaceExhausted
 
     def _sampler(self, num_trials: int, attempt: int) -> BaseSampler:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from metaformer.errors import SpecError
 from metaformer.yaml_tree import read_yaml
 from mixers import MixerRegistry
+from search.buildable import BuildCheck, require_some_buildable
 from search.candidate import CandidateEvaluator, mixer_origin
 from search.data import Splits, load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
@@ -44,21 +47,21 @@ class StudyRunner:
         """Tries candidates up to the study's total; returns what summary.json holds.
 
         No candidate is begun after `time_limit` seconds. UsageError where the folder holds
-        another study of this name, EnvironmentProblem where another process runs this one or a
-        mixer of the study is gone, OSError where the folder cannot be written.
+        another study of this name, SpecError where the space holds nothing that can be built,
+        EnvironmentProblem where another process runs this study, a mixer of it is gone or its
+        folder is damaged, OSError where the folder cannot be written.
         """
         config = self.study.config
         folder = RunFolder(self.out / config.name)
-        folder.create()
-        limits = ", ".join(f"{key} {value:g}" for key, value in config.budget.given().items())
-        self.observer.note(f"study {config.name} in {folder.path}, budget: {limits}")
-        busy = f"{folder.path}: another process is running this study"
-        with exclusive(folder.lock, busy):
+        with _held(folder):
             self._take_up(folder)
-            self._space(num_classes=1000)  # what is wrong in it is said before data are read
+            # what is wrong in the space is said before data are read
+            require_some_buildable(self._space(num_classes=1000), self._build_check())
             data = self._load_data(folder)
             space = self._space(data.num_classes)
             self._freeze(folder, space, data)
+            limits = ", ".join(f"{key} {value:g}" for key, value in config.budget.given().items())
+            self.observer.note(f"study {config.name} in {folder.path}, budget: {limits}")
             loop = self._loop(folder, space, data)
             try:
                 loop.restore_best()
@@ -76,6 +79,11 @@ class StudyRunner:
                     "restore the file, or choose another --out"
                 )
             return
+        if not folder.journal.exists() and folder.read_trials():
+            raise EnvironmentProblem(
+                f"{folder.journal} is gone, and with it what {folder.path} has tried; "
+                "restore the file, or choose another --out"
+            )
         old = _read_own_study(folder.study)
         self.study = replace(
             self.study, frozen_mixers=tuple(old["mixers"]), frozen_data=old["data"]
@@ -106,6 +114,14 @@ class StudyRunner:
                 f"mixers of this study are not installed or not allowed: {', '.join(missing)}"
             )
         return SearchSpace(self.study.space, self.registry, any_mixers=names or None, fields=fields)
+
+    def _build_check(self) -> BuildCheck:
+        config = self.study.config
+        sizes = {
+            "train.image_size": config.train.image_size,
+            "measure.image_size": config.measure.image_size,
+        }
+        return BuildCheck(self.registry, sizes)
 
     def _freeze(self, folder: RunFolder, space: SearchSpace, data: Splits) -> None:
         """Writes study.yaml, with the mixers that the space can hold from now on, and the data."""
@@ -147,6 +163,7 @@ class StudyRunner:
             data=data,
             device=self.device,
             phase=self.observer.phase,
+            note=self.observer.note,
             check=self._check,
         )
 
@@ -155,7 +172,7 @@ class StudyRunner:
 
         return SearchLoop(
             store=store,
-            strategy=Strategy(store, space, config.search.seed),
+            strategy=Strategy(store, space, config.search.seed, self._build_check()),
             evaluator=evaluator,
             folder=folder,
             observer=self.observer,
@@ -191,11 +208,32 @@ class StudyRunner:
             raise Interrupted
 
 
+@contextmanager
+def _held(folder: RunFolder) -> Iterator[None]:
+    """The folder, made where it is not there, for this process alone.
+
+    Where no study came to be, what was made is taken away again.
+    """
+    made = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
+    folder.create()
+    try:
+        with exclusive(folder.lock, f"{folder.path}: another process is running this study"):
+            yield
+    finally:
+        if made and not folder.study.exists():
+            folder.lock.unlink(missing_ok=True)
+            with suppress(OSError):  # somebody else put something there
+                for path in made:
+                    path.rmdir()
+
+
 def _read_own_study(file: Path) -> dict[str, Any]:
     """A run folder's study.yaml; EnvironmentProblem where it is not one."""
-    old = read_yaml(file).plain()
+    refusal = f"{file} is not what `search run` wrote; restore it, or choose another --out"
+    try:
+        old = read_yaml(file).plain()
+    except SpecError as error:
+        raise EnvironmentProblem(f"{refusal}\n{error}") from None
     if not isinstance(old, dict) or not isinstance(old.get("mixers"), list):
-        raise EnvironmentProblem(
-            f"{file} is not what `search run` wrote; restore it, or choose another --out"
-        )
+        raise EnvironmentProblem(refusal)
     return {"data": None, **old}

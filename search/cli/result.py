@@ -11,14 +11,20 @@ from rich.markup import escape
 from rich.table import Table
 
 SHOWN_REASONS = 3
+_ENDED = {  # outcomes that the number of trials does not explain
+    "time limit": "The time limit ended the search. To go on: {go_on}",
+    "space exhausted": "The search ended early: it found no backbone in the space that is new.",
+}
 
 
-def print_result(summary: dict[str, Any], folder: Path) -> None:
-    """Prints summary.json's content for people."""
+def print_result(summary: dict[str, Any], folder: Path, go_on: str) -> None:
+    """Prints summary.json's content for people; `go_on` is the command that goes on."""
     trials = summary["trials"]
     states = ", ".join(f"{count} {state}" for state, count in sorted(trials["by_state"].items()))
     total = max(trials["total"], trials["counted"])
     click.echo(f"{summary['name']}: {trials['counted']} of {total} trials ({states or 'none'})")
+    if summary["outcome"] in _ENDED:
+        click.echo(_ENDED[summary["outcome"]].format(go_on=go_on))
     best, miss = summary["best"], summary["nearest_miss"]
     if best is not None:
         Console().print(_table("Best within the budget", best))
@@ -30,11 +36,17 @@ def print_result(summary: dict[str, Any], folder: Path) -> None:
     if miss is not None:
         click.echo(f"No candidate made the budget ({budget}).")
         Console().print(_table("Nearest miss", miss))
-    elif summary["reasons"]:
+    elif summary["reasons"] and not failed(summary):
         click.echo(f"No candidate came to be judged and trained (budget: {budget}):")
         click.echo(describe_reasons(summary))
-    else:
+    elif not summary["reasons"]:
         click.echo(f"No candidate was tried (budget: {budget}).")
+
+
+def failed(summary: dict[str, Any]) -> bool:
+    """Whether the study ended for its failures, or had nothing else."""
+    only_failures = set(summary["trials"]["by_state"]) == {"FAILED"}
+    return only_failures or summary["outcome"] == "too many failures"
 
 
 def describe_reasons(summary: dict[str, Any]) -> str:

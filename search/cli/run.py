@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,6 +13,7 @@ from typing import Any
 import click
 
 from search.cli.errors import ExitCode, stop, user_errors
+from search.cli.interrupt import Interrupt, command_line, interrupted_before_the_study
 
 
 class _Duration(click.ParamType[float]):
@@ -38,6 +37,10 @@ class _Device(click.ParamType[str]):
         return str(value)
 
 
+_UNSEEN_OTHERS = (
+    "with more than one thread, others at work on this CPU are not noticed and slow down what is "
+    "measured; leave the machine to the study"
+)
 _positive = click.IntRange(min=1)
 
 
@@ -65,7 +68,11 @@ _positive = click.IntRange(min=1)
 @click.option(
     "--device", type=_Device(), help="auto, cpu, cuda or cuda:N.  [default: the study's, or auto]"
 )
-@click.option("--threads", type=_positive, help="Threads of torch on a CPU.  [default: 1]")
+@click.option(
+    "--threads",
+    type=_positive,
+    help="Of torch on a CPU; above 1, others at work are not noticed.  [default: 1]",
+)
 @click.option("--batch-size", type=_positive, help="Of the measured step.")
 @click.option("--image-size", type=click.IntRange(4, 8192), help="Pixels, of the measured step.")
 @click.option(
@@ -97,15 +104,20 @@ def run(
     STUDY is a YAML file; without one, a default study for the device is used. The same command in
     the same place goes on with a study that was left, and loses no finished candidate.
     """
-    with _interrupted_before_the_study(), user_errors():
+    with interrupted_before_the_study(), user_errors():
+        from mixers import load_registry
+
+        # torch takes seconds to import: what can be said without it is said first
+        _require_plain_text(out)
+        _require_file(study)
+        registry = load_registry(plugins)
+
         import torch
 
-        from mixers import load_registry
         from search.devices import require_device
         from search.study import StudyRunner
         from search.study_file import load_study
 
-        _require_plain_text(out)
         named = str(require_device(device)) if device is not None else None
         settings = load_study(study, _overrides(asked), device=named)
         target = torch.device(settings.config.measure.device)
@@ -114,10 +126,12 @@ def run(
         folder = out / settings.config.name
         interrupt = Interrupt()
         with _observer(as_json) as observer, interrupt.listening(observer):
+            if target.type == "cpu" and settings.config.measure.threads > 1:
+                observer.note(_UNSEEN_OTHERS)
             runner = StudyRunner(
                 study=settings,
                 out=out,
-                registry=load_registry(plugins),
+                registry=registry,
                 device=target,
                 observer=observer,
                 should_stop=interrupt.is_set,
@@ -126,6 +140,8 @@ def run(
                 summary = runner.run(time_limit=time_limit)
             except KeyboardInterrupt:
                 stop(_how_to_go_on(folder), ExitCode.INTERRUPTED)
+            except OSError as error:
+                stop(_no_room(error, folder), ExitCode.ENVIRONMENT)
         _finish(summary, folder, as_json)
 
 
@@ -134,6 +150,17 @@ def _require_plain_text(out: Path) -> None:
         str(out).encode()
     except UnicodeEncodeError:
         raise click.UsageError(f"--out: got {str(out)!r}; allowed: a path in UTF-8") from None
+
+
+def _require_file(study: str | None) -> None:
+    from mixers.errors import nearest
+    from search.errors import UsageError
+
+    if study is None or Path(study).is_file():
+        return
+    path = Path(study)
+    siblings = [str(path.with_name(file.name)) for file in path.parent.glob("*.y*ml")]
+    raise UsageError(f"{study}: no such study file{nearest(study, siblings)}")
 
 
 def _overrides(asked: dict[str, Any]) -> dict[str, Any]:
@@ -168,47 +195,6 @@ def _overrides(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _interrupted_before_the_study() -> Iterator[None]:
-    """Ctrl-C while libraries are imported and settings read, which takes seconds."""
-
-    def interrupt(_number: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        stop(f"Interrupted before the study began. To go on: {_command()}", ExitCode.INTERRUPTED)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class Interrupt:
-    """Whether the user asked to stop: the first Ctrl-C asks, the second stops at once."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def is_set(self) -> bool:
-        return self._asked
-
-    @contextmanager
-    def listening(self, observer: Any) -> Iterator[None]:
-        def ask(number: int, _frame: Any) -> None:
-            if self._asked and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self._asked = True
-            observer.note("stopping at the next step; Ctrl-C again stops at once")
-
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-@contextmanager
 def _observer(as_json: bool) -> Iterator[Any]:
     from rich.console import Console
 
@@ -223,22 +209,21 @@ def _observer(as_json: bool) -> Iterator[Any]:
 
 def _finish(summary: dict[str, Any], folder: Path, as_json: bool) -> None:
     """Prints the result and leaves with the exit code that it means."""
-    from search.cli.result import describe_reasons, print_result
+    from search.cli.result import describe_reasons, failed, print_result
 
     if as_json:
         click.echo(json.dumps(summary, indent=2))
     else:
-        print_result(summary, folder)
+        print_result(summary, folder, command_line())
     if summary["outcome"] == "interrupted":
         stop(_how_to_go_on(folder), ExitCode.INTERRUPTED)
     if summary["outcome"] == "machine busy":
         words = (
             f"error: others compute on {summary['device']}, and no valid measurement could be had; "
-            f"finished candidates are in {folder}. When it is idle, go on: {_command()}"
+            f"finished candidates are in {folder}. When it is idle, go on: {command_line()}"
         )
         stop(words, ExitCode.ENVIRONMENT)
-    only_failures = set(summary["trials"]["by_state"]) == {"FAILED"}
-    if summary["outcome"] == "too many failures" or only_failures:
+    if failed(summary):
         log = folder / "errors.log"
         seen = f"\ntracebacks: {log}" if log.exists() else ""
         words = f"error: too many candidates failed:\n{describe_reasons(summary)}{seen}"
@@ -247,9 +232,13 @@ def _finish(summary: dict[str, Any], folder: Path, as_json: bool) -> None:
         sys.exit(ExitCode.NOTHING_FEASIBLE)
 
 
+def _no_room(error: OSError, folder: Path) -> str:
+    """A folder that cannot be written, a disk that is full: what is kept, and how to go on."""
+    words = f"error: {error.filename or folder}: {error.strerror or error}"
+    if not (folder / "journal.log").exists():
+        return words
+    return f"{words}; finished candidates are kept in {folder}. To go on then: {command_line()}"
+
+
 def _how_to_go_on(folder: Path) -> str:
-    return f"Interrupted. Finished candidates are in {folder}. To go on: {_command()}"
-
-
-def _command() -> str:
-    return shlex.join(["search", *sys.argv[1:]])
+    return f"Interrupted. Finished candidates are in {folder}. To go on: {command_line()}"

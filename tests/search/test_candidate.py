@@ -83,6 +83,7 @@ def evaluate(
     spec: BackboneSpec | None = None,
     of: Study | None = None,
     phase: Callable[[str], None] = lambda _text: None,
+    note: Callable[[str], None] = lambda _text: None,
 ) -> tuple[TrialRecord, Any]:
     evaluator = CandidateEvaluator(
         config=(of or study()).config,
@@ -90,6 +91,7 @@ def evaluate(
         data=digits,
         device=torch.device("cpu"),
         phase=phase,
+        note=note,
         check=lambda: None,
         measure=measure,
         sleep=lambda _seconds: None,
@@ -154,7 +156,10 @@ def test_contaminated_is_measured_again_a_bounded_number_of_times(
     )
     assert settled.state is TrialState.COMPLETE
     never = FakeMeasure(Verdict.CONTAMINATED)
-    record, _ = evaluate(registry, digits, never)
+    notes: list[str] = []
+    record, _ = evaluate(registry, digits, never, note=notes.append)
+    waits = [f"others compute on cpu: measured again after {seconds} s" for seconds in (2, 4, 8)]
+    assert notes == waits
     assert record.state is TrialState.INTERRUPTED  # not the candidate's doing: tried again
     assert record.constraints == {}
     assert "no valid sample" in record.reason
@@ -281,6 +286,7 @@ def test_a_measurement_can_be_stopped_between_its_steps(
         data=digits,
         device=torch.device("cpu"),
         phase=lambda _text: None,
+        note=lambda _text: None,
         check=check,
     )
     record = TrialRecord(number=0, state=TrialState.FAILED)

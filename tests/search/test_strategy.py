@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tiny import STUDY, write_study
 
+from metaformer import BackboneSpec, Problem, SpecError
 from mixers import MixerRegistry
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
@@ -46,6 +47,24 @@ def test_no_backbone_is_proposed_twice_and_a_space_that_is_known_says_so(
     assert len(set(digests)) == 18
     with pytest.raises(SpaceExhausted):
         strategy.propose()
+
+
+def test_what_cannot_be_built_is_passed_over_and_the_sampler_is_told(
+    store: TrialStore, space: SearchSpace
+) -> None:
+    def narrow_only(spec: BackboneSpec) -> None:
+        if spec.stages[0].width > 4:
+            raise SpecError(Problem("stages[0].width", "too wide"))
+
+    strategy = Strategy(store, space, seed=0, check=narrow_only)
+    for _ in range(6):  # depth 2 × (identity, pooling of size 3 or 5)
+        finish(store, strategy, 0.5)
+    with pytest.raises(SpaceExhausted):
+        strategy.propose()
+    assert store.counted == 6
+    refused = [t for t in store.study.get_trials() if "too wide" in str(t.user_attrs)]
+    assert refused
+    assert all(trial.constraints["buildable"] > 0 for trial in refused)
 
 
 def test_proposals_follow_from_the_seed(tmp_path: Path, space: SearchSpace) -> None:

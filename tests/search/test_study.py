@@ -14,11 +14,12 @@ from studies import CPU, Evaluate, Heard, reject, runner
 from tiny import STUDY, write_study
 from torch import Tensor
 
-from metaformer import BackboneSpec, build_backbone, load_spec
+from metaformer import BackboneSpec, SpecError, build_backbone, load_spec
 from mixers import MixerRegistry
 from search.data import load_data
 from search.errors import EnvironmentProblem, UsageError
 from search.journal import exclusive
+from search.study_config import Study
 from search.study_file import load_study
 from search.training import accuracy
 
@@ -181,9 +182,43 @@ def test_a_journal_whose_study_is_not_said_is_refused(
     Path("runs/tiny/study.yaml").write_text("- 1\n")
     with pytest.raises(EnvironmentProblem, match="is not what `search run` wrote"):
         runner(registry).run()
+    Path("runs/tiny/study.yaml").write_text("schema: [1\n")
+    with pytest.raises(EnvironmentProblem, match="restore it, or choose another --out\nruns/tiny"):
+        runner(registry).run()
     Path("runs/tiny/study.yaml").unlink()
     with pytest.raises(EnvironmentProblem, match="holds a journal and no study.yaml"):
         runner(registry).run()
+
+
+def test_a_study_whose_journal_is_gone_is_left_as_it_is(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(reject)
+    runner(registry).run()
+    Path("runs/tiny/journal.log").unlink()
+    before = {path.name: path.read_bytes() for path in Path("runs/tiny").iterdir()}
+    with pytest.raises(EnvironmentProblem, match="journal.log is gone"):
+        runner(registry).run()
+    assert {path.name: path.read_bytes() for path in Path("runs/tiny").iterdir()} == before
+
+
+def test_a_study_that_cannot_begin_says_one_thing_and_leaves_no_folder(
+    registry: MixerRegistry,
+) -> None:
+    heard = Heard()
+    with pytest.raises(SpecError, match="none of 50 candidates"):
+        runner(registry, heard=heard, train={"image_size": 4}, study=unbuildable()).run()
+    assert heard.notes == []
+    assert not Path("runs").exists()
+    Path("runs").mkdir()
+    with pytest.raises(SpecError):
+        runner(registry, study=unbuildable()).run()
+    assert list(Path("runs").iterdir()) == []
+
+
+def unbuildable() -> Study:
+    text = STUDY.replace("kernel_size: 2, stride: 2", "kernel_size: 16, stride: 16")
+    return load_study(write_study(text), {}, device="cpu")
 
 
 def test_an_interrupt_while_the_test_split_is_scored_leaves_the_study_to_go_on(

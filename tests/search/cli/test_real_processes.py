@@ -149,7 +149,7 @@ def test_a_full_disk_ends_the_run_in_words_and_the_study_stays_readable(
     code, _, err = finish(start(preexec=fill_up))
     assert code == 4, err
     assert "File too large" in err
-    assert "nothing that was on record is lost" in err
+    assert "finished candidates are kept in runs/tiny. To go on then: search run wide.yaml" in err
     assert "Traceback" not in err
     before = complete()
     code, out, err = finish(start("--json"))

@@ -114,6 +114,7 @@ def test_many_failures_have_their_own_exit_code(monkeypatch: pytest.MonkeyPatch)
     result = run(str(write_study()), "--trials", "9")
     assert result.exit_code == 5
     assert "too many candidates failed:\n  5 × RuntimeError: always" in result.output
+    assert result.output.count("× RuntimeError: always") == 1
     assert "tracebacks: runs/tiny/errors.log" in result.output
 
 
@@ -159,6 +160,7 @@ def test_others_at_work_on_the_machine_have_the_machines_exit_code(
             "got fp16 on a CPU",
         ),
         (["none.yaml"], 2, "none.yaml: no such study file"),
+        (["tiny.yml"], 2, "tiny.yml: no such study file; did you mean tiny.yaml?"),
         (["--budget-throughput", "9", "--out", "/proc/none"], 4, "/proc/none"),
         (["--budget-throughput", "9", "--plugins", "no.toml"], 4, "no.toml"),
     ],
@@ -166,6 +168,7 @@ def test_others_at_work_on_the_machine_have_the_machines_exit_code(
 def test_a_bad_setting_is_one_message_and_a_documented_exit_code(
     arguments: list[str], code: int, expected: str
 ) -> None:
+    write_study()
     result = run(*arguments)
     assert result.exit_code == code, result.output
     assert expected in result.output
@@ -286,3 +289,22 @@ def test_the_time_limit_reaches_the_loop() -> None:
     result = run(str(write_study()), "--time-limit", "0.000001")
     assert result.exit_code == 3, result.output
     assert "No candidate was tried (budget: train 1)." in result.output
+    assert "The time limit ended the search. To go on: search" in result.output
+
+
+@pytest.mark.usefixtures("rejecting")
+def test_a_space_that_is_known_is_said_to_have_ended_the_search() -> None:
+    result = run(str(write_study()), "--trials", "30")
+    assert result.exit_code == 3, result.output
+    assert "tiny: 18 of 30 trials" in result.output
+    assert "it found no backbone in the space that is new" in result.output
+
+
+@pytest.mark.usefixtures("rejecting")
+def test_several_threads_are_said_to_hide_others_at_work() -> None:
+    try:
+        result = run(str(write_study()), "--threads", "2", "--trials", "1")
+    finally:
+        torch.set_num_threads(1)
+    assert "others at work on this CPU are not noticed" in result.stderr
+    assert "not noticed" not in run(str(write_study()), "--out", "b", "--trials", "1").stderr

@@ -1,0 +1,62 @@
+"""Ctrl-C and its like: what is under way is ended cleanly, and how to go on is said."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from search.cli.errors import ExitCode, stop
+
+
+@contextmanager
+def interrupted_before_the_study() -> Iterator[None]:
+    """Ctrl-C while libraries are imported and settings read, which takes seconds."""
+
+    def interrupt(_number: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop(
+            f"Interrupted before the study began. To go on: {command_line()}", ExitCode.INTERRUPTED
+        )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Interrupt:
+    """Whether the user asked to stop: the first Ctrl-C asks, the second stops at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def is_set(self) -> bool:
+        return self._asked
+
+    @contextmanager
+    def listening(self, observer: Any) -> Iterator[None]:
+        def ask(number: int, _frame: Any) -> None:
+            if self._asked and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._asked = True
+            observer.note("stopping at the next step; Ctrl-C again stops at once")
+
+        asking = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+            asking.append(signal.SIGHUP)
+        before = {number: signal.signal(number, ask) for number in asking}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def command_line() -> str:
+    return shlex.join(["search", *sys.argv[1:]])
