@@ -164,6 +164,8 @@ class _Reader:
             if not isinstance(event, yaml.ScalarEvent):
                 raise self._problem("a key must be a word", event.start_mark)
             key = self._short(event)
+            if key == "<<":
+                raise self._problem("merge keys are not allowed; use extends", event.start_mark)
             if key in entries:
                 first = key_marks[key].line
                 raise self._problem(f"{key}: given twice, first in line {first}", event.start_mark)

@@ -56,6 +56,7 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
         ("a: *b", 1, 4, "unknown alias *b"),
         ("&a [*a]", 1, 5, "unknown alias *a"),
         ("a: 1\n---\nb: 2", 2, 1, "a second document"),
+        ("a: &b {c: 1}\nd: {<<: *b}", 2, 5, "merge keys are not allowed; use extends"),
         ("? [1, 2]\n: 3", 1, 3, "a key must be a word"),
         ("a: b: c", 1, 5, "mapping values are not allowed here"),
         ("a: [1, 2", 1, 9, ""),
