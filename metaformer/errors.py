@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mixers.errors import InputError
 
@@ -63,6 +64,34 @@ class FieldError(ValueError):
     def __init__(self, path: tuple[str | int, ...], message: str) -> None:
         super().__init__(message)
         self.path = path
+
+
+def distinct(problems: Iterable[Problem]) -> list[Problem]:
+    """The first of the problems that one place makes, in several stages or several backbones."""
+    kept: dict[object, Problem] = {}
+    for problem in problems:
+        mark = problem.mark
+        key: object = problem
+        if mark is not None and mark.line:
+            key = (mark, re.sub(r"\[\d+\]", "", problem.path))
+        kept.setdefault(key, problem)
+    return list(kept.values())
+
+
+def shorten(value: Any) -> str:
+    """A value for an error message, as YAML writes it and of at most 60 characters."""
+    text = _as_yaml(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _as_yaml(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_as_yaml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_as_yaml(item) for item in value) + "]"
+    return repr(value)
 
 
 def parse_path(path: str) -> tuple[str | int, ...]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_serializer, field_validator, model_validator
 
-from metaformer.errors import FieldError
+from metaformer.errors import FieldError, shorten
 from metaformer.spec_parts import (
     Activation,
     DownsampleSpec,
@@ -28,14 +28,16 @@ from mixers import MixerSpec
 
 MAX_DEPTH = 1024  # blocks in all stages
 MAX_IMAGE_SIZE = 8192
+OF_MLP_HEADS = ("ratio", "activation", "hidden_norm", "pre_logits")
 
+_NAME = "letters, digits, _ . and -, beginning with a letter, up to 100 characters"
 _Rate = Annotated[float, Field(strict=True, ge=0, lt=1)]
 _Scale = Annotated[float, Field(strict=True, gt=0, le=100)]
 
 
 def _integer(value: Any) -> Any:
     if type(value) is not int:  # true and 1.0 equal 1
-        raise ValueError(f"got {value!r}; allowed: 1")
+        raise ValueError(f"got {shorten(value)}; allowed: 1")
     return value
 
 
@@ -130,7 +132,7 @@ class HeadSpec(SpecPart):
     """Global average pooling and the classifier.
 
     `norm` stands before or after the pooling. `mlp` adds a hidden layer of `ratio` times the
-    width with `activation` and `hidden_norm`; these fields say nothing of a linear head.
+    width with `activation` and `hidden_norm`; a linear head has them at their defaults only.
     `pre_logits` is what stands in front of the classifier proper: the hidden layer's output, or
     what was pooled, the hidden layer then being part of the classifier.
     """
@@ -145,8 +147,9 @@ class HeadSpec(SpecPart):
 
     @model_validator(mode="after")
     def _one_writing_for_one_head(self) -> HeadSpec:
-        if self.kind == "linear":
-            as_default(self, "ratio", "activation", "hidden_norm", "pre_logits")
+        for field in OF_MLP_HEADS if self.kind == "linear" else ():
+            if getattr(self, field) != HeadSpec.model_fields[field].default:
+                raise FieldError((field,), "belongs to an mlp head; got kind linear")
         if self.norm.kind == "none":
             as_default(self, "norm_position")
         return self
@@ -156,7 +159,7 @@ class BackboneSpec(SpecPart):
     """A whole backbone. `image_size` is the size it is built for where none is asked for."""
 
     schema_version: Annotated[SchemaVersion, Field(alias="schema")] = 1
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$", description=_NAME)]
     num_classes: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 1000
     in_channels: Annotated[int, Field(strict=True, ge=1, le=1024)] = 3
     image_size: Annotated[int, Field(strict=True, ge=4, le=MAX_IMAGE_SIZE)] = 224

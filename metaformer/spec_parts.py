@@ -115,14 +115,13 @@ class DownsampleSpec(SpecPart):
     @model_validator(mode="after")
     def _fields_are_the_kinds(self) -> DownsampleSpec:
         if self.kind == "patch_merging":
-            if (self.kernel_size, self.stride, self.padding) != (2, 2, 0):
-                raise ValueError(
-                    "patch_merging takes 2×2 neighbours: kernel_size 2, stride 2, padding 0"
-                )
+            for field, only in (("kernel_size", 2), ("stride", 2), ("padding", 0)):
+                if getattr(self, field) != only:
+                    words = f"got {getattr(self, field)}; allowed in patch_merging: {only}"
+                    raise FieldError((field,), f"{words}, as it takes 2×2 neighbours")
             if self.norm_position == "after":
-                raise ValueError(
-                    "patch_merging normalises before it projects: norm_position before"
-                )
+                words = "got after; allowed in patch_merging: before, as it normalises first"
+                raise FieldError(("norm_position",), words)
             object.__setattr__(self, "bias", False)  # its projection has none
         if self.kind == "residual":
             as_default(self, "norm_position")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from metaformer import BackboneSpec, DownsampleSpec, NormSpec, StageSpec, StemSpec
+from metaformer import BackboneSpec, DownsampleSpec, HeadSpec, NormSpec, StageSpec, StemSpec
 from mixers import MixerSpec
 
 
@@ -95,8 +95,11 @@ def test_values_outside_their_range_are_refused(fields: dict[str, object], words
 
 def test_patch_merging_takes_no_other_geometry_than_its_own() -> None:
     assert DownsampleSpec(kind="patch_merging").stride == 2
-    with pytest.raises(ValidationError, match="patch_merging takes 2×2 neighbours"):
-        DownsampleSpec(kind="patch_merging", kernel_size=3)
+    for field, only in (("kernel_size", 2), ("stride", 2), ("padding", 0)):
+        with pytest.raises(ValidationError, match=f"got 3; allowed in patch_merging: {only}"):
+            DownsampleSpec.model_validate({"kind": "patch_merging", field: 3})
+    with pytest.raises(ValidationError, match="got after; allowed in patch_merging: before"):
+        DownsampleSpec(kind="patch_merging", norm_position="after")
 
 
 def test_widths_that_change_without_a_downsample_are_refused() -> None:
@@ -121,15 +124,28 @@ def test_fields_that_are_legal_each_but_not_together_are_refused(
         backbone(**changes)
 
 
+def test_fields_that_say_nothing_do_not_change_the_digest() -> None:
+    head = {"norm": {"kind": "none", "bias": False}, "norm_position": "before_pool"}
+    assert backbone(head=head).digest == backbone().digest
+
+
 @pytest.mark.parametrize(
-    "head",
+    "field",
     [
-        {"kind": "linear", "ratio": 7.0, "activation": "relu", "pre_logits": "pooled"},
-        {"norm": {"kind": "none", "bias": False}, "norm_position": "before_pool"},
+        {"ratio": 7.0},
+        {"activation": "relu"},
+        {"hidden_norm": "layer_norm"},
+        {"pre_logits": "pooled"},
     ],
 )
-def test_fields_that_say_nothing_do_not_change_the_digest(head: dict[str, Any]) -> None:
-    assert backbone(head=head).digest == backbone().digest
+def test_a_linear_head_refuses_what_belongs_to_an_mlp_head(field: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="belongs to an mlp head; got kind linear"):
+        HeadSpec.model_validate(field)
+    HeadSpec.model_validate({"kind": "mlp", **field})
+
+
+def test_a_linear_head_may_hold_the_defaults_of_an_mlp_head() -> None:
+    assert HeadSpec.model_validate(HeadSpec().model_dump()) == HeadSpec()
 
 
 def test_a_stems_width_that_is_the_first_stages_does_not_change_the_digest() -> None:
