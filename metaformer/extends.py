@@ -1,22 +1,27 @@
 """`extends`, `every_stage` and `downsample`: what a spec takes over and says only once.
 
-Maps merge. Lists replace; the stages of the new list take what they leave out from the stage
-at the same place. A mixer replaces as a whole. `every_stage` is said of all stages of this
-file and of the ones it extends; `downsample` of the place before each stage but the first.
+Maps merge. Lists replace; the stages of the new list take what they leave out from the stage at
+the same place. A mixer, a choice and a range replace as a whole. `every_stage` is said of all
+stages of this file and of the ones it extends; `downsample` of the place before each stage but the
+first. A head that becomes linear loses what belongs to an mlp head.
 (docs/decisions/0002-extends.md)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from metaformer.errors import Mark, Problem, SpecError
+from metaformer.forms import FORMS, is_form
+from metaformer.spec import OF_MLP_HEADS
 from metaformer.yaml_tree import Node, read_yaml
-from mixers.errors import nearest
+from mixers.errors import nearest, nearest_of
 
 ZOO = Path(__file__).parent / "zoo"
 MAX_EXTENDS = 16
+_YAML_ENDINGS = (".yaml", ".yml")
 _WHOLE = ("mixer",)  # a map here is one value: a name with its options
 
 
@@ -27,15 +32,33 @@ def zoo_names() -> list[str]:
 
 def find_spec_file(source: str | Path, *, beside: Path | None = None) -> Path:
     """The file of a zoo name or of a path; SpecError where it is neither."""
-    if str(source) in zoo_names():
+    names = zoo_names()
+    if str(source) in names:
         return ZOO / f"{source}.yaml"
     path = (beside / source) if beside is not None else Path(source)
     with suppress(OSError):  # a name that is too long for a file
         if path.is_file():
             return path
-    names = zoo_names()
-    words = f"neither a file nor a known backbone; known: {', '.join(names)}"
-    raise SpecError(Problem(str(source), f"{words}{nearest(source, names)}"))
+        if path.is_dir():
+            words = "is a folder; allowed: a YAML file or a known backbone"
+            raise SpecError(Problem(str(source), words))
+    files = _yaml_files(path.parent)
+    if len(Path(source).parts) > 1 or path.suffix in _YAML_ENDINGS:
+        raise SpecError(Problem(str(source), f"no such file{_nearest_file(source, files)}"))
+    words = "neither a file nor a known backbone (`search zoo` lists all)"
+    close = nearest(source, [*names, *files], count=3)
+    raise SpecError(Problem(str(source), f"{words}{close}"))
+
+
+def _yaml_files(folder: Path) -> list[str]:
+    with suppress(OSError):
+        return sorted(file.name for file in folder.iterdir() if file.suffix in _YAML_ENDINGS)
+    return []
+
+
+def _nearest_file(source: str | Path, files: Sequence[str]) -> str:
+    name = nearest_of(Path(source).name, files)
+    return f"; did you mean {Path(source).with_name(name)}?" if name is not None else ""
 
 
 def resolve_extends(node: Node, *, chain: tuple[Path, ...] = ()) -> Node:
@@ -72,6 +95,8 @@ def _override(base: Node | None, node: Node) -> Node:
     every_stage = entries.pop("every_stage", None)
     downsample = entries.get("downsample")
     merged = dict(base.map) if base is not None else {}
+    if "head" in merged and "head" in entries:
+        merged["head"] = _head_under(merged["head"], entries["head"])
     if "stages" in merged:
         merged["stages"] = _say_of_all(merged["stages"], every_stage, downsample)
     if "stages" in entries:
@@ -80,6 +105,14 @@ def _override(base: Node | None, node: Node) -> Node:
         merged[key] = merge(merged[key], value) if key in merged else value
     base_marks = base.key_marks if base is not None else {}
     return Node(merged, node.mark, {**base_marks, **node.key_marks})
+
+
+def _head_under(old: Node, new: Node) -> Node:
+    """The base's head, without what belongs to an mlp head where this file makes it linear."""
+    if "kind" not in new.map or new.map["kind"].value != "linear":
+        return old
+    kept = {key: value for key, value in old.map.items() if key not in OF_MLP_HEADS}
+    return Node(kept, old.mark, old.key_marks)
 
 
 def _say_of_all(stages: Node, every_stage: Node | None, downsample: Node | None) -> Node:
@@ -110,8 +143,10 @@ def _stages(old: Node | None, new: Node, every_stage: Node | None) -> Node:
 
 
 def merge(old: Node, new: Node) -> Node:
-    """`new` over `old`: maps key by key, anything else as `new` has it."""
+    """`new` over `old`: maps key by key, anything else, choices and ranges too, as `new` has it."""
     if not isinstance(old.value, dict) or not isinstance(new.value, dict):
+        return new
+    if any(is_form(node, form) for node in (old, new) for form in FORMS):
         return new
     entries = dict(old.value)
     for key, value in new.value.items():
@@ -140,8 +175,8 @@ def _with_downsample(stage: Node, downsample: Node) -> Node:
     return Node({**stage.map, "downsample": downsample}, stage.mark, stage.key_marks)
 
 
-def mark_of(node: Node, path: tuple[str | int, ...]) -> Mark:
-    """The place of the value at `path`, or of the nearest one around it."""
+def node_at(node: Node, path: tuple[str | int, ...]) -> Node:
+    """The value at `path`, or the nearest one around it."""
     for part in path:
         if isinstance(node.value, dict) and part in node.value:
             node = node.value[str(part)]
@@ -149,14 +184,15 @@ def mark_of(node: Node, path: tuple[str | int, ...]) -> Mark:
             node = node.value[part]
         else:
             break
-    return node.mark
+    return node
+
+
+def mark_of(node: Node, path: tuple[str | int, ...]) -> Mark:
+    """The place of the value at `path`, or of the nearest one around it."""
+    return node_at(node, path).mark
 
 
 def key_mark_of(node: Node, path: tuple[str | int, ...]) -> Mark:
     """The place of the key that ends `path`, or of the nearest value around it."""
-    for part in path[:-1]:
-        if isinstance(node.value, dict) and part in node.value:
-            node = node.value[str(part)]
-        elif isinstance(node.value, tuple) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-    return node.key_marks.get(str(path[-1]), node.mark)
+    around = node_at(node, path[:-1])
+    return around.key_marks.get(str(path[-1]), around.mark)

@@ -6,10 +6,18 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """`; did you mean X?`, or nothing where no known name is close."""
-    matches = get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {matches[0]}?" if matches else ""
+def nearest_of(name: object, known: Iterable[str]) -> str | None:
+    """The known name that is meant, or None where none is close."""
+    return next(iter(get_close_matches(str(name), list(known), n=1)), None)
+
+
+def nearest(name: object, known: Iterable[str], *, count: int = 1) -> str:
+    """`; did you mean X?`, up to `count` names, or nothing where no known name is close."""
+    matches = get_close_matches(str(name), list(known), n=count)
+    if not matches:
+        return ""
+    *others, last = matches
+    return f"; did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
 
 
 class InputError(ValueError):

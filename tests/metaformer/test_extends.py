@@ -107,6 +107,46 @@ def test_an_unknown_base_names_the_nearest_known_backbone() -> None:
         plain("extends: inceptionnext_y")
 
 
+def test_a_path_that_leads_nowhere_names_the_nearest_file_beside_it() -> None:
+    Path("deep").mkdir()
+    Path("deep/middle.yaml").write_text("a: 1")
+    with pytest.raises(SpecError) as caught:
+        find_spec_file("deep/midle.yaml")
+    assert str(caught.value) == "deep/midle.yaml: no such file; did you mean deep/middle.yaml?"
+    with pytest.raises(SpecError, match=r"^none/at_all: no such file$"):
+        find_spec_file("none/at_all")
+    with pytest.raises(SpecError, match=r"own.yaml:1:10: extends: bse.yaml: no such .* base.yaml"):
+        plain("extends: bse.yaml")
+    with pytest.raises(SpecError, match="deep: is a folder; allowed: a YAML file or a known"):
+        find_spec_file("deep")
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest_few() -> None:
+    with pytest.raises(SpecError) as caught:
+        find_spec_file("swin_tt")
+    words = "neither a file nor a known backbone (`search zoo` lists all)"
+    assert str(caught.value) == f"swin_tt: {words}; did you mean swin_t, swin_s or swin_b?"
+    Path("my_net.yaml").write_text("a: 1")
+    with pytest.raises(SpecError, match="did you mean my_net.yaml"):
+        find_spec_file("my_net")
+
+
+@pytest.mark.parametrize("form", ["{choice: [{ratio: 1}]}", "{range: [1, 2], log: true}"])
+def test_a_choice_or_a_range_replaces_as_a_whole(form: str) -> None:
+    over = plain(f"extends: base.yaml\nmlp: {form}")["mlp"]
+    assert next(iter(over)) in ("choice", "range")
+    assert "ratio" not in over
+    under = plain("extends: open.yaml\nmlp: {ratio: 2}", open=f"mlp: {form}")["mlp"]
+    assert under == {"ratio": 2}
+
+
+def test_a_head_that_becomes_linear_loses_what_belongs_to_an_mlp_head() -> None:
+    base = "head: {kind: mlp, norm: layer_norm, ratio: 3, pre_logits: pooled}"
+    head = plain("extends: b.yaml\nhead: {kind: linear, activation: relu}", b=base)["head"]
+    assert head == {"kind": "linear", "norm": "layer_norm", "activation": "relu"}
+    assert plain("extends: b.yaml\nhead: {norm: none}", b=base)["head"]["ratio"] == 3
+
+
 def test_every_zoo_name_is_found_and_a_path_too() -> None:
     assert {"inceptionnext_t", "convnext_t", "convformer_s18", "swin_t"} <= set(zoo_names())
     for name in zoo_names():
