@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from metaformer.errors import FieldError, Problem, SpecError, format_path, parse_path
-from metaformer.extends import find_spec_file, key_mark_of, mark_of, resolve_extends
+from metaformer.errors import Problem, SpecError, distinct, format_path, parse_path, shorten
+from metaformer.extends import find_spec_file, mark_of, resolve_extends
+from metaformer.forms import refuse_forms
 from metaformer.spec import BackboneSpec
+from metaformer.spec_problems import ProblemReader
 from metaformer.yaml_tree import Node, read_yaml, write_yaml
 from mixers import (
     MixerError,
@@ -21,13 +23,12 @@ from mixers import (
     UnknownMixerError,
     load_registry,
 )
-from mixers.errors import nearest
 
-_SHAPES = {  # what pydantic would name by the classes of ours
-    "model_type": "a map of keys and values",
-    "model_attributes_type": "a map of keys and values",
-    "tuple_type": "a list",
-}
+__all__ = [
+    "dump_spec", "load_spec", "load_spec_tree", "mixer_parts", "parse_spec", "place_problems",
+    "resolve_mixers", "shorten", "validate_node",
+]  # fmt: skip
+_STUDY_KEYS = ("budget", "measure", "train", "search", "space")
 _SUGAR = ("extends", "every_stage", "downsample")  # keys that the fields do not show
 
 
@@ -37,7 +38,17 @@ def load_spec(source: str | Path, registry: MixerRegistry | None = None) -> Back
     SpecError with file, line and column for all that is wrong, and where `source` is neither a
     file nor a zoo name.
     """
-    return parse_spec(load_spec_tree(source), registry)
+    tree = load_spec_tree(source)
+    _refuse_study(tree)
+    refuse_forms(tree)
+    return parse_spec(tree, registry)
+
+
+def _refuse_study(tree: Node) -> None:
+    mark = next((tree.key_marks[key] for key in _STUDY_KEYS if key in tree.key_marks), None)
+    if mark is not None and "stages" not in tree.map:
+        words = "this is a study, and no backbone; give it to `search run`"
+        raise SpecError(Problem("", words, mark))
 
 
 def load_spec_tree(source: str | Path) -> Node:
@@ -46,8 +57,13 @@ def load_spec_tree(source: str | Path) -> Node:
     return resolve_extends(read_yaml(file), chain=(file.resolve(),))
 
 
-def parse_spec(node: Node, registry: MixerRegistry | None = None) -> BackboneSpec:
-    """The backbone of a resolved map; SpecError with all problems that it has."""
+def parse_spec(
+    node: Node, registry: MixerRegistry | None = None, *, forms: bool = False
+) -> BackboneSpec:
+    """The backbone of a resolved map; SpecError with all problems that it has.
+
+    With `forms` it is one of a space, where a field may be written as a choice or a range.
+    """
     registry = registry if registry is not None else load_registry()
     problems: list[Problem] = []
     data = node.plain()
@@ -58,7 +74,9 @@ def parse_spec(node: Node, registry: MixerRegistry | None = None) -> BackboneSpe
         if mixer is not None:
             pattern = _read_pattern(mixer, ("stages", index, "mixer"), registry, problems)
             data["stages"][index]["mixer"] = pattern
-    spec: BackboneSpec = validate_node(BackboneSpec, node, data, problems, sugar=_SUGAR)
+    spec: BackboneSpec = validate_node(
+        BackboneSpec, node, data, problems, sugar=_SUGAR, forms=forms
+    )
     return spec
 
 
@@ -158,76 +176,17 @@ def validate_node(
     problems: list[Problem],
     *,
     sugar: Sequence[str] = (),
+    forms: bool = False,
 ) -> Any:
-    """`data` as the pydantic `model`; SpecError with `problems` and pydantic's own, placed."""
+    """`data` as the pydantic `model`; SpecError with `problems` and pydantic's own, placed.
+
+    With `forms`, a field may hold a choice or a range, and a misspelt one is said to be that.
+    """
     try:
         value = model.model_validate(data)
     except ValidationError as error:
-        errors = error.errors(include_url=False)
-        problems += [
-            _as_problem(item, model, node, sugar)
-            for item in errors
-            if not _follows_from_others(item, errors)
-        ]
-        raise SpecError(problems) from None
+        reader = ProblemReader(model, node, sugar=sugar, forms=forms)
+        raise SpecError(distinct([*problems, *reader.problems(error)])) from None
     if problems:
-        raise SpecError(problems)
+        raise SpecError(distinct(problems))
     return value
-
-
-def _follows_from_others(item: Any, errors: Sequence[Any]) -> bool:
-    """Whether a list only counts as too short because its own items are wrong."""
-    path = item["loc"]
-    return item["type"] == "too_short" and any(
-        len(other["loc"]) > len(path) and other["loc"][: len(path)] == path for other in errors
-    )
-
-
-def _as_problem(item: Any, model: type[BaseModel], node: Node, sugar: Sequence[str]) -> Problem:
-    path = tuple(item["loc"])
-    kind, context, got = item["type"], item.get("ctx", {}), shorten(item["input"])
-    where = format_path(path)
-    if kind == "extra_forbidden":
-        known = [*_fields_at(model, path[:-1]), *(sugar if len(path) == 1 else ())]
-        words = f"unknown key; allowed: {', '.join(known)}{nearest(path[-1], known)}"
-        return Problem(where, words, key_mark_of(node, path))
-    if kind == "missing":
-        return Problem(where, "missing", mark_of(node, path[:-1]))
-    mark = mark_of(node, path)
-    if kind == "literal_error":
-        expected = context["expected"].replace("'", "").replace(" or ", ", ")
-        close = nearest(item["input"], expected.split(", "))
-        return Problem(where, f"got {got}; allowed: {expected}{close}", mark)
-    if kind == "value_error":
-        error = context["error"]
-        path += error.path if isinstance(error, FieldError) else ()
-        return Problem(format_path(path), str(error), mark_of(node, path))
-    if kind in _SHAPES:
-        return Problem(where, f"got {got}; allowed: {_SHAPES[kind]}", mark)
-    if kind == "too_short" and not item["input"]:
-        return Problem(where, "got an empty list; allowed: one item or more", mark)
-    words = item["msg"].replace("Input should be", "allowed:").replace("a valid ", "")
-    return Problem(where, f"got {got}; {words[0].lower()}{words[1:]}", mark)
-
-
-def _fields_at(model: Any, path: tuple[Any, ...]) -> list[str]:
-    """The keys that a map at `path` may hold."""
-    for part in path:
-        if isinstance(part, str) and part in model.model_fields:
-            model = _model_in(model.model_fields[part].annotation) or model
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _model_in(annotation: Any) -> Any:
-    """The pydantic model inside an annotation such as `tuple[StageSpec, ...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (_model_in(argument) for argument in get_args(annotation))
-    return next((model for model in found if model is not None), None)
-
-
-def shorten(value: Any) -> str:
-    """A value for an error message, as YAML writes it and of at most 60 characters."""
-    is_word = value is None or isinstance(value, bool)
-    text = {None: "null", True: "true", False: "false"}[value] if is_word else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -64,7 +64,7 @@ def test_a_yaml_file_is_a_model_of_timms_too() -> None:
     assert timm.create_model("mf_spec", spec="mine.yaml", num_classes=3).num_classes == 3
     with pytest.raises(ValueError, match="mf_spec: spec: missing; allowed: a YAML file or a known"):
         timm.create_model("mf_spec")
-    with pytest.raises(SpecError, match="none.yaml: neither a file nor a known backbone"):
+    with pytest.raises(SpecError, match="none.yaml: no such file"):
         timm.create_model("mf_spec", spec="none.yaml")
 
 

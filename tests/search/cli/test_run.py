@@ -141,7 +141,7 @@ def test_others_at_work_on_the_machine_have_the_machines_exit_code(
         (
             ["--budget-throughput", "nan"],
             2,
-            "command line: budget.train: got nan; allowed: a finite",
+            "command line: budget.train: got nan; allowed: finite numbers above 0",
         ),
         (["--budget-throughput", "many"], 2, "'many' is not a valid float"),
         (["--budget-throughput", "9", "--device", "gpu"], 2, "got 'gpu'; allowed: auto, cpu, cuda"),
