@@ -20,22 +20,30 @@ from typing import Any
 
 from optuna.trial import BaseTrial
 
-from metaformer.errors import Mark, Problem, SpecError, format_path
-from metaformer.spec import BackboneSpec
+from metaformer.errors import Mark, Problem, SpecError, distinct, format_path, shorten
+from metaformer.field_words import field_at, takes_integers_only
+from metaformer.forms import FORMS, is_form
+from metaformer.spec import OF_MLP_HEADS, BackboneSpec
 from metaformer.spec_yaml import parse_spec
 from metaformer.yaml_tree import Node
 from mixers import Choice, Domain, IntRange, MixerEntry, MixerError, MixerRegistry, OptionValue
 from search.space_forms import (
     Chooser,
-    choice_items,
     choose_item,
+    chosen,
     ends,
-    is_form,
+    listed_mixers,
     node_like,
     range_domain,
+    refuse_misspelt,
     scalar_domain,
     written_mixer,
 )
+
+_SAID_BY_THE_STUDY = {
+    "num_classes": "the data say how many classes there are",
+    "image_size": "train.image_size and measure.image_size say it",
+}
 
 
 class SearchSpace:
@@ -57,6 +65,8 @@ class SearchSpace:
         `fields` set top-level fields such as `num_classes`. SpecError, with all problems, where
         a value anywhere in the space makes no legal backbone.
         """
+        if any_mixers is None:  # else the space of a study under way, its base's fields in it
+            _refuse_overwritten(tree, fields or {})
         set_fields = {key: node_like(tree, value) for key, value in (fields or {}).items()}
         self._tree = Node({**tree.map, **set_fields}, tree.mark, tree.key_marks)
         self._registry = registry
@@ -86,11 +96,12 @@ class SearchSpace:
 
     def backbone(self, choose: Chooser) -> BackboneSpec:
         """The backbone for which `choose` picks each parameter's value."""
-        return parse_spec(self._realise(self._tree, (), "", choose), self._registry)
+        tree = self._realise(self._tree, (), "", choose)
+        return parse_spec(tree, self._registry, forms=True)
 
     def _explore(self) -> None:
         """Finds all parameters and tries each of their values once, the others at their first."""
-        problems: dict[str, Problem] = {}
+        problems: list[Problem] = []
         pending: list[dict[str, OptionValue]] = [{}]
         while pending:
             fixed = pending.pop()
@@ -107,11 +118,11 @@ class SearchSpace:
             try:
                 spec = self.backbone(choose)
             except SpecError as error:
-                problems.update({str(problem): problem for problem in error.problems})
+                problems += error.problems
             else:
                 self.mixer_names.update(m.name for stage in spec.stages for m in stage.mixer)
         if problems:
-            raise SpecError(list(problems.values()))
+            raise SpecError(distinct(problems))
 
     def _realise(self, node: Node, path: tuple[str | int, ...], name: str, choose: Chooser) -> Node:
         """`node` with every choice and range in it replaced by one value.
@@ -122,7 +133,8 @@ class SearchSpace:
             index, item = choose_item(node, path, name, choose)
             return self._realise(item, path, f"{name}#{index}", choose)
         if is_form(node, "range"):
-            return node_like(node, choose(name, range_domain(node, path)))
+            integers = takes_integers_only(field_at(BackboneSpec, path))
+            return node_like(node, choose(name, range_domain(node, path, integers=integers)))
         if isinstance(node.value, tuple):
             items = (
                 self._realise(item, (*path, index), _inside(name, index), choose)
@@ -131,6 +143,8 @@ class SearchSpace:
             return Node(tuple(items), node.mark)
         if not isinstance(node.value, dict):
             return node
+        for form in set(FORMS) & node.value.keys():
+            refuse_misspelt(node, path, [form])
         is_stage = len(path) == 2 and path[0] == "stages"
         entries = {
             key: self._realise(value, (*path, key), _inside(name, key), choose)
@@ -142,6 +156,9 @@ class SearchSpace:
             searched = "block" in entries and is_form(node.value["block"], "choice")
             place = _MixerPlace((*path, "mixer"), name, str(block), searched)
             entries["mixer"] = self._realise_mixer(node.value["mixer"], place, choose)
+        if path == ("head",) and "kind" in entries and is_form(node.value["kind"], "choice"):
+            silent = OF_MLP_HEADS if entries["kind"].value == "linear" else ()
+            entries = {key: value for key, value in entries.items() if key not in silent}
         return Node(entries, node.mark, node.key_marks)
 
     def _realise_mixer(self, node: Node, place: _MixerPlace, choose: Chooser) -> Node:
@@ -154,7 +171,7 @@ class SearchSpace:
         if node.value == "any" or is_form(node, "any"):
             writings = self._any_mixers(node, place)
         elif is_form(node, "choice"):
-            writings = _listed_mixers(node, place)
+            writings = listed_mixers(node, place.path)
         else:
             return self._realise_options(node, place, choose, search_all=False)
         names = list(writings)
@@ -164,6 +181,10 @@ class SearchSpace:
     def _any_mixers(self, node: Node, place: _MixerPlace) -> dict[str, Node]:
         """Each mixer that `any` stands for in this block, as it is written."""
         narrowed = node.map.get("any", node_like(node, None))
+        if not isinstance(narrowed.value, dict | None):
+            words = f"got {shorten(narrowed.plain())}; allowed: {{mixer: {{option: value}}}}; "
+            words += "for some mixers only, choice: [mixer, mixer]"
+            raise SpecError(Problem(format_path((*place.path, "any")), words, narrowed.mark))
         for name in narrowed.map:
             if self._entry(name, narrowed.key_marks[name], place).name not in self._any:
                 words = f"{name} is not a mixer of this study; allowed: {', '.join(self._any)}"
@@ -190,14 +211,14 @@ class SearchSpace:
         for key, value in written.map.items():
             domain = scalar_domain(value, (*place.path, name, key))
             parameter = f"{place.name}.{name}.{key}"
-            values[key] = value if domain is None else _chosen(value, parameter, domain, choose)
+            values[key] = value if domain is None else chosen(value, parameter, domain, choose)
         if search_all:
             entry = self._entry(name, node.key_marks.get(name, node.mark), place)
             for option in entry.options:
                 if option.name not in values:
                     parameter = f"{place.name}.{name}.{option.name}"
                     domain = option.domain.search_domain()
-                    values[option.name] = _chosen(node, parameter, domain, choose)
+                    values[option.name] = chosen(node, parameter, domain, choose)
         options = Node(values, written.mark, written.key_marks)
         return Node({name: options}, node.mark, node.key_marks)
 
@@ -232,24 +253,13 @@ class _MixerPlace:
         return replace(self, path=(*self.path, index), name=f"{self.name}.{index}")
 
 
+def _refuse_overwritten(tree: Node, fields: dict[str, Any]) -> None:
+    """SpecError where the space itself, not a base of it, says what the study decides."""
+    for key, words in _SAID_BY_THE_STUDY.items():
+        mark = tree.key_marks.get(key)
+        if key in fields and mark is not None and mark.source == tree.mark.source:
+            raise SpecError(Problem(key, f"{words}; leave it out of the space", mark))
+
+
 def _inside(name: str, part: str | int) -> str:
     return f"{name}.{part}" if name else str(part)
-
-
-def _listed_mixers(node: Node, place: _MixerPlace) -> dict[str, Node]:
-    """Each mixer of a `choice`, as it is written."""
-    writings: dict[str, Node] = {}
-    for item in choice_items(node, place.path):
-        name = written_mixer(item, place.path)
-        if name in writings:
-            words = f"{name} is listed twice; put the choice into its options"
-            raise SpecError(Problem(format_path(place.path), words, item.mark))
-        writings[name] = item
-    return writings
-
-
-def _chosen(node: Node, parameter: str, domain: Domain, choose: Chooser) -> Node:
-    """The value chosen from `domain`, in the place of `node`; a single value needs no choosing."""
-    if isinstance(domain, Choice) and len(domain.values) == 1:
-        return node_like(node, domain.values[0])
-    return node_like(node, choose(parameter, domain))

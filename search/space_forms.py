@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from decimal import Decimal
+from math import isfinite
 from typing import Any, TypeAlias
 
-from metaformer.errors import Problem, SpecError, format_path
-from metaformer.spec_yaml import mixer_parts, shorten
+from metaformer.errors import Problem, SpecError, format_path, shorten
+from metaformer.forms import FORMS, MIXER_FORMS, form_mistake, is_form
+from metaformer.spec_yaml import mixer_parts
 from metaformer.yaml_tree import Node
 from mixers import Choice, Domain, FloatRange, IntRange, OptionValue
 
@@ -15,15 +18,17 @@ Chooser: TypeAlias = Callable[[str, Domain], OptionValue]
 Place: TypeAlias = Sequence[str | int]
 
 
-def is_form(node: Node, word: str) -> bool:
-    """Whether `node` is `{word: ...}`; a range may hold `log` as well."""
-    keys = set(node.map)
-    return keys == {word} or (word == "range" and keys == {"range", "log"})
-
-
 def node_like(node: Node, value: Any) -> Node:
     """A plain value in the place of `node`."""
     return Node(value, node.mark)
+
+
+def refuse_misspelt(node: Node, place: Place, forms: Sequence[str]) -> None:
+    """SpecError where `node` is a map that was meant for one of `forms`."""
+    words = form_mistake(node.map, forms)
+    if words is not None:
+        mark = node.key_marks.get(next(iter(node.map)), node.mark)
+        raise SpecError(Problem(format_path(place), words, mark))
 
 
 def choice_items(node: Node, place: Place) -> tuple[Node, ...]:
@@ -62,6 +67,7 @@ def scalar_domain(node: Node, place: Place) -> Domain | None:
     if is_form(node, "range"):
         return range_domain(node, place)
     if not is_form(node, "choice"):
+        refuse_misspelt(node, place, FORMS)
         return None
     values: list[OptionValue] = []
     for item in choice_items(node, place):
@@ -72,24 +78,56 @@ def scalar_domain(node: Node, place: Place) -> Domain | None:
     return Choice(*values)
 
 
-def range_domain(node: Node, place: Place) -> Domain:
-    """The domain of `{range: [low, high]}` or `[low, high, step]`; integers stay integers."""
-    bounds = node.map["range"].plain()
-    log = node.map["log"].plain() if "log" in node.map else False
-    mark = node.map["range"].mark
+def range_domain(node: Node, place: Place, *, integers: bool = False) -> Domain:
+    """The domain of `{range: [low, high]}` or `[low, high, step]`; integers stay integers.
+
+    With `integers`, others are refused.
+    """
+    log = node.map["log"] if "log" in node.map else node_like(node, False)
+    if not isinstance(log.value, bool):
+        words = f"got {shorten(log.plain())}; allowed: true, false"
+        raise SpecError(Problem(format_path((*place, "log")), words, log.mark))
+    written = node.map["range"]
+    mistake = _range_mistake(written.plain(), log.value)
+    bounds = written.plain()
+    are_integers = mistake is None and all(isinstance(bound, int) for bound in bounds)
+    if mistake is None and integers and not are_integers:
+        mistake = "allowed here: integers"
+    if mistake is not None:
+        words = f"got {shorten(bounds)}; {mistake}"
+        raise SpecError(Problem(format_path(place), words, written.mark))
+    low, high, step = (*bounds, None)[:3]
+    if are_integers:
+        return IntRange(low, high, step if step is not None else 1, log.value)
+    return FloatRange(float(low), float(high), step if step is None else float(step), log.value)
+
+
+def _range_mistake(bounds: Any, log: bool) -> str | None:
+    """What is wrong with a range's list, and what is allowed."""
     numbers = isinstance(bounds, list) and all(
         isinstance(bound, int | float) and not isinstance(bound, bool) for bound in bounds
     )
-    if not numbers or len(bounds) not in (2, 3) or not isinstance(log, bool):
-        words = f"got {shorten(bounds)}; allowed: [low, high] or [low, high, step]; log: true"
-        raise SpecError(Problem(format_path(place), words, mark))
-    try:
-        low, high, step = (*bounds, None)[:3]
-        if all(isinstance(bound, int) for bound in bounds):
-            return IntRange(low, high, step if step is not None else 1, log)
-        return FloatRange(float(low), float(high), step if step is None else float(step), log)
-    except ValueError as error:
-        raise SpecError(Problem(format_path(place), str(error), mark)) from None
+    if not numbers or len(bounds) not in (2, 3) or not all(isfinite(bound) for bound in bounds):
+        return "allowed: [low, high] or [low, high, step], in numbers"
+    low, high, step = (*bounds, None)[:3]
+    if low > high:
+        return "allowed: [low, high] with low at most high"
+    if log and (step is not None or low <= 0):
+        return "allowed beside log: true: [low, high] with low above 0, and no step"
+    if step is None:
+        return None
+    return "allowed: a step above 0" if step <= 0 else _step_mistake(low, high, step)
+
+
+def _step_mistake(low: float, high: float, step: float) -> str | None:
+    """The ranges that work in place of one whose steps do not end at its high; in decimals."""
+    start, end, stride = (Decimal(str(bound)) for bound in (low, high, step))
+    over = (end - start) % stride
+    if not over:
+        return None
+    ends_at = [end - over, end - over + stride] if end - over > start else [start + stride]
+    working = " or ".join(f"[{low}, {end.normalize():f}, {step}]" for end in ends_at)
+    return f"the steps do not end at {high}; allowed: {working}"
 
 
 def ends(domain: Domain) -> list[OptionValue]:
@@ -107,7 +145,27 @@ def written_mixer(node: Node, place: Place) -> str:
             return name
     plain, _ = mixer_parts(node)
     if plain is None:
+        refuse_misspelt(node, place, MIXER_FORMS)
         words = f"got {shorten(node.plain())}; allowed: a mixer's name, {{name: {{option: value}}}}"
         words += ", any, or a choice of such"
         raise SpecError(Problem(format_path(place), words, node.mark))
     return plain
+
+
+def listed_mixers(node: Node, place: Place) -> dict[str, Node]:
+    """Each mixer of a `choice`, as it is written."""
+    writings: dict[str, Node] = {}
+    for item in choice_items(node, place):
+        name = written_mixer(item, place)
+        if name in writings:
+            words = f"{name} is listed twice; put the choice into its options"
+            raise SpecError(Problem(format_path(place), words, item.mark))
+        writings[name] = item
+    return writings
+
+
+def chosen(node: Node, parameter: str, domain: Domain, choose: Chooser) -> Node:
+    """The value chosen from `domain`, in the place of `node`; a single value needs no choosing."""
+    if isinstance(domain, Choice) and len(domain.values) == 1:
+        return node_like(node, domain.values[0])
+    return node_like(node, choose(parameter, domain))

@@ -149,11 +149,41 @@ def test_a_choice_among_maps_goes_by_their_text_and_may_hold_choices(
         ),
         ("depth: {choice: []}", "stages[0].depth.choice: got []; allowed: a list of one or more"),
         ("depth: {choice: [1, 1]}", "stages[0].depth.choice: 1 is listed twice"),
-        ("depth: {range: [4, 2]}", "stages[0].depth: IntRange: got 4 to 2"),
+        ("depth: {range: [4, 2]}", "got [4, 2]; allowed: [low, high] with low at most high"),
+        ("depth: {range: [2, 4, 0]}", "got [2, 4, 0]; allowed: a step above 0"),
+        (
+            "depth: {range: [8, 16, 3]}",
+            "x.yaml:3:26: stages[0].depth: got [8, 16, 3]; the steps do not end at 16; allowed:"
+            " [8, 14, 3] or [8, 17, 3]",
+        ),
+        ("depth: {range: [8, 10, 3]}", "the steps do not end at 10; allowed: [8, 11, 3]"),
+        (
+            "mlp: {ratio: {range: [0.5, 1.25, 0.5]}}",
+            "the steps do not end at 1.25; allowed: [0.5, 1, 0.5] or [0.5, 1.5, 0.5]",
+        ),
+        ("depth: {range: [1, 4.0]}", "stages[0].depth: got [1, 4.0]; allowed here: integers"),
+        ("depth: {range: [1, .inf]}", "got [1, inf]; allowed: [low, high] or [low, high, step]"),
+        ("depth: {range: [2, 4, 1], log: true}", "allowed beside log: true: [low, high] with low"),
+        ("layer_scale: {range: [0, 1], log: true}", "with low above 0, and no step"),
+        ("depth: {range: [2, 4], log: 1}", "stages[0].depth.log: got 1; allowed: true, false"),
+        ("depth: {range: [2, 4], step: 1}", "stages[0].depth: got step beside range; allowed: log"),
+        ("depth: {choice: [2], log: true}", "got log beside choice; allowed: nothing"),
+        ("depth: {range: [0, 600]}", "stages[0].depth: got 0; allowed: integers from 1 to 512"),
+        (
+            "depth: {choise: [1, 2]}",
+            "x.yaml:3:19: stages[0].depth: unknown form choise; allowed: choice, range; did you"
+            " mean choice?",
+        ),
+        ("depth: {rnage: [1, 2], log: true}", "unknown form rnage; allowed: choice, range; did"),
+        ("norm: {choise: [batch_norm]}", "x.yaml:3:74: stages[0].norm: unknown form choise;"),
+        ("mlp: {gated: {choise: [true]}}", "stages[0].mlp.gated: unknown form choise;"),
+        ("mixer: {choise: [pooling]}", "unknown form choise; allowed: any, choice; did you mean"),
+        ("mixer: {pooling: {pool_size: {choise: [3]}}}", "mixer.pooling.pool_size: unknown form"),
+        ("mixer: {any: [pooling]}", "stages[0].mixer.any: got ['pooling']; allowed: {mixer: {"),
         ("depth: {range: [1, two]}", "stages[0].depth: got [1, 'two']; allowed: [low, high]"),
         (
             "depth: {range: [1, 600]}",
-            "stages[0].depth: got 600; allowed: less than or equal to 512",
+            "stages[0].depth: got 600; allowed: integers from 1 to 512",
         ),
         ("mixer: {choice: [poling]}", "stages[0].mixer: got poling; unknown mixer"),
         ("mixer: {choice: [3]}", "stages[0].mixer: got 3; allowed: a mixer's name"),
@@ -174,7 +204,50 @@ def test_a_mistake_anywhere_in_a_space_is_found_before_the_search(
 ) -> None:
     with pytest.raises(SpecError) as caught:
         stage_space(stage, registry)
-    assert expected in str(caught.value)
+    (problem,) = caught.value.problems
+    assert expected in str(problem)
+
+
+def test_a_mistake_in_every_stage_is_one_message_for_all_that_the_search_would_try(
+    registry: MixerRegistry,
+) -> None:
+    text = "name: x\nstem: {kernel_size: 2, stride: 2}\n"
+    text += (
+        "every_stage: {block: metanext, mixer: any, norm: none, mlp: {ratio: {choice: [99, 2]}}}"
+    )
+    with pytest.raises(SpecError) as caught:
+        space(f"{text}\nstages: [{{depth: 1, width: 8}}, {{depth: 1, width: 8}}]", registry)
+    (problem,) = caught.value.problems
+    assert "got 99; allowed: numbers from 0.125 to 16" in problem.message
+
+
+HEADS = "name: x\nstem: {kernel_size: 2, stride: 2}\nstages: [{depth: 1, width: 8, "
+HEADS += "block: metanext, mixer: pooling, norm: none}]\n"
+
+
+def test_a_search_over_the_kind_of_head_keeps_what_belongs_to_an_mlp_head(
+    registry: MixerRegistry,
+) -> None:
+    head = "head: {kind: {choice: [linear, mlp]}, ratio: {choice: [2, 3]}}"
+    opened = space(HEADS + head, registry)
+    assert opened.backbone(pick(kind="mlp", ratio=3)).head.ratio == 3
+    assert opened.backbone(pick(kind="linear", ratio=3)).head.ratio == 4
+    with pytest.raises(SpecError, match="head.ratio: belongs to an mlp head; got kind linear"):
+        space(HEADS + "head: {kind: linear, ratio: 3}", registry)
+
+
+@pytest.mark.parametrize("key", ["num_classes", "image_size"])
+def test_what_the_study_decides_is_refused_in_the_space_but_not_in_its_base(
+    key: str, registry: MixerRegistry
+) -> None:
+    fields = {"num_classes": 3, "image_size": 32}
+    with pytest.raises(SpecError, match=f"x.yaml:4:1: {key}: .*; leave it out of the space"):
+        space(f"{HEADS}{key}: 64", registry, fields=fields)
+    under_way = space(f"{HEADS}{key}: 64", registry, fields=fields, any_mixers=["pooling"])
+    assert under_way.backbone(first).num_classes == 3
+    assert (
+        space("extends: convnext_b_384", registry, fields=fields).backbone(first).image_size == 32
+    )
 
 
 @pytest.mark.parametrize(("device", "image_size"), [("cpu", 32), ("cpu", 64), ("cuda:0", 224)])
