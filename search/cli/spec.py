@@ -12,6 +12,7 @@ from search.cli.errors import user_errors
 if TYPE_CHECKING:
     from metaformer import BackboneCost, BackboneSpec
     from metaformer.backbone import Backbone
+    from mixers import MixerRegistry
 
 
 @click.command()
@@ -26,6 +27,7 @@ def spec(source: str, image_size: int | None, plugins: str | None, as_json: bool
         from metaformer.counting import cost_of
         from metaformer.spec_yaml import place_problems
         from mixers import load_registry
+        from search.errors import UsageError
 
         registry = load_registry(plugins)
         backbone = load_spec(source, registry)
@@ -34,9 +36,22 @@ def spec(source: str, image_size: int | None, plugins: str | None, as_json: bool
             _refuse_what_does_not_fit(backbone, model)
             cost = cost_of(model)
         except SpecError as error:
+            if image_size is not None and _can_be_built(backbone, registry):
+                raise UsageError(f"--image-size: got {image_size}; {error}") from None
             raise place_problems(error, source) from None
         description = _describe(backbone, model, cost)
         click.echo(json.dumps(description, indent=2)) if as_json else _print(description)
+
+
+def _can_be_built(spec: BackboneSpec, registry: MixerRegistry) -> bool:
+    """Whether the backbone stands and fits this machine at its own image size."""
+    from metaformer import SpecError, build_backbone
+
+    try:
+        _refuse_what_does_not_fit(spec, build_backbone(spec, registry, device="meta"))
+    except SpecError:
+        return False
+    return True
 
 
 def _refuse_what_does_not_fit(spec: BackboneSpec, model: Backbone) -> None:
@@ -99,7 +114,8 @@ def _print(description: dict[str, Any]) -> None:
     _print_part("stem", description["stem"])
     for index, stage in enumerate(description["stages"]):
         _print_part(f"stage {index}   {'×'.join(str(side) for side in stage['shape'])}", stage)
-        click.echo(f"  {stage['depth']} {stage['block']} blocks")
+        plural = "s" if stage["depth"] > 1 else ""
+        click.echo(f"  {stage['depth']} {stage['block']} block{plural}")
         for mixer in stage["mixer"]:
             options = ", ".join(f"{key}={value}" for key, value in mixer["options"].items())
             click.echo(f"    {mixer['name']}({options})")

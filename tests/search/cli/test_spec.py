@@ -63,7 +63,10 @@ def test_json_holds_shapes_options_params_macs_and_the_resolved_spec() -> None:
             "stages[0].mixer.pool_sise: unknown option; pooling takes pool_size; did you mean",
         ),
         (VALID.replace("depth: 1", "depth: one"), "stages[0].depth: got 'one'; allowed: integer"),
-        (VALID.replace("depth: 1", "depth: 10000"), "stages[0].depth: got 10000; allowed: less"),
+        (
+            VALID.replace("depth: 1", "depth: 10000"),
+            "stages[0].depth: got 10000; allowed: integers from 1 to 512",
+        ),
         (VALID + "name: again\n", "my.yaml:5:1: name: given twice, first in line 1"),
         (VALID + "\thead: 1\n", "my.yaml:5:1: found a tab; YAML indents with spaces"),
         (VALID + "a0: &a [x,x,x,x]\n" + "b: [*a]\n" * 1, "a0: unknown key"),
@@ -96,14 +99,36 @@ def test_a_bad_file_is_one_message_with_its_place_and_exit_code_2(
 def test_a_name_that_is_neither_file_nor_backbone_names_the_nearest() -> None:
     result = spec("inceptionnext_y")
     assert result.exit_code == 2
-    assert "did you mean inceptionnext_t?" in result.output
+    names = "inceptionnext_t, inceptionnext_s or inceptionnext_b"
+    assert f"(`search zoo` lists all); did you mean {names}?" in result.output
+    assert result.output.count("\n") == 1
 
 
 def test_an_image_that_is_too_small_is_answered() -> None:
     result = spec("inceptionnext_t", "--image-size", "8")
     assert result.exit_code == 2
     words = "stages[2].downsample: leaves nothing of a map of 1×1, for images of 8 pixels"
+    assert result.output.startswith(f"error: --image-size: got 8; {words}; allowed: 32 pixels")
+    result = spec_of("extends: inceptionnext_t\nimage_size: 8\n")
     assert f"inceptionnext_t.yaml:6:13: {words}" in result.output
+    assert "--image-size" not in result.output
+
+
+def test_a_size_that_was_asked_for_is_not_blamed_for_a_spec_that_never_stands() -> None:
+    Path("my.yaml").write_text(VALID.replace("pooling", "{inception_dw: {branch_ratio: 0.02}}"))
+    result = spec("my.yaml", "--image-size", "64")
+    assert result.output.startswith("error: my.yaml:4:50: stages[0].mixer: block 0: inception_dw")
+
+
+def test_a_study_is_one_message_that_says_where_it_belongs() -> None:
+    result = spec_of("budget: {train: 9}\nmeasure: {}\ntrain: {}\nspace: {stages: []}\n")
+    assert result.exit_code == 2
+    assert result.output.startswith("error: my.yaml:1:1: this is a study, and no backbone; give it")
+    assert result.output.count("my.yaml") == 1
+
+
+def test_blocks_are_counted_in_the_singular_too() -> None:
+    assert "  1 metanext block\n" in spec_of(VALID).output
 
 
 def test_a_broken_plugins_file_is_the_environments_fault() -> None:
