@@ -17,7 +17,7 @@ from metaformer.errors import Mark, Problem, SpecError
 from metaformer.forms import FORMS, is_form
 from metaformer.spec import OF_MLP_HEADS
 from metaformer.yaml_tree import Node, read_yaml
-from mixers.errors import nearest, nearest_of
+from mixers.errors import nearest, nearest_name
 
 ZOO = Path(__file__).parent / "zoo"
 MAX_EXTENDS = 16
@@ -57,7 +57,7 @@ def _yaml_files(folder: Path) -> list[str]:
 
 
 def _nearest_file(source: str | Path, files: Sequence[str]) -> str:
-    name = nearest_of(Path(source).name, files)
+    name = nearest_name(Path(source).name, files)
     return f"; did you mean {Path(source).with_name(name)}?" if name is not None else ""
 
 

@@ -12,7 +12,7 @@ from metaformer.extends import key_mark_of, mark_of, node_at
 from metaformer.field_words import field_at, keys_at, value_words
 from metaformer.forms import FORMS, form_mistake
 from metaformer.yaml_tree import Node
-from mixers.errors import nearest, nearest_of
+from mixers.errors import nearest, nearest_name
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -54,7 +54,7 @@ class ProblemReader:
     def _meant(self, path: Path) -> Path:
         """An unknown key with the nearest known one, or the nearest form, in its place."""
         words = [*self._known(path[:-1]), *(FORMS if self._is_alone(path) else ())]
-        return (*path[:-1], nearest_of(path[-1], words) or "")
+        return (*path[:-1], nearest_name(path[-1], words) or "")
 
     def _is_alone(self, path: Path) -> bool:
         """Whether the key that ends `path` could be a form: alone in its map."""

@@ -10,6 +10,7 @@ from mixers.errors import (
     MixerError,
     OptionError,
     PluginError,
+    PluginsFileError,
     SignatureError,
     UnknownMixerError,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "OptionError",
     "OptionValue",
     "PluginError",
+    "PluginsFileError",
     "SignatureError",
     "Site",
     "UnknownMixerError",

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
-
-
-def nearest_of(name: object, known: Iterable[str]) -> str | None:
-    """The known name that is meant, or None where none is close."""
-    return next(iter(get_close_matches(str(name), list(known), n=1)), None)
+from pathlib import Path
 
 
 def nearest(name: object, known: Iterable[str], *, count: int = 1) -> str:
     """`; did you mean X?`, up to `count` names, or nothing where no known name is close."""
-    matches = get_close_matches(str(name), list(known), n=count)
-    if not matches:
+    return did_you_mean(*get_close_matches(str(name), list(known), n=count))
+
+
+def nearest_name(name: object, known: Iterable[str]) -> str | None:
+    """The known name that is meant, or None where none is close."""
+    return next(iter(get_close_matches(str(name), list(known), n=1)), None)
+
+
+def nearest_path(path: str | Path, *, folder: bool = False) -> str | None:
+    """A file, or a folder, that is there and differs from `path` by one name alike."""
+    wrong = Path(path)
+    rest = Path()
+    while not os.path.isdir(wrong.parent) and wrong != wrong.parent:
+        wrong, rest = wrong.parent, wrong.name / rest
+    exists = os.path.isdir if folder else os.path.isfile
+    try:
+        names = os.listdir(wrong.parent)
+    except OSError:
+        return None
+    there = {name: str(wrong.parent / name / rest) for name in names}
+    there = {name: found for name, found in there.items() if exists(found)}
+    return there.get(nearest_name(wrong.name, there) or "")
+
+
+def did_you_mean(*answers: str | None) -> str:
+    """`; did you mean A, B or C?` of the answers that there are."""
+    given = [answer for answer in answers if answer]
+    if not given:
         return ""
-    *others, last = matches
+    *others, last = given
     return f"; did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
 
 
@@ -46,4 +69,8 @@ class SignatureError(MixerError):
 
 
 class PluginError(MixerError):
-    """An installed mixer that cannot be used, or a `plugins.toml` that cannot be read."""
+    """An installed mixer that cannot be used, or a `plugins.toml` that may not be read."""
+
+
+class PluginsFileError(MixerError):
+    """A `plugins.toml` that is not there though it was named, or says what it cannot say."""

@@ -4,15 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from mixers import PluginError
-from mixers.plugins_file import read_plugin_rules
+from mixers import PluginError, PluginsFileError
+from mixers.plugins_file import find_key_place, read_plugin_rules
 
 ROOT = Path(__file__).parents[2]
 
 
-def write(text: str) -> Path:
-    Path("plugins.toml").write_text(text)
-    return Path("plugins.toml")
+def write(text: str, name: str = "plugins.toml") -> Path:
+    file = Path(name)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    return file
 
 
 def test_without_a_file_everything_installed_is_allowed() -> None:
@@ -39,23 +41,93 @@ def test_block_takes_versions() -> None:
     assert "blocks other ==1.3" in str(rules.refusal("other", "1.3"))
 
 
+def test_a_refusal_names_the_file_that_was_given() -> None:
+    file = write('schema = 1\n[block]\nother = "*"\n', "ours/rules.toml")
+    assert read_plugin_rules(file).refusal("other", "1.3") == "ours/rules.toml blocks other"
+    file = write('schema = 1\n[allow]\nother = ">=2"\n', "ours/rules.toml")
+    rules = read_plugin_rules(file)
+    assert rules.refusal("third", "1") == "third is not in [allow] of ours/rules.toml"
+    assert rules.refusal("other", "1") == "ours/rules.toml allows other >=2, not 1"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("schema = 2", "schema: got 2; allowed: 1"),
-        ("", "schema: got None"),
-        ("schema = 1\nalow = 3", "alow: unknown key; .* did you mean allow"),
-        ("schema = 1\n[allow]\nx = 3", "allow.x: got 3"),
-        ("schema = 1\n[block]\nx = 'new'", "block.x: got 'new'; allowed: a version range"),
-        ("schema = 1\nblock = 3", "block: must be a table"),
-        ("schema = ", "plugins.toml: Invalid value"),
+        ("# ours\n schema = 2", "plugins.toml:2:2: schema: got 2; allowed: 1"),
+        ("schema = true", "plugins.toml:1:1: schema: got true; allowed: 1"),
+        ("", "plugins.toml: schema: missing; allowed: schema = 1"),
+        (
+            "schema = 1\nalow = 3",
+            "plugins.toml:2:1: alow: unknown key; allowed: schema, allow, block"
+            "; did you mean allow?",
+        ),
+        ("schema = 1\n\n[blocks]\nx = '*'", "plugins.toml:3:2: blocks: unknown key; allowed: "),
+        ("schema = 1\n[allow]\nx = 3", "plugins.toml:3:1: allow.x: got 3; allowed: a version"),
+        (
+            "schema = 1\n[block]\ny = '*'\nx = 'new'",
+            "plugins.toml:4:1: block.x: got 'new'; allowed: a version range such as",
+        ),
+        ("schema = 1\n[block]\nx = '1.2'", "or '*'; did you mean '==1.2'?"),
+        ('schema = 1\n[block]\n"\\u0078" = 3', "plugins.toml:2:2: block.x: got 3"),
+        ("schema = 1\nblock = 3", "plugins.toml:2:1: block: got 3; allowed: a table"),
+        ("schema = 1\n[allow]\nx = = 3", "plugins.toml:3:5: not TOML: invalid value"),
+        ("schema = ", "plugins.toml:1:10: not TOML: invalid value"),
+        ("schema = 1\nblock = {x = ", "plugins.toml:2:14: not TOML: "),
+        ("schema = 1\nschema = 1\n", "plugins.toml:2:11: not TOML: cannot overwrite a value"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_said_with_its_place(text: str, words: str) -> None:
-    with pytest.raises(PluginError, match=words):
+    with pytest.raises(PluginsFileError) as caught:
         read_plugin_rules(write(text))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_named_file_that_is_missing_is_an_error() -> None:
-    with pytest.raises(PluginError, match=r"elsewhere\.toml"):
+def test_a_file_that_is_no_text_is_refused_at_the_byte() -> None:
+    Path("plugins.toml").write_bytes(b"schema = 1\n# \xff\n")
+    with pytest.raises(PluginsFileError, match=r"plugins.toml:2:3: not text: TOML must be UTF-8"):
+        read_plugin_rules()
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("schema = 1\n[block]\nx = 3\n[allow]\n  x = 3\n", (5, 3)),
+        ('schema = 1\n[ allow ]\n"x" = 3\n', (3, 1)),
+        ("schema = 1\nallow.x = 3\n", (2, 7)),
+        ("schema = 1\nallow = {y = 2, x = 3}\n", (2, 17)),
+        ("schema = 1\n[allow.x]\nz = 1\n", (2, 8)),
+        ("schema = 1\n[block]\nx = 3\n", None),
+    ],
+)
+def test_a_key_is_found_in_the_ways_that_it_is_usually_written(
+    text: str, place: tuple[int, int] | None
+) -> None:
+    assert find_key_place(text, "allow", "x") == place
+
+
+def test_a_named_file_that_is_missing_is_an_error_that_names_its_neighbour() -> None:
+    write("schema = 1", "ours/plugins.toml")
+    with pytest.raises(PluginsFileError) as caught:
+        read_plugin_rules("ours/plugin.toml")
+    words = "ours/plugin.toml: no such file; did you mean ours/plugins.toml?"
+    assert str(caught.value) == words
+    with pytest.raises(PluginsFileError, match="did you mean ours/plugins.toml"):
+        read_plugin_rules("our/plugins.toml")
+    with pytest.raises(PluginsFileError, match=r"elsewhere\.toml: no such file$"):
         read_plugin_rules("elsewhere.toml")
+    with pytest.raises(PluginsFileError, match="ours: got a folder; allowed: a TOML file"):
+        read_plugin_rules("ours")
+
+
+def test_a_file_that_may_not_be_read_is_the_machines_affair(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = write("schema = 1")
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(PluginError, match=r"^plugins.toml: permission denied$"):
+        read_plugin_rules(file)

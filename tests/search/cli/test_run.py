@@ -162,7 +162,7 @@ def test_others_at_work_on_the_machine_have_the_machines_exit_code(
         (["none.yaml"], 2, "none.yaml: no such study file"),
         (["tiny.yml"], 2, "tiny.yml: no such study file; did you mean tiny.yaml?"),
         (["--budget-throughput", "9", "--out", "/proc/none"], 4, "/proc/none"),
-        (["--budget-throughput", "9", "--plugins", "no.toml"], 4, "no.toml"),
+        (["--budget-throughput", "9", "--plugins", "no.toml"], 2, "no.toml: no such file"),
     ],
 )
 def test_a_bad_setting_is_one_message_and_a_documented_exit_code(
