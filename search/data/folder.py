@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from search.data.source import is_folder
 from search.data.splits import (
     SELECTION_SHARE,
     Decoder,
@@ -46,20 +47,17 @@ class FolderSource:
         return str(self.files[index])
 
 
-def load_folder(path: str, image_size: int) -> Splits:
-    """The three splits of the folder at `path`.
+def load_folder(root: Path, image_size: int) -> Splits:
+    """The three splits of the folder at `root`.
 
     Where there is no validation or no test folder, the one that is there is the reported part,
     and the selecting part is carved from train. UsageError where a split, a class or all images
-    are missing.
+    are missing, PermissionError where that cannot be seen.
     """
-    root = Path(path)
-    if not root.is_dir():
-        raise UsageError(f"data: {root} is not a folder")
     train = _folder(root, "train")
     held = {name: _folder(root, *names) for name, names in _HELD.items()}
     if train is None or not any(held.values()):
-        names = ", ".join(sorted(item.name for item in root.iterdir() if item.is_dir())) or "none"
+        names = ", ".join(sorted(_folders_in(root))) or "none"
         raise UsageError(
             f"data: {root} needs a folder train and one of validation (or val) and test; "
             f"folders there: {names}"
@@ -94,7 +92,11 @@ _HELD = {"validation": _VALIDATION_NAMES, "test": ("test",)}
 
 
 def _folder(root: Path, *names: str) -> Path | None:
-    return next((root / name for name in names if (root / name).is_dir()), None)
+    return next((root / name for name in names if is_folder(root / name)), None)
+
+
+def _folders_in(root: Path) -> set[str]:
+    return {item.name for item in os.scandir(root) if is_folder(item.path)}
 
 
 def _refuse_one_folder_twice(*folders: Path | None) -> None:
@@ -120,7 +122,7 @@ def _fingerprint(root: Path, *sources: FolderSource) -> str:
 
 
 def _class_names(train: Path) -> tuple[str, ...]:
-    names = tuple(sorted(item.name for item in train.iterdir() if item.is_dir()))
+    names = tuple(sorted(_folders_in(train)))
     if len(names) < 2:
         raise UsageError(
             f"data: {train} holds {len(names)} class folders; allowed: 2 or more, "
@@ -131,7 +133,7 @@ def _class_names(train: Path) -> tuple[str, ...]:
 
 def _read_split(folder: Path | None, class_names: Sequence[str]) -> FolderSource:
     assert folder is not None
-    extra = sorted({item.name for item in folder.iterdir() if item.is_dir()} - set(class_names))
+    extra = sorted(_folders_in(folder) - set(class_names))
     if extra:
         raise UsageError(f"data: {folder} holds classes that train lacks: {', '.join(extra)}")
     files: list[Path] = []
@@ -146,6 +148,16 @@ def _read_split(folder: Path | None, class_names: Sequence[str]) -> FolderSource
 
 
 def _images_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+    """The files of images in and below `folder`; empty where it is not there."""
+    if not is_folder(folder):
         return []
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    return sorted(
+        Path(place, name)
+        for place, _, names in os.walk(folder, onerror=_raise)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES
+    )
+
+
+def _raise(error: OSError) -> None:
+    raise error  # os.walk would pass over what it may not read

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from search.errors import UsageError
+from search.errors import EnvironmentProblem, UsageError
 
 SPLIT_SEED = 0  # of its own, so that every study sees the same splits
 SELECTION_SHARE = 0.15  # of train, where no split is there to select on
@@ -126,7 +126,10 @@ class Decoder:
         self.unreadable: list[str] = []
 
     def decode(self, source: Source, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Images and labels of those that can be read; UsageError when too many cannot."""
+        """Images and labels of those that can be read; UsageError when too many cannot.
+
+        EnvironmentProblem where one may not be read: another user's data set would differ.
+        """
         with ThreadPoolExecutor(READERS) as pool:
             results = list(pool.map(lambda index: self._decode_one(source, index), indices))
         self._account(source, indices, [result is not None for result in results])
@@ -152,6 +155,8 @@ class Decoder:
     def _opens(self, source: Source, index: int) -> bool:
         try:
             source.check(index)
+        except PermissionError as error:
+            raise _not_permitted(source, index) from error
         except _UNREADABLE:
             return False
         return True
@@ -160,8 +165,14 @@ class Decoder:
         try:
             image, label = source.read(index)
             return to_tensor(image, self.image_size), label
+        except PermissionError as error:
+            raise _not_permitted(source, index) from error
         except _UNREADABLE:
             return None
+
+
+def _not_permitted(source: Source, index: int) -> EnvironmentProblem:
+    return EnvironmentProblem(f"data: {source.name(index)}: permission denied")
 
 
 @dataclass(frozen=True)

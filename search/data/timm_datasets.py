@@ -1,15 +1,20 @@
-"""timm's dataset factory: `torch/cifar10`, `hfds/NAME` and the others that it knows."""
+"""timm's dataset factory: `torch/cifar10`, `hfds/NAME` and the others that have an index."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from timm.data import create_dataset
 
+from search.data.source import DEFAULT_ROOT, TORCH_SETS, DataSource
 from search.data.splits import (
     SELECTION_SHARE,
     Decoder,
@@ -20,7 +25,7 @@ from search.data.splits import (
 )
 from search.errors import EnvironmentProblem, UsageError
 
-DEFAULT_ROOT = "data"
+_INSTALL = "it is not installed; pip install datasets"
 
 
 @dataclass(frozen=True)
@@ -68,17 +73,17 @@ class TimmSource:
         return [int(label) for label in targets]
 
 
-def load_timm(name: str, image_size: int) -> Splits:
-    """timm's `NAME` or `NAME@ROOT`; ROOT is a folder that holds the data, `data` by default.
+def load_timm(named: DataSource, image_size: int) -> Splits:
+    """A set of timm's from the folder that holds it, `data` by default.
 
-    Nothing is downloaded. The set's validation (or test) part is reported; the part that selects
-    is carved from train. UsageError where the data are not there, EnvironmentProblem where timm
-    needs a package that is not installed.
+    torch/ and folder download nothing; hfds/ is read by the package datasets, whose cache is the
+    folder. The set's validation (or test) part is reported; the part that selects is carved from
+    train. UsageError where the data are not there, EnvironmentProblem where timm needs a package
+    that is not installed.
     """
-    dataset_name, _, root = name.partition("@")
-    folder = Path(root or DEFAULT_ROOT)
+    dataset_name, folder = named.name, named.root or DEFAULT_ROOT
     source, reported = (_open(dataset_name, folder, split) for split in ("train", "validation"))
-    _refuse_unlike(source, reported, name)
+    _refuse_unlike(source, reported, str(named))
     labels = source.labels()
     members, carved = stratified(labels, SELECTION_SHARE)
     decoder = Decoder(image_size, len(source) + len(reported))
@@ -102,26 +107,53 @@ def _refuse_unlike(source: TimmSource, reported: TimmSource, name: str) -> None:
     shared = set(source.files()) & set(reported.files())
     if shared:
         raise UsageError(
-            f"data: timm:{name}: {len(shared)} images are in train and in validation alike, "
+            f"data: {name}: {len(shared)} images are in train and in validation alike, "
             f"{min(shared)} the first; allowed: a folder for each split"
         )
     ours, theirs = source.class_to_index(), reported.class_to_index()
     if ours != theirs:
         differing = sorted(set(ours or ()) ^ set(theirs or ()))
         raise UsageError(
-            f"data: timm:{name}: train and validation hold different classes: "
-            f"{', '.join(differing[:5])}"
+            f"data: {name}: train and validation hold different classes: {', '.join(differing[:5])}"
         )
 
 
 def _open(name: str, root: Path, split: str) -> TimmSource:
+    family, _, own = name.lower().partition("/")
+    if (own or family) in ("folder", "image_folder"):
+        _refuse_unlistable(root)
+    if family == "hfds" and find_spec("datasets") is None:
+        raise EnvironmentProblem(f"data: timm:{name} needs the package datasets: {_INSTALL}")
     try:
-        dataset = create_dataset(name, root=str(root), split=split)
+        with redirect_stdout(sys.stderr):  # some readers print, and stdout is for --json
+            dataset = create_dataset(name, root=str(root), split=split)
+    except PermissionError:
+        raise
     except ImportError as error:
         raise EnvironmentProblem(f"data: timm:{name} needs a package: {error}") from error
     except (RuntimeError, OSError, AssertionError, ValueError, KeyError) as error:
-        words = str(error) or f"{type(error).__name__}; timm may not know a set of this name"
-        raise UsageError(f"data: timm:{name} cannot be read from {root}: {words}") from error
+        raise UsageError(f"data: {_not_there(name, own, root, error)}") from error
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise UsageError(f"data: timm:{name} can only be iterated; allowed: sets with an index")
     return TimmSource(dataset, split)
+
+
+def _not_there(name: str, own: str, root: Path, error: Exception) -> str:
+    """Why a set cannot be read; torchvision's own words would speak of downloading."""
+    if own in TORCH_SETS and "download" in str(error):
+        return (
+            f"timm:{name} is not in {root}, or not whole; looked for {TORCH_SETS[own]} there; "
+            f"nothing is downloaded: timm:{name}@ROOT names the folder that holds it"
+        )
+    return f"timm:{name} cannot be read from {root}: {str(error) or type(error).__name__}"
+
+
+def _refuse_unlistable(root: Path) -> None:
+    """PermissionError at the first folder that timm would silently pass over."""
+
+    def refuse(error: OSError) -> None:
+        if isinstance(error, PermissionError):
+            raise error
+
+    for _ in os.walk(root, onerror=refuse, followlinks=True):
+        pass

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from PIL import Image
 
 from search.data import load_data
 from search.data import splits as splits_module
-from search.errors import UsageError
+from search.errors import EnvironmentProblem, UsageError
 
 
 def save(path: Path, value: int, size: tuple[int, int] = (10, 8), mode: str = "RGB") -> None:
@@ -127,15 +130,52 @@ def test_a_folder_that_cannot_be_used_is_named_with_what_it_lacks(
         load_data(f"folder:{tmp_path}", 8)
 
 
-def test_a_path_that_is_no_folder_is_named() -> None:
-    with pytest.raises(UsageError, match="nowhere is not a folder"):
+def test_a_name_that_cannot_be_read_is_refused_as_data() -> None:
+    with pytest.raises(UsageError, match="^data: got 'folder:nowhere'; no such folder: nowhere"):
         load_data("folder:nowhere", 8)
 
 
-@pytest.mark.parametrize("name", ["digit", "folder:", "timm:", "imagenet", ""])
-def test_a_data_set_of_no_known_form_lists_the_forms(name: str) -> None:
-    with pytest.raises(UsageError, match="allowed: digits, folder:PATH, timm:NAME"):
-        load_data(name, 8)
+def refusing(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, but for paths that end in `name`: they may not be read."""
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> Any:
+        if str(path).endswith(name):
+            raise PermissionError(13, "Permission denied", str(path))
+        return function(path, *arguments, **options)
+
+    return refuse
+
+
+@pytest.mark.parametrize("place", ["", "train", "train/dog", "train/dog/deeper"])
+def test_a_folder_that_may_not_be_read_is_not_said_to_be_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    make(tmp_path, {"train": 4, "test": 2})
+    (tmp_path / "train" / "dog" / "deeper").mkdir()
+    hidden = str(tmp_path / place)
+    monkeypatch.setattr(os, "scandir", refusing(hidden, os.scandir))
+    if not place:
+        monkeypatch.setattr(os, "stat", refusing("/train", os.stat))
+        hidden += "/train"
+    with pytest.raises(EnvironmentProblem, match=f"^data: {hidden}: permission denied$"):
+        load_data(f"folder:{tmp_path}", 8)
+
+
+@pytest.mark.parametrize("memory", [0, splits_module.MEMORY_BYTES])
+def test_an_image_that_may_not_be_read_is_not_said_to_be_unreadable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    make(tmp_path, {"train": 150, "validation": 2, "test": 2})
+    monkeypatch.setattr(splits_module, "MEMORY_BYTES", memory)
+    monkeypatch.setattr(Image, "open", refusing("dog/7.png", Image.open))
+    with pytest.raises(EnvironmentProblem, match=r"^data: .*/dog/7.png: permission denied$"):
+        load_data(f"folder:{tmp_path}", 8)
+
+
+def test_a_folder_named_like_an_image_is_none(tmp_path: Path) -> None:
+    make(tmp_path, {"train": 4, "test": 2})
+    (tmp_path / "train" / "cat" / "more.png").mkdir()
+    assert load_data(f"folder:{tmp_path}", 8).unreadable == []
 
 
 def test_a_set_beyond_the_memory_cap_is_streamed_with_the_same_images(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 import sklearn.datasets
 from PIL import Image
 
-from search.data import load_data
-from search.errors import UsageError
+from search.data import load_data, timm_datasets
+from search.errors import EnvironmentProblem, UsageError
 
 
 @pytest.fixture
@@ -46,10 +47,57 @@ def test_a_torchvision_set_comes_through_timms_factory(mnist: Path) -> None:
 
 
 def test_data_that_are_not_there_say_where_they_were_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=rf"timm:torch/cifar10 cannot be read from {tmp_path}"):
+    with pytest.raises(UsageError) as caught:
         load_data(f"timm:torch/cifar10@{tmp_path}", 32)
-    with pytest.raises(UsageError, match="timm:torch/no_such_set cannot be read from data"):
-        load_data("timm:torch/no_such_set", 32)
+    assert str(caught.value) == (
+        f"data: timm:torch/cifar10 is not in {tmp_path}, or not whole; looked for "
+        "cifar-10-batches-py there; nothing is downloaded: timm:torch/cifar10@ROOT names the "
+        "folder that holds it"
+    )
+    with pytest.raises(UsageError, match=f"timm:folder cannot be read from {tmp_path}: Found 0"):
+        load_data(f"timm:folder@{tmp_path}", 32)
+
+
+def test_what_a_reader_prints_does_not_reach_the_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def create(*_: object, **__: object) -> None:
+        print("Please install something")
+        raise ImportError("No module named 'something'")
+
+    monkeypatch.setattr(timm_datasets, "create_dataset", create)
+    with pytest.raises(EnvironmentProblem, match="needs a package: No module named 'something'"):
+        load_data(f"timm:torch/mnist@{tmp_path}", 32)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_package_of_hugging_faces_sets_is_asked_for_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(timm_datasets, "find_spec", lambda _name: None)
+    with pytest.raises(EnvironmentProblem) as caught:
+        load_data("timm:hfds/some/one", 32)
+    words = "data: timm:hfds/some/one needs the package datasets: it is not installed"
+    assert str(caught.value) == f"{words}; pip install datasets"
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["folder", "torch/image_folder"])
+def test_a_folder_that_timm_would_pass_over_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    class_folders(tmp_path, "train", "ab")
+    class_folders(tmp_path, "validation", "ab", count=3)
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("train/b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(EnvironmentProblem, match=r"^data: .*/train/b: permission denied$"):
+        load_data(f"timm:{kind}@{tmp_path}", 8)
 
 
 def class_folders(root: Path, split: str, classes: str, count: int = 8) -> None:
