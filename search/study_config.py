@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from metaformer.errors import FieldError
 from metaformer.spec import SchemaVersion
+from metaformer.spec_yaml import shorten
 from metaformer.yaml_tree import Node
+from mixers.errors import did_you_mean
 
+MAX_NAME = 100  # characters, of a study's name
 _Size = Annotated[int, Field(strict=True, ge=4, le=8192)]
 _Batch = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 _Positive = Annotated[float, Field(strict=True, gt=0)]
@@ -65,7 +72,8 @@ class MeasureConfig(_Section):
     @model_validator(mode="after")
     def _precision_is_the_devices(self) -> MeasureConfig:
         if not self.device.startswith("cuda") and self.precision in ("tf32", "fp16"):
-            raise ValueError(f"precision: got {self.precision} on a CPU; allowed: fp32, bf16")
+            words = f"got {self.precision} on a CPU; allowed: fp32, bf16"
+            raise FieldError(("precision",), words)
         return self
 
 
@@ -90,11 +98,25 @@ class SearchConfig(_Section):
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
 
 
+def legal_name(text: str) -> str:
+    """`text` as the name of a study, which is also that of its folder."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", text).lstrip("_.-")[:MAX_NAME] or "study"
+
+
+def _require_legal_name(name: str) -> str:
+    if name != legal_name(name):
+        raise ValueError(
+            f"got {shorten(name)}; allowed: at most {MAX_NAME} of a-z, A-Z, 0-9, _, . and -, "
+            f"beginning with a letter or digit{did_you_mean(legal_name(name))}"
+        )
+    return name
+
+
 class StudyConfig(_Section):
     """Everything about a study but its space."""
 
     schema_version: Annotated[SchemaVersion, Field(alias="schema")] = 1
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+    name: Annotated[str, AfterValidator(_require_legal_name)]
     budget: Budget
     measure: MeasureConfig
     train: TrainConfig
@@ -123,14 +145,56 @@ class Study:
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """What differs between two plain structures, a line each: `path: was X, now Y`."""
+    """What differs between two plain structures, a line each: `path: was X, now Y`.
+
+    A list of scalars that fits on the line is one value.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
-        lines = []
-        for key in [*old, *(key for key in new if key not in old)]:
-            where = f"{path}.{key}" if path else str(key)
-            lines += differences(old.get(key), new.get(key), where)
-        return lines
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        pairs = enumerate(zip(old, new, strict=True))
-        return [line for i, (a, b) in pairs for line in differences(a, b, f"{path}[{i}]")]
-    return [] if old == new else [f"{path}: was {old}, now {new}"]
+        keys = [*old, *(key for key in new if key not in old)]
+        pairs = [(f"{path}.{key}" if path else str(key), key) for key in keys]
+        return _differences_of([(p, old.get(k, _ABSENT), new.get(k, _ABSENT)) for p, k in pairs])
+    if isinstance(old, list) and isinstance(new, list) and not _are_one_value(old, new):
+        items = enumerate(zip_longest(old, new, fillvalue=_ABSENT))
+        return _differences_of([(f"{path}[{i}]", a, b) for i, (a, b) in items])
+    if old == new:
+        return []
+    was, now = _in_words(old, new)
+    return [f"{path}: was {was}, now {now}"]
+
+
+_ABSENT = object()
+_SHOWN = 60  # characters of a value
+
+
+def _differences_of(parts: list[tuple[str, Any, Any]]) -> list[str]:
+    return [line for path, old, new in parts for line in differences(old, new, path)]
+
+
+def _are_one_value(*lists: list[Any]) -> bool:
+    """Whether lists of different lengths read better whole than item by item."""
+    scalars = not any(isinstance(item, dict | list) for values in lists for item in values)
+    return len({len(values) for values in lists}) > 1 and scalars and _fits(*map(_yaml, lists))
+
+
+def _fits(*texts: str) -> bool:
+    return all(len(text) <= _SHOWN for text in texts)
+
+
+def _in_words(old: Any, new: Any) -> tuple[str, str]:
+    """Both as YAML writes them, cut to where they differ."""
+    was, now = _yaml(old), _yaml(new)
+    same = next(
+        (place for place, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), len(was)
+    )
+    if not _fits(was, now) and same > _SHOWN // 2:
+        was, now = (f"...{text[same - 10 :]}" for text in (was, now))
+    return _cut(was), _cut(now)
+
+
+def _cut(text: str) -> str:
+    return text if _fits(text) else f"{text[: _SHOWN - 3]}..."
+
+
+def _yaml(value: Any) -> str:
+    """A value on one line; JSON is YAML too."""
+    return "absent" if value is _ABSENT else json.dumps(value, ensure_ascii=False, default=str)

@@ -6,6 +6,7 @@ replaces as a whole.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from metaformer.errors import Problem, SpecError
 from metaformer.extends import merge, resolve_extends
 from metaformer.spec_yaml import shorten, validate_node
 from metaformer.yaml_tree import Node, plain_node, read_yaml
+from mixers.errors import did_you_mean, nearest_path
+from search.data import DataSource, read_source
 from search.devices import DEVICE_NAME, require_device
-from search.errors import UsageError
-from search.study_config import Study, StudyConfig
+from search.errors import EnvironmentProblem, UsageError
+from search.study_config import Study, StudyConfig, legal_name
 
 DEFAULTS = Path(__file__).parent / "defaults"
 _SECTIONS = ("budget", "measure", "train", "search")
+_THROUGHPUTS = ("train", "infer")
 _NOT_SETTINGS = ("space", "mixers", "data")
 LARGE_CPU_IMAGE = 64  # from here on the CPU's default space has a stem of stride 4
 
@@ -29,13 +33,15 @@ def load_study(
 ) -> Study:
     """The study of `file` (none: the device's default) under the command line's `overrides`.
 
-    `overrides` are nested like the file. `device` is cpu or cuda:N; without it the file's
-    `measure.device` counts, else the best one here. SpecError for what is wrong in the file,
-    UsageError for a setting that is missing, EnvironmentProblem for a device that is not there.
+    `overrides` are nested like the file; a budget of images per second replaces the file's, in
+    whichever mode. A study without a name has its file's. `device` is cpu or cuda:N; without it
+    the file's `measure.device` counts, else the best one here. SpecError for what is wrong in the
+    file, UsageError for a setting that is missing, EnvironmentProblem for a device that is not
+    there.
     """
     own = _read_study(file) if file is not None else plain_node({}, source="")
     said = plain_node(overrides, source="command line")
-    asked = merge(own, said)
+    asked = merge(_without_replaced_budget(own, said), said)
     device = device or str(require_device(_asked_device(asked)))
     defaults = _defaults(device, asked)
     entries = dict(merge(defaults, _without(asked, "space")).map)
@@ -43,9 +49,15 @@ def load_study(
     for key in _NOT_SETTINGS:
         entries.pop(key, None)
     node = Node(entries, asked.mark, asked.key_marks)
+    problems: list[Problem] = []
+    source = _data_source(node, problems)
     data = node.plain()
     _complete(data, device)
-    config = validate_node(StudyConfig, node, data, [], sugar=("space",))
+    if source is not None:
+        data["train"]["data"] = str(source)
+    named = Path(file).stem if file is not None else _what_was_asked(source, data["budget"])
+    data.setdefault("name", legal_name(named))
+    config = validate_node(StudyConfig, node, data, problems, sugar=("space",))
     chain = (Path(file).resolve(),) if file is not None else ()
     mixers, known_data = _frozen(own)
     return Study(config, resolve_extends(space, chain=chain), mixers, known_data)
@@ -71,8 +83,12 @@ def _frozen(own: Node) -> tuple[tuple[dict[str, Any], ...], dict[str, Any] | Non
 
 
 def _read_study(file: str | Path) -> Node:
-    if not Path(file).is_file():
-        raise UsageError(f"{file}: no such study file")
+    if os.path.isdir(file):
+        inside = os.path.join(file, "study.yaml")
+        meant = did_you_mean(inside if os.path.isfile(inside) else None)
+        raise UsageError(f"{file}: got a folder; allowed: a study file{meant}")
+    if not os.path.exists(file):
+        raise UsageError(f"{file}: no such study file{did_you_mean(nearest_path(file))}")
     node = read_yaml(file)
     if not isinstance(node.value, dict):
         raise SpecError(Problem("", "a study must be a map of keys and values", node.mark))
@@ -106,15 +122,42 @@ def _defaults(device: str, asked: Node) -> Node:
     return read_yaml(DEFAULTS / ("cpu_64.yaml" if large else "cpu.yaml"))
 
 
+def _without_replaced_budget(own: Node, said: Node) -> Node:
+    """The file's settings without its throughput budgets, where the command line has one."""
+    new, old = said.map.get("budget"), own.map.get("budget")
+    if new is None or old is None or not new.map.keys() & _THROUGHPUTS:
+        return own
+    for mode in _THROUGHPUTS:
+        old = _without(old, mode)
+    return Node({**own.map, "budget": old}, own.mark, own.key_marks)
+
+
+def _data_source(node: Node, problems: list[Problem]) -> DataSource | None:
+    """What `train.data` names; what is wrong with it is added to `problems`, at its place."""
+    train = node.map.get("train")
+    data = train.map.get("data") if train is not None else None
+    if data is None or not isinstance(data.value, str):
+        return None
+    in_file = data.mark.line > 0
+    where = "train.data" if in_file else "--data"
+    try:
+        return read_source(data.value)
+    except UsageError as error:
+        problems.append(Problem(where, str(error), data.mark if in_file else None))
+    except PermissionError as error:
+        place = f"{data.mark}: {where}" if in_file else where
+        raise EnvironmentProblem(f"{place}: {error.filename}: permission denied") from error
+    return None
+
+
 def _without(node: Node, key: str) -> Node:
     entries = {name: value for name, value in node.map.items() if name != key}
     return Node(entries, node.mark, node.key_marks)
 
 
 def _complete(data: dict[str, Any], device: str) -> None:
-    """Fills in what follows from the rest: device, training size, name."""
-    budget = data.get("budget")
-    if not budget:
+    """Fills in what follows from the rest: device and training size."""
+    if data.get("budget") is None:
         raise UsageError(
             "a budget is needed: --budget-throughput N, or budget: {train: N} in the study file"
         )
@@ -125,29 +168,10 @@ def _complete(data: dict[str, Any], device: str) -> None:
     size = data["measure"].get("image_size")
     legal = isinstance(size, int) and 4 <= size <= 8192  # else it is named once, under measure
     data["train"].setdefault("image_size", size if legal else 4)
-    source = data["train"].get("data")
-    if isinstance(source, str):
-        source = data["train"]["data"] = _with_absolute_path(source)
-    data.setdefault("name", _default_name(str(source), budget))
 
 
-def _with_absolute_path(source: str) -> str:
-    """The name of the data with its folder, if any, from the root: a study may go on elsewhere."""
-    kind, _, rest = source.partition(":")
-    if kind == "folder" and rest:
-        return f"folder:{Path(rest).resolve()}"
-    if kind == "timm" and "@" in rest:
-        name, _, root = rest.partition("@")
-        return f"timm:{name}@{Path(root).resolve()}"
-    return source
-
-
-def _default_name(source: str, budget: Any) -> str:
-    kind, _, rest = source.partition(":")
-    stem = Path(rest.partition("@")[0]).name if rest else kind
+def _what_was_asked(source: DataSource | None, budget: Any) -> str:
     limits = budget.items() if isinstance(budget, dict) else ()
-    parts = [
-        stem,
-        *(f"{key}{value:.12g}" for key, value in limits if isinstance(value, int | float)),
-    ]
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", "-".join(parts))[:100].lstrip("_.-") or "study"
+    parts = [source.short_name if source is not None else "study"]
+    parts += [f"{key}{value:.12g}" for key, value in limits if isinstance(value, int | float)]
+    return "-".join(parts)

@@ -171,7 +171,7 @@ def test_data_that_changed_since_the_study_began_are_refused_with_the_difference
     monkeypatch.setattr("search.study.load_data", lambda _name, _size: other)
     with pytest.raises(UsageError, match="digits has changed since runs/tiny began") as caught:
         runner(registry).run()
-    assert "data.classes[0]: was 0, now a" in str(caught.value)
+    assert 'data.classes[0]: was "0", now "a"' in str(caught.value)
 
 
 def test_a_journal_whose_study_is_not_said_is_refused(

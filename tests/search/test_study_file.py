@@ -8,7 +8,7 @@ from tiny import STUDY, write_study
 
 from metaformer import SpecError
 from metaformer.yaml_tree import write_yaml
-from search.errors import UsageError
+from search.errors import EnvironmentProblem, UsageError
 from search.study_config import Study, differences
 from search.study_file import load_study
 
@@ -57,20 +57,38 @@ def test_what_is_trained_follows_what_is_measured_where_nothing_is_said() -> Non
         ("digits", {"train": 900}, "digits-train900"),
         ("digits", {"infer": 2900.5}, "digits-infer2900.5"),
         (
-            "folder:/data/my images",
+            "folder:my images",
             {"train": 900, "params": 1000000},
             "my-images-train900-params1000000",
         ),
-        ("timm:torch/cifar10@/data", {"train": 1}, "cifar10-train1"),
+        ("timm:torch/cifar10@.", {"train": 1}, "cifar10-train1"),
     ],
 )
 def test_a_study_without_a_name_is_named_by_what_was_asked(
     data: str, budget: dict[str, float], name: str
 ) -> None:
+    Path("my images").mkdir()
     assert load(budget=budget, train={"data": data}).config.name == name
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("hybrids_at_900.yaml", "hybrids_at_900"),
+        ("studies/größe 2.v1.yaml", "gr--e-2.v1"),
+        ("_.yaml", "study"),
+        (f"{'x' * 120}.yaml", "x" * 100),
+    ],
+)
+def test_a_study_file_without_a_name_gives_its_own(file: str, name: str) -> None:
+    Path("studies").mkdir()
+    path = write_study(STUDY.replace("name: tiny\n", ""), file)
+    study = load_study(path, {"budget": {"train": 900}}, device="cpu")
+    assert study.config.name == name
+
+
 def test_folders_are_remembered_by_their_whole_path() -> None:
+    Path("pictures").mkdir()
     study = load(budget={"train": 900}, train={"data": "folder:pictures"})
     assert study.config.train.data == f"folder:{Path('pictures').resolve()}"
 
@@ -106,11 +124,29 @@ def test_a_study_written_and_read_is_the_same_study() -> None:
             "serach:",
             "serach: unknown key; allowed: schema, name, budget, measure, train,",
         ),
-        ("name: tiny", "name: a/b", "name: got 'a/b'"),
         (
-            "measure: {image_size: 8,",
-            "measure: {precision: fp16,",
-            "measure: precision: got fp16 on",
+            "name: tiny",
+            "name: a/b",
+            "tiny.yaml:2:7: name: got 'a/b'; allowed: at most 100 of a-z, A-Z, 0-9, _, . and -, "
+            "beginning with a letter or digit; did you mean a-b?",
+        ),
+        ("name: tiny", "name: .tiny", "did you mean tiny?"),
+        ("{train: 1}", "{}", "tiny.yaml:3:9: budget: limits nothing; allowed: one or more of"),
+        (
+            "image_size: 8,",
+            "image_size: 8, precision: tf32,",
+            "tiny.yaml:4:37: measure.precision: got tf32 on a CPU; allowed: fp32, bf16",
+        ),
+        (
+            "data: digits",
+            "data: digts",
+            "tiny.yaml:5:15: train.data: got 'digts'; allowed: digits, folder:PATH, timm:NAME or "
+            "timm:NAME@ROOT; did you mean digits?",
+        ),
+        (
+            "data: digits",
+            "data: 'folder:nowhere'",
+            "tiny.yaml:5:15: train.data: got 'folder:nowhere'; no such folder: nowhere",
         ),
         ("schema: 1", "schema: 7", "schema: got 7; allowed: 1"),
     ],
@@ -127,6 +163,46 @@ def test_a_mistake_on_the_command_line_is_said_to_be_there() -> None:
         load(budget={"train": float("nan")})
 
 
+def test_data_of_the_command_line_are_named_by_their_option() -> None:
+    with pytest.raises(SpecError) as caught:
+        load(STUDY, train={"data": "cifar10"})
+    assert str(caught.value) == (
+        "--data: got 'cifar10'; allowed: digits, folder:PATH, timm:NAME or timm:NAME@ROOT"
+        "; did you mean timm:torch/cifar10?"
+    )
+
+
+def test_what_is_wrong_with_the_data_is_said_with_all_the_rest() -> None:
+    with pytest.raises(SpecError) as caught:
+        load(STUDY.replace("digits", "digts").replace("epochs: 1", "epochs: 0"))
+    paths = [problem.path for problem in caught.value.problems]
+    assert sorted(paths) == ["train.data", "train.epochs"]
+
+
+def test_data_that_may_not_be_seen_are_the_machines_affair(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_text: str) -> None:
+        raise PermissionError(13, "Permission denied", "/root/x")
+
+    monkeypatch.setattr("search.study_file.read_source", refuse)
+    words = "tiny.yaml:5:15: train.data: /root/x: permission denied"
+    with pytest.raises(EnvironmentProblem, match=words):
+        load(STUDY)
+    with pytest.raises(EnvironmentProblem, match="^--data: /root/x: permission denied"):
+        load(STUDY, train={"data": "folder:/root/x"})
+
+
+def test_a_throughput_asked_for_replaces_the_files_and_leaves_its_counts() -> None:
+    text = STUDY.replace("{train: 1}", "{train: 900, params: 1000000, macs: 5000000}")
+    budget = load(text, budget={"infer": 500.0}).config.budget.given()
+    assert budget == {"infer": 500.0, "params": 1000000, "macs": 5000000}
+    assert load(text, budget={"train": 2.0}).config.budget.train == 2.0
+    assert load(text, budget={"macs": 7}).config.budget.given() == {
+        "train": 900.0,
+        "params": 1000000,
+        "macs": 7,
+    }
+
+
 def test_a_backbone_in_place_of_a_study_is_recognised() -> None:
     with pytest.raises(SpecError, match="this is a backbone; a study holds it under space"):
         load("name: x\nstages: []\n")
@@ -135,6 +211,13 @@ def test_a_backbone_in_place_of_a_study_is_recognised() -> None:
 def test_a_missing_study_file_and_a_list_are_refused() -> None:
     with pytest.raises(UsageError, match="none.yaml: no such study file"):
         load_study("none.yaml", {}, device="cpu")
+    write_study()
+    with pytest.raises(UsageError, match="tinny.yaml: no such study file; did you mean tiny.yaml?"):
+        load_study("tinny.yaml", {}, device="cpu")
+    Path("runs").mkdir()
+    write_study(name="runs/study.yaml")
+    with pytest.raises(UsageError, match="runs: got a folder; .* did you mean runs/study.yaml?"):
+        load_study("runs", {}, device="cpu")
     with pytest.raises(SpecError, match="a study must be a map"):
         load("- 1\n")
 
@@ -144,11 +227,35 @@ def test_differences_name_path_old_and_new_value() -> None:
     new = {"a": 1, "b": {"c": [1, 3]}, "d": 4}
     assert differences(old, new) == [
         "b.c[1]: was 2, now 3",
-        "gone: was 0, now None",
-        "d: was None, now 4",
+        "gone: was 0, now absent",
+        "d: was absent, now 4",
     ]
-    assert differences({"a": [1]}, {"a": [1, 2]}) == ["a: was [1], now [1, 2]"]
     assert differences(old, old) == []
+
+
+def test_lists_of_different_lengths_differ_by_their_items() -> None:
+    old = {"stages": [{"depth": 1}, {"depth": 2, "norm": None}]}
+    new = {"stages": [{"depth": 3}, {"depth": 2, "norm": True}, {"depth": 4, "gated": False}]}
+    assert differences(old, new) == [
+        "stages[0].depth: was 1, now 3",
+        "stages[1].norm: was null, now true",
+        'stages[2]: was absent, now {"depth": 4, "gated": false}',
+    ]
+    assert differences([[1], [2]], [[1]]) == ["[1]: was [2], now absent"]
+
+
+def test_a_short_list_of_values_is_shown_whole() -> None:
+    assert differences({"a": [1]}, {"a": [1, None]}) == ["a: was [1], now [1, null]"]
+    many = list(range(100))
+    assert differences({"a": many}, {"a": [*many, 7]}) == ["a[100]: was absent, now 7"]
+
+
+def test_a_long_value_is_cut_to_where_it_differs() -> None:
+    path = "folder:/" + "very/" * 30
+    (line,) = differences({"a": f"{path}one"}, {"a": f"{path}other" + "x" * 100})
+    assert line == 'a: was ...ery/very/one", now ...ery/very/other' + "x" * 40 + "..."
+    (line,) = differences({"a": 1}, {"a": "y" * 100})
+    assert line == 'a: was 1, now "' + "y" * 56 + "..."
 
 
 def test_the_device_is_the_files_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,8 +150,8 @@ def test_others_at_work_on_the_machine_have_the_machines_exit_code(
             4,
             "device: got cuda:99; CUDA devices",
         ),
-        (["--budget-throughput", "9", "--data", "digit"], 2, "data: got 'digit'; allowed: digits,"),
-        (["--budget-throughput", "9", "--data", "folder:no"], 2, "no is not a folder"),
+        (["--budget-throughput", "9", "--data", "digit"], 2, "error: --data: got 'digit'; allowed"),
+        (["--budget-throughput", "9", "--data", "folder:no"], 2, "no such folder: no"),
         (["--budget-throughput", "9", "--time-limit", "soon"], 2, "such as 90s, 15m, 2h"),
         (["--budget-throughput", "9", "--trials", "0"], 2, "0 is not in the range x>=1"),
         (
