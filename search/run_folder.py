@@ -7,6 +7,7 @@ best.yaml          the best backbone that makes the budget
 best.safetensors   its trained weights
 summary.json       how the study stands
 errors.log         tracebacks of candidates that failed
+study.lock         held while a process runs the study; journal.lock while one writes the journal
 """
 
 from __future__ import annotations

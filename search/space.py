@@ -14,7 +14,7 @@ those that need normalised input in blocks other than MetaFormer's. A parameter'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,11 +59,13 @@ class SearchSpace:
         *,
         any_mixers: Sequence[str] | None = None,
         fields: dict[str, Any] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """`tree` is the resolved map; `any_mixers` are what `any` stands for, all by default.
 
         `fields` set top-level fields such as `num_classes`. SpecError, with all problems, where
-        a value anywhere in the space makes no legal backbone.
+        a value anywhere in the space makes no legal backbone. `check` is called between the
+        values that are tried and may raise to stop.
         """
         if any_mixers is None:  # else the space of a study under way, its base's fields in it
             _refuse_overwritten(tree, fields or {})
@@ -73,7 +75,7 @@ class SearchSpace:
         self._any = list(any_mixers) if any_mixers is not None else registry.names()
         self.parameters: dict[str, Domain] = {}
         self.mixer_names: set[str] = set()
-        self._explore()
+        self._explore(check)
 
     @property
     def tree(self) -> Node:
@@ -99,11 +101,12 @@ class SearchSpace:
         tree = self._realise(self._tree, (), "", choose)
         return parse_spec(tree, self._registry, forms=True)
 
-    def _explore(self) -> None:
+    def _explore(self, check: Callable[[], None]) -> None:
         """Finds all parameters and tries each of their values once, the others at their first."""
         problems: list[Problem] = []
         pending: list[dict[str, OptionValue]] = [{}]
         while pending:
+            check()
             fixed = pending.pop()
 
             def choose(

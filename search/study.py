@@ -49,7 +49,8 @@ class StudyRunner:
         No candidate is begun after `time_limit` seconds. UsageError where the folder holds
         another study of this name, SpecError where the space holds nothing that can be built,
         EnvironmentProblem where another process runs this study, a mixer of it is gone or its
-        folder is damaged, OSError where the folder cannot be written.
+        folder is damaged, OSError where the folder cannot be written, Interrupted where
+        `should_stop` said so before the first candidate.
         """
         config = self.study.config
         folder = RunFolder(self.out / config.name)
@@ -113,7 +114,13 @@ class StudyRunner:
             raise EnvironmentProblem(
                 f"mixers of this study are not installed or not allowed: {', '.join(missing)}"
             )
-        return SearchSpace(self.study.space, self.registry, any_mixers=names or None, fields=fields)
+        return SearchSpace(
+            self.study.space,
+            self.registry,
+            any_mixers=names or None,
+            fields=fields,
+            check=self._check,
+        )
 
     def _build_check(self) -> BuildCheck:
         config = self.study.config

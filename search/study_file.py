@@ -6,7 +6,6 @@ replaces as a whole.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from metaformer.errors import Problem, SpecError
 from metaformer.extends import merge, resolve_extends
 from metaformer.spec_yaml import shorten, validate_node
 from metaformer.yaml_tree import Node, plain_node, read_yaml
-from mixers.errors import did_you_mean, nearest_path
 from search.data import DataSource, read_source
 from search.devices import DEVICE_NAME, require_device
 from search.errors import EnvironmentProblem, UsageError
 from search.study_config import Study, StudyConfig, legal_name
+from search.study_path import require_study_file
 
 DEFAULTS = Path(__file__).parent / "defaults"
 _SECTIONS = ("budget", "measure", "train", "search")
@@ -83,12 +82,7 @@ def _frozen(own: Node) -> tuple[tuple[dict[str, Any], ...], dict[str, Any] | Non
 
 
 def _read_study(file: str | Path) -> Node:
-    if os.path.isdir(file):
-        inside = os.path.join(file, "study.yaml")
-        meant = did_you_mean(inside if os.path.isfile(inside) else None)
-        raise UsageError(f"{file}: got a folder; allowed: a study file{meant}")
-    if not os.path.exists(file):
-        raise UsageError(f"{file}: no such study file{did_you_mean(nearest_path(file))}")
+    require_study_file(file)
     node = read_yaml(file)
     if not isinstance(node.value, dict):
         raise SpecError(Problem("", "a study must be a map of keys and values", node.mark))

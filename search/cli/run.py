@@ -109,12 +109,13 @@ def run(
 
         # torch takes seconds to import: what can be said without it is said first
         _require_plain_text(out)
-        _require_file(study)
+        _require_files(study, asked["data"])
         registry = load_registry(plugins)
 
         import torch
 
         from search.devices import require_device
+        from search.errors import Interrupted
         from search.study import StudyRunner
         from search.study_file import load_study
 
@@ -138,7 +139,7 @@ def run(
             )
             try:
                 summary = runner.run(time_limit=time_limit)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Interrupted):
                 stop(_how_to_go_on(folder), ExitCode.INTERRUPTED)
             except OSError as error:
                 stop(_no_room(error, folder), ExitCode.ENVIRONMENT)
@@ -152,15 +153,19 @@ def _require_plain_text(out: Path) -> None:
         raise click.UsageError(f"--out: got {str(out)!r}; allowed: a path in UTF-8") from None
 
 
-def _require_file(study: str | None) -> None:
-    from mixers.errors import nearest
+def _require_files(study: str | None, data: str | None) -> None:
+    """UsageError where the study file is not there, or no data set has that name."""
+    from search.data.source import read_source
     from search.errors import UsageError
+    from search.study_path import require_study_file
 
-    if study is None or Path(study).is_file():
-        return
-    path = Path(study)
-    siblings = [str(path.with_name(file.name)) for file in path.parent.glob("*.y*ml")]
-    raise UsageError(f"{study}: no such study file{nearest(study, siblings)}")
+    if study is not None:
+        require_study_file(study)
+    if data is not None:
+        try:
+            read_source(data)
+        except UsageError as error:
+            raise UsageError(f"--data: {error}") from None
 
 
 def _overrides(asked: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from metaformer import BackboneSpec, SpecError, build_backbone, load_spec
 from mixers import MixerRegistry
 from search.data import load_data
-from search.errors import EnvironmentProblem, UsageError
+from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.journal import exclusive
 from search.study_config import Study
 from search.study_file import load_study
@@ -214,6 +214,12 @@ def test_a_study_that_cannot_begin_says_one_thing_and_leaves_no_folder(
     with pytest.raises(SpecError):
         runner(registry, study=unbuildable()).run()
     assert list(Path("runs").iterdir()) == []
+
+
+def test_a_stop_while_the_space_is_read_is_heard(registry: MixerRegistry) -> None:
+    with pytest.raises(Interrupted):
+        runner(registry, should_stop=lambda: True).run()
+    assert not Path("runs").exists()
 
 
 def unbuildable() -> Study:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,19 @@ def test_a_bad_setting_is_one_message_and_a_documented_exit_code(
     result = run(*arguments)
     assert result.exit_code == code, result.output
     assert expected in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["none.yaml"], ["--data", "digts"], ["--plugins", "none.toml"], ["--data", "folder:none"]],
+)
+def test_a_slip_is_answered_before_torch_is_imported(arguments: list[str]) -> None:
+    without_torch = "import sys; sys.modules['torch'] = None; from search.cli import main; main()"
+    command = [sys.executable, "-c", without_torch, "run", "--budget-throughput", "9", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
