@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from metaformer.errors import FieldError, Problem, distinct, format_path
+from metaformer.errors import FieldError, Problem, format_path
 from metaformer.extends import key_mark_of, mark_of, node_at
 from metaformer.field_words import field_at, keys_at, value_words
 from metaformer.forms import FORMS, form_mistake
@@ -45,7 +45,7 @@ class ProblemReader:
                 found += [self._missing(item["loc"][:-1], names)] if names else []
             elif not _is_short_by_others(item, items):
                 found.append(self._problem(item))
-        return distinct(found)
+        return found
 
     def _known(self, path: Path) -> list[str]:
         """The keys that the map at `path` may hold."""

@@ -167,6 +167,7 @@ def test_a_choice_among_maps_goes_by_their_text_and_may_hold_choices(
         ("layer_scale: {range: [0, 1], log: true}", "with low above 0, and no step"),
         ("depth: {range: [2, 4], log: 1}", "stages[0].depth.log: got 1; allowed: true, false"),
         ("depth: {range: [2, 4], step: 1}", "stages[0].depth: got step beside range; allowed: log"),
+        ("mlp: {choice: [{ratio: 2}], log: true}", "stages[0].mlp: got log beside choice;"),
         ("depth: {choice: [2], log: true}", "got log beside choice; allowed: nothing"),
         ("depth: {range: [0, 600]}", "stages[0].depth: got 0; allowed: integers from 1 to 512"),
         (
