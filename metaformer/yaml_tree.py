@@ -27,6 +27,7 @@ _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_MERGE = re.compile(r"<<")
 _SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -164,7 +165,7 @@ class _Reader:
             if not isinstance(event, yaml.ScalarEvent):
                 raise self._problem("a key must be a word", event.start_mark)
             key = self._short(event)
-            if key == "<<":
+            if _MERGE.fullmatch(key) and event.implicit[0]:  # quoted, it is a word
                 raise self._problem("merge keys are not allowed; use extends", event.start_mark)
             if key in entries:
                 first = key_marks[key].line
@@ -236,6 +237,7 @@ class _CoreDumper(yaml.SafeDumper):
 
 _CoreDumper.yaml_implicit_resolvers = {}
 for _tag, _pattern in (
+    ("merge", _MERGE),
     ("null", _NULL),
     ("bool", _BOOL),
     ("int", _INT),

@@ -168,9 +168,9 @@ def test_what_is_written_is_read_back(value: dict[str, Any]) -> None:
     assert plain(write_yaml(value)) == value
 
 
-@pytest.mark.parametrize("text", ["1e3", "no", "null", "012", ".inf", "0o7", "~", "true", ""])
+@pytest.mark.parametrize("text", ["1e3", "no", "null", "012", ".inf", "0o7", "~", "true", "", "<<"])
 def test_text_that_looks_like_something_else_survives(text: str) -> None:
-    assert plain(write_yaml({"a": text})) == {"a": text}
+    assert plain(write_yaml({"a": text, text: 1})) == {"a": text, text: 1}
 
 
 @pytest.mark.parametrize(
