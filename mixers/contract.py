@@ -54,6 +54,18 @@ class Mixer(Protocol):
       for and no other. `mixer: any` leaves it out.
     - `supports_dilation` (default False): it widens its reach by `Site.dilation`, or reaches the
       whole map anyway. A backbone that is asked for a smaller output stride refuses the others.
+    - `supports_torchscript`, `supports_fx` (default False, not declared): `torch.jit.script` and
+      `torch.fx.symbolic_trace` take it and the outputs stay the same. (`Annotated` belongs in the
+      constructor only: TorchScript refuses it on the class.)
+
+    One thing is declared by the instance, as an attribute or a property, since it depends on the
+    options:
+
+    - `receptive_field` (not declared by default): `tuple[int, int]`, how many positions in height
+      and in width one output may depend on at most, dilation included; `(site.height,
+      site.width)` for the whole map.
+
+    `mixers.conformance` checks all of this.
     """
 
     def __call__(self, x: Tensor) -> Tensor: ...

@@ -19,6 +19,8 @@ class Attention(nn.Module):
 
     needs_normalised_input = True
     supports_dilation = True
+    supports_torchscript = True
+    supports_fx = True
 
     def __init__(
         self,
@@ -29,6 +31,7 @@ class Attention(nn.Module):
         projection_bias: Annotated[bool, Choice(False, True, search=(False,))] = False,
     ) -> None:
         super().__init__()
+        self.receptive_field = (site.height, site.width)
         self.head_width = head_width
         self.heads = max(1, site.channels // head_width)
         inner = self.heads * head_width

@@ -17,6 +17,8 @@ class Convolution(nn.Module):
     """
 
     supports_dilation = True
+    supports_torchscript = True
+    supports_fx = True
 
     def __init__(
         self,
@@ -31,6 +33,8 @@ class Convolution(nn.Module):
             near = max(n for n in range(1, groups) if site.channels % n == 0)
             words = f"divisors of {site.channels} channels, such as {near}"
             raise ValueError(f"groups: got {groups}; allowed: {words}")
+        reach = site.dilation * (kernel_size - 1) + 1
+        self.receptive_field = (reach, reach)
         self.conv = nn.Conv2d(
             site.channels,
             site.channels,

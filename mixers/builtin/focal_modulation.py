@@ -21,6 +21,7 @@ class FocalModulation(nn.Module):
     """
 
     supports_dilation = True
+    supports_torchscript = True
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class FocalModulation(nn.Module):
         focal_window: Annotated[int, Choice(3, 5, 7, 9, search=(3, 5))] = 3,
     ) -> None:
         super().__init__()
+        self.receptive_field = (site.height, site.width)  # through the mean over the map
         channels = site.channels
         self.split = [channels, channels, focal_levels + 1]
         self.query_context_gates = Pointwise(channels, sum(self.split))

@@ -24,6 +24,8 @@ class InceptionDepthwise(nn.Module):
     """
 
     supports_dilation = True
+    supports_torchscript = True
+    supports_fx = True
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class InceptionDepthwise(nn.Module):
             self.branches["horizontal"] = _depthwise(width, (1, band_kernel), site)
         if bands in ("parallel", "vertical"):
             self.branches["vertical"] = _depthwise(width, (band_kernel, 1), site)
+        self.receptive_field = _reach(self.branches, site.dilation)
         convolved = len(self.branches)
         self.split = [site.channels - convolved * width] + [width] * convolved
         initialise_projections(self)
@@ -72,6 +75,15 @@ class InceptionDepthwise(nn.Module):
         for index, branch in enumerate(self.branches.values()):
             mixed.append(branch(parts[index + 1]))
         return torch.cat(mixed, dim=1)
+
+
+def _reach(branches: nn.ModuleDict, dilation: int) -> tuple[int, int]:
+    """Height and width of what the widest branches see; one position without any."""
+    # the bands of a sequence are wide in one axis each, so that maxima hold for them too
+    kernels = [part.kernel_size for part in branches.modules() if isinstance(part, nn.Conv2d)]
+    height = max((kernel[0] for kernel in kernels), default=1)
+    width = max((kernel[1] for kernel in kernels), default=1)
+    return (dilation * (height - 1) + 1, dilation * (width - 1) + 1)
 
 
 def _depthwise(channels: int, kernel: tuple[int, int], site: Site) -> nn.Conv2d:

@@ -18,6 +18,8 @@ class LargeKernelDepthwise(nn.Module):
     """
 
     supports_dilation = True
+    supports_torchscript = True
+    supports_fx = True
 
     def __init__(
         self,
@@ -38,6 +40,8 @@ class LargeKernelDepthwise(nn.Module):
                 f"need {1 / site.channels:g} or more"
             )
         self.split = [site.channels - convolved, convolved]
+        reach = site.dilation * (kernel_size - 1) + 1
+        self.receptive_field = (reach, reach)
         self.conv = nn.Conv2d(
             convolved,
             convolved,

@@ -15,10 +15,14 @@ class Pooling(nn.Module):
     (B, C, H, W) -> (B, C, H, W). The border counts only positions inside the map.
     """
 
+    supports_torchscript = True
+    supports_fx = True
+
     def __init__(
         self, site: Site, *, pool_size: Annotated[int, Choice(3, 5, 7, 9, search=(3, 5))] = 3
     ) -> None:
         super().__init__()
+        self.receptive_field = (pool_size, pool_size)
         self.pool_size = pool_size
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,9 +16,12 @@ class RandomMixing(nn.Module):
 
     fixed_map_size = True
     supports_dilation = True
+    supports_torchscript = True
+    supports_fx = True
 
     def __init__(self, site: Site) -> None:
         super().__init__()
+        self.receptive_field = (site.height, site.width)
         positions = site.height * site.width
         self.matrix: Tensor
         self.sides = (site.height, site.width)

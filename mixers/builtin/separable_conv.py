@@ -20,6 +20,7 @@ class SeparableConv(nn.Module):
     """
 
     supports_dilation = True
+    supports_torchscript = True
 
     def __init__(
         self,
@@ -35,6 +36,8 @@ class SeparableConv(nn.Module):
                 f"expansion: got {expansion}; {site.channels} channels "
                 f"need {1 / site.channels:g} or more"
             )
+        reach = site.dilation * (kernel_size - 1) + 1
+        self.receptive_field = (reach, reach)
         self.expand = Pointwise(site.channels, hidden, bias=False)
         self.activation = StarReLU()
         self.depthwise = nn.Conv2d(

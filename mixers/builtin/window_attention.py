@@ -21,6 +21,7 @@ class WindowAttention(nn.Module):
     """
 
     needs_normalised_input = True
+    supports_torchscript = True
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class WindowAttention(nn.Module):
         inner = self.heads * head_width
         wants_shift = site.occurrence % 2 == 1 if shifted == "auto" else bool(shifted)
         self.window = (min(window, site.height), min(window, site.width))
+        self.receptive_field = self.window
         self.shift = (
             window // 2 if wants_shift and site.height > window else 0,
             window // 2 if wants_shift and site.width > window else 0,
