@@ -1,0 +1,42 @@
+"""The suite as tests of an author's own, for pytest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from mixers.conformance.names import CHECK_NAMES
+from mixers.conformance.records import Status
+from mixers.conformance.suite import check_mixer
+
+if TYPE_CHECKING:
+    import pytest
+
+
+class BoundCheck:
+    """One check of one mixer; calling it passes, skips or fails the test."""
+
+    def __init__(self, mixer_class: type[nn.Module], name: str) -> None:
+        self.mixer_class = mixer_class
+        self.name = name
+
+    def __call__(self) -> None:
+        """AssertionError where the mixer fails, pytest's skip where the check does not apply."""
+        __tracebackhide__ = True
+        import pytest
+
+        (record,) = check_mixer(self.mixer_class, only=[self.name])
+        if record.status is Status.SKIPPED:
+            pytest.skip(record.detail)
+        if record.status is Status.FAILED:
+            mixer = getattr(self.mixer_class, "__qualname__", repr(self.mixer_class))
+            raise AssertionError(f"{mixer} fails {record.check}: {record.detail}")
+
+
+def parametrize_with_checks(mixer_class: type[nn.Module]) -> pytest.MarkDecorator:
+    """A decorator that gives a test function each check in turn, as its argument `check`."""
+    import pytest
+
+    checks = [pytest.param(BoundCheck(mixer_class, name), id=name) for name in CHECK_NAMES]
+    return pytest.mark.parametrize("check", checks)

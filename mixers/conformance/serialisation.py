@@ -1,0 +1,23 @@
+"""The round trip that processes make when they hand a mixer to each other.
+
+What is loaded here was dumped by this process a moment before; nothing is read from outside.
+"""
+
+from __future__ import annotations
+
+import pickle
+
+from mixers.conformance.portability import used_mixer
+from mixers.conformance.records import require
+from mixers.conformance.subject import Subject, require_equal, run
+
+
+def check_serialisation(subject: Subject) -> str:
+    """Through Python's object serialisation, as multiprocessing uses it, outputs are the same."""
+    mixer = used_mixer(subject)
+    images = subject.images()
+    dumped = pickle.dumps(mixer)
+    loaded = pickle.loads(dumped)
+    require(type(loaded) is type(mixer), f"comes back as {type(loaded).__qualname__}")
+    require_equal(run(loaded, images), run(mixer, images), "after the round trip")
+    return f"{len(dumped)} bytes"

@@ -1,0 +1,175 @@
+"""The mixer under test: built at sites, filled with telling values, run on fresh images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from mixers.conformance.global_state import seed_torch
+from mixers.conformance.records import CheckFailed, NotApplicable, require
+from mixers.conformance.sites import SITES, describe
+from mixers.contract import Site
+from mixers.options import OptionValue
+from mixers.signature import Option, read_options
+
+Options: TypeAlias = Mapping[str, OptionValue]
+NO_OPTIONS: Options = MappingProxyType({})
+
+_SITES_WORDS = r"channels?|height|width|map|stage|block|occurrence|dilation|site"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A ValueError at construction that names an option or a property of the site."""
+
+    words: str
+
+
+class Subject:
+    """One mixer class; what it builds is seeded, so that two calls give the same mixer."""
+
+    def __init__(self, mixer_class: type[nn.Module]) -> None:
+        self.mixer_class = mixer_class
+
+    @cached_property
+    def options(self) -> tuple[Option, ...]:
+        """NotApplicable where the constructor cannot be read."""
+        try:
+            return read_options(self.mixer_class)
+        except Exception:  # noqa: BLE001 -- an author's; the check `signature` tells it
+            raise NotApplicable("the constructor cannot be read; see signature") from None
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """Where the mixer can be built with its default options; NotApplicable if nowhere."""
+        found = tuple(site for site in SITES if self._can_be_built(site))
+        if not found:
+            raise NotApplicable("cannot be built with its default options; see options")
+        return found
+
+    @property
+    def site(self) -> Site:
+        """The first of `sites`, for what is tried once."""
+        return self.sites[0]
+
+    def _can_be_built(self, site: Site) -> bool:
+        try:
+            self.build(site)
+        except Exception:  # noqa: BLE001 -- an author's; the checks `shapes` and `options` tell it
+            return False
+        return True
+
+    def declares(self, name: str) -> bool:
+        return bool(getattr(self.mixer_class, name, False))
+
+    def build(
+        self, site: Site | None = None, options: Options = NO_OPTIONS, *, seed: int = 0
+    ) -> nn.Module:
+        """The mixer in training mode, as its author initialised it after `seed`."""
+        site = site or self.site  # found by building, which draws random numbers
+        seed_torch(seed)
+        return self.mixer_class(site, **options)
+
+    def build_or_refusal(self, site: Site, options: Options = NO_OPTIONS) -> nn.Module | Refusal:
+        """The mixer, or why its author says that the values do not go with this site.
+
+        CheckFailed for a ValueError that names neither an option nor a property of the site.
+        """
+        try:
+            return self.build(site, options)
+        except ValueError as error:
+            names = "|".join([_SITES_WORDS, *(re.escape(option.name) for option in self.options)])
+            if re.search(rf"\b({names})\b", str(error)):
+                return Refusal(str(error))
+            raise CheckFailed(
+                f"{_stated(options)} at {describe(site)}: ValueError: {error}; a refusal must name "
+                "the option, or the property of the site, that does not go"
+            ) from None
+
+    def telling(
+        self,
+        site: Site | None = None,
+        options: Options = NO_OPTIONS,
+        *,
+        dtype: torch.dtype = torch.float32,
+    ) -> nn.Module:
+        """The mixer in evaluation mode with values in which no initial zero hides a fault."""
+        mixer = self.build(site, options)
+        return randomise(mixer).to(dtype).eval()
+
+    def images(
+        self, batch: int = 2, site: Site | None = None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        site = site or self.site
+        return random_images(batch, site.channels, site.height, site.width, dtype)
+
+
+def _stated(options: Options) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in options.items()) or "default options"
+
+
+def random_images(
+    batch: int, channels: int, height: int, width: int, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """The same numbers for the same shape, in every type; torch's own state stays as it is."""
+    generator = torch.Generator().manual_seed(batch)
+    shape = (batch, channels, height, width)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def randomise(mixer: nn.Module) -> nn.Module:
+    """Move parameters and saved buffers off the values at which faults do not show.
+
+    Matrices and kernels get noise of deviation 1/√fan_in. Vectors and buffers are scaled by a
+    factor around 1, which keeps signs, so that variances and temperatures stay positive; entries
+    of vectors near 0, and buffers of zeros, become small random numbers.
+    """
+    generator = torch.Generator().manual_seed(1)
+    saved = mixer.state_dict(keep_vars=True)
+    buffers = [buffer for name, buffer in mixer.named_buffers() if name in saved]
+    with torch.no_grad():
+        for tensor in (*mixer.parameters(), *buffers):
+            if not tensor.is_floating_point():
+                continue
+            noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor)
+            if isinstance(tensor, nn.Parameter) and tensor.numel() > max((1, *tensor.shape)):
+                tensor.add_(noise * (tensor.numel() / tensor.shape[0]) ** -0.5)
+                continue
+            near_zero = tensor.abs() < 1e-2
+            if not isinstance(tensor, nn.Parameter):
+                near_zero &= near_zero.all()
+            tensor.copy_(torch.where(near_zero, 0.2 * noise, tensor * (0.2 * noise).exp()))
+    return mixer
+
+
+def run(mixer: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """The mixer's output for a copy of `images`, so that one that writes into it does no harm."""
+    output = mixer(images.clone())
+    require(
+        isinstance(output, Tensor),
+        f"forward returns {type(output).__name__}; allowed: a tensor",
+    )
+    return output
+
+
+def require_equal(found: Tensor, expected: Tensor, words: str, *, tolerance: float = 0.0) -> None:
+    """CheckFailed unless shapes are equal and values, relative to the largest one, close."""
+    require(
+        found.shape == expected.shape,
+        f"{words}: shape {tuple(found.shape)} instead of {tuple(expected.shape)}",
+    )
+    found, expected = found.detach().double(), expected.detach().double()
+    require(bool(expected.isfinite().all()), f"{words}: the output is not finite")
+    largest = float(expected.abs().amax()) if expected.numel() else 0.0
+    difference = float((found - expected).abs().amax()) if expected.numel() else 0.0
+    require(
+        difference <= tolerance * largest,  # also false for nan
+        f"{words}: outputs differ by {difference:.3g}, the largest is {largest:.3g}",
+    )

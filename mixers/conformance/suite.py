@@ -1,0 +1,116 @@
+"""All checks, in the order in which they run, each apart from the others."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mixers.conformance.counting import check_macs
+from mixers.conformance.declarations import check_declarations, check_signature
+from mixers.conformance.global_state import isolated
+from mixers.conformance.graphs import check_compile, check_export, check_fx, check_torchscript
+from mixers.conformance.hygiene import (
+    check_batch_independence,
+    check_input_untouched,
+    check_side_effects,
+)
+from mixers.conformance.names import CHECK_NAMES, names_of
+from mixers.conformance.numerics import (
+    check_determinism,
+    check_gradients_bf16,
+    check_gradients_fp32,
+    check_train_and_eval,
+)
+from mixers.conformance.portability import (
+    check_channels_last,
+    check_deepcopy,
+    check_meta_device,
+    check_safetensors,
+    check_state_dict,
+)
+from mixers.conformance.receptive_field import check_receptive_field
+from mixers.conformance.records import CheckFailed, CheckRecord, NotApplicable, Status
+from mixers.conformance.serialisation import check_serialisation
+from mixers.conformance.shapes import (
+    check_dilation,
+    check_options,
+    check_other_map_sizes,
+    check_shapes,
+)
+from mixers.conformance.subject import Subject
+
+CHECKS: dict[str, Callable[[Subject], str]] = {
+    "signature": check_signature,
+    "declarations": check_declarations,
+    "shapes": check_shapes,
+    "options": check_options,
+    "other_map_sizes": check_other_map_sizes,
+    "dilation": check_dilation,
+    "gradients_fp32": check_gradients_fp32,
+    "gradients_bf16": check_gradients_bf16,
+    "determinism": check_determinism,
+    "train_and_eval": check_train_and_eval,
+    "side_effects": check_side_effects,
+    "batch_independence": check_batch_independence,
+    "input_untouched": check_input_untouched,
+    "meta_device": check_meta_device,
+    "state_dict": check_state_dict,
+    "safetensors": check_safetensors,
+    "deepcopy": check_deepcopy,
+    "serialisation": check_serialisation,
+    "channels_last": check_channels_last,
+    "macs": check_macs,
+    "receptive_field": check_receptive_field,
+    "torchscript": check_torchscript,
+    "fx": check_fx,
+    "compile": check_compile,
+    "export": check_export,
+}
+assert tuple(CHECKS) == CHECK_NAMES
+
+_NOT_THE_AUTHORS = (Path(__file__).parent, Path(torch.__file__).parent)
+
+
+def check_mixer(
+    mixer_class: type[nn.Module], *, only: Collection[str] | None = None
+) -> list[CheckRecord]:
+    """A record for every check, or for those named; torch's shared state stays as it was.
+
+    ValueError for a name that is no check's.
+    """
+    names = names_of(only)
+    subject = Subject(mixer_class)
+    return [run_check(name, subject) for name in names]
+
+
+def run_check(name: str, subject: Subject) -> CheckRecord:
+    """One check; whatever it raises but an interrupt becomes its record."""
+    try:
+        with isolated():
+            return CheckRecord(name, Status.PASSED, CHECKS[name](subject))
+    except NotApplicable as reason:
+        return CheckRecord(name, Status.SKIPPED, str(reason))
+    except CheckFailed as failure:
+        return CheckRecord(name, Status.FAILED, str(failure))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a stranger's may raise anything
+        return CheckRecord(name, Status.FAILED, _in_words(error))
+
+
+def _in_words(error: BaseException) -> str:
+    """Type and message of an exception, and the line of the author's code that it came from."""
+    message = str(error).strip()
+    words = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(Path(frame.filename).is_relative_to(folder) for folder in _NOT_THE_AUTHORS)
+    ]
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    if not frames:
+        return words + notes
+    last = frames[-1]
+    return f"{words}{notes}, at {last.filename}:{last.lineno} in {last.name}: {last.line}"
