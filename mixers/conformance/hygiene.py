@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import torch
 
 from mixers.conformance.global_state import TORCH_RANDOM, GlobalState
@@ -15,6 +18,8 @@ def check_side_effects(subject: Subject) -> str:
     The constructor may draw torch's random numbers.
     """
     site, images = subject.site, subject.images()
+    random.random()  # away from where a seed would lead back to
+    np.random.random()
     before = GlobalState.take()
     mixer = subject.build(site)
     changed = [words for words in before.changed() if words != TORCH_RANDOM]

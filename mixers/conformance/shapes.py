@@ -53,11 +53,12 @@ def _require_keeps(mixer: nn.Module, shape: tuple[int, int, int, int], words: st
 
 def check_options(subject: Subject) -> str:
     """Every legal value builds and runs, or is refused in words, one at a time."""
+    options = subject.options
     refusals = [subject.build_or_refusal(site) for site in SITES]
     if all(isinstance(found, Refusal) for found in refusals):
         raise CheckFailed(f"the default options are refused at every site: {refusals[0]}")
     tried, nowhere = 0, []
-    for option in subject.options:
+    for option in options:
         for value in telling_values(option.domain):
             tried += 1
             if not _runs_somewhere(subject, option.name, value):

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from mixers.conformance.global_state import seed_torch
+from mixers.conformance.global_state import isolated, seed_torch
 from mixers.conformance.records import CheckFailed, NotApplicable, require
 from mixers.conformance.sites import SITES, describe
 from mixers.contract import Site
@@ -49,7 +49,8 @@ class Subject:
     @cached_property
     def sites(self) -> tuple[Site, ...]:
         """Where the mixer can be built with its default options; NotApplicable if nowhere."""
-        found = tuple(site for site in SITES if self._can_be_built(site))
+        with isolated():  # so that what the search does to the process hides nothing later
+            found = tuple(site for site in SITES if self._can_be_built(site))
         if not found:
             raise NotApplicable("cannot be built with its default options; see options")
         return found
@@ -73,7 +74,7 @@ class Subject:
         self, site: Site | None = None, options: Options = NO_OPTIONS, *, seed: int = 0
     ) -> nn.Module:
         """The mixer in training mode, as its author initialised it after `seed`."""
-        site = site or self.site  # found by building, which draws random numbers
+        site = site or self.site
         seed_torch(seed)
         return self.mixer_class(site, **options)
 
@@ -166,10 +167,10 @@ def require_equal(found: Tensor, expected: Tensor, words: str, *, tolerance: flo
         f"{words}: shape {tuple(found.shape)} instead of {tuple(expected.shape)}",
     )
     found, expected = found.detach().double(), expected.detach().double()
-    require(bool(expected.isfinite().all()), f"{words}: the output is not finite")
+    require(bool(expected.isfinite().all()), f"{words}: the values are not finite")
     largest = float(expected.abs().amax()) if expected.numel() else 0.0
     difference = float((found - expected).abs().amax()) if expected.numel() else 0.0
     require(
         difference <= tolerance * largest,  # also false for nan
-        f"{words}: outputs differ by {difference:.3g}, the largest is {largest:.3g}",
+        f"{words}: values differ by {difference:.3g}, the largest is {largest:.3g}",
     )

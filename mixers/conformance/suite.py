@@ -102,7 +102,7 @@ def run_check(name: str, subject: Subject) -> CheckRecord:
 
 def _in_words(error: BaseException) -> str:
     """Type and message of an exception, and the line of the author's code that it came from."""
-    message = str(error).strip()
+    message = " ".join(str(error).split())  # on one line: compilers write pages
     words = f"{type(error).__name__}: {message}" if message else type(error).__name__
     frames = [
         frame

@@ -1,0 +1,19 @@
+"""A copy is the original."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mixers import Site
+
+
+class Broken(nn.Module):
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(site.channels, site.channels, 3, padding=1)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Broken:
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)

@@ -1,0 +1,17 @@
+"""It works in place."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mixers import Site
+
+
+class Broken(nn.Module):
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(site.channels, site.channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x *= 2.0
+        return self.conv(x)

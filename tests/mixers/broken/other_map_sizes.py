@@ -1,0 +1,18 @@
+"""A learned position fits one size of map, and nothing declares so."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mixers import Site
+
+
+class Broken(nn.Module):
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(site.channels, site.channels, 3, padding=1)
+        self.position = nn.Parameter(torch.zeros(1, site.channels, site.height, site.width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x + self.position)
