@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -28,7 +31,7 @@ def check_macs(subject: Subject) -> str:
     require(
         one > 0 or not wide,
         f"0 MACs, though there is {', '.join(wide)}: torch counts convolutions and matrix "
-        "products; write what the weights do as one of these",
+        "products only, and would take this mixer for free; write it as one of these",
     )
     return f"{one} MACs at {site.channels}×{site.height}×{site.width}"
 
@@ -36,6 +39,17 @@ def check_macs(subject: Subject) -> str:
 def _macs(mixer: nn.Module, site: Site, batch: int) -> int:
     counter = FlopCounterMode(display=False)
     mixer.eval()
-    with counter, torch.no_grad():
+    with _no_fast_path(), counter, torch.no_grad():
         mixer(torch.zeros(batch, site.channels, site.height, site.width))
     return counter.get_total_flops() // 2
+
+
+@contextmanager
+def _no_fast_path() -> Iterator[None]:
+    """On real tensors nn.MultiheadAttention has one operator of its own, unknown to the counter."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -100,7 +100,7 @@ def isolated() -> Iterator[None]:
     """A known state inside (gradients, float32, torch's seed 0); outside, what was there before."""
     before = GlobalState.take()
     try:
-        with warnings.catch_warnings():
+        with torch.inference_mode(False), warnings.catch_warnings():
             torch.set_grad_enabled(True)
             torch.set_default_dtype(torch.float32)
             seed_torch(0)

@@ -73,6 +73,7 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
 assert tuple(CHECKS) == CHECK_NAMES
 
 _NOT_THE_AUTHORS = (Path(__file__).parent, Path(torch.__file__).parent)
+_STANDARD_LIBRARY = Path(traceback.__file__).parent
 
 
 def check_mixer(
@@ -104,13 +105,17 @@ def _in_words(error: BaseException) -> str:
     """Type and message of an exception, and the line of the author's code that it came from."""
     message = " ".join(str(error).split())  # on one line: compilers write pages
     words = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not any(Path(frame.filename).is_relative_to(folder) for folder in _NOT_THE_AUTHORS)
-    ]
+    stack = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in stack if _is_the_authors(Path(frame.filename))]
     notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
     if not frames:
         return words + notes
     last = frames[-1]
     return f"{words}{notes}, at {last.filename}:{last.lineno} in {last.name}: {last.line}"
+
+
+def _is_the_authors(file: Path) -> bool:
+    """Whether a line of that file may be the author's: not ours, not torch's, not python's."""
+    if not file.is_absolute() or any(file.is_relative_to(own) for own in _NOT_THE_AUTHORS):
+        return False
+    return not file.is_relative_to(_STANDARD_LIBRARY) or "site-packages" in file.parts

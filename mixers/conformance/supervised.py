@@ -59,7 +59,7 @@ def check_in_child(
 
 
 @dataclass
-class _Run:
+class Told:
     """What one child told: its records, and the check that is open, or was when it ended."""
 
     records: list[CheckRecord] = field(default_factory=list)
@@ -87,9 +87,9 @@ class _Run:
         return [*self.records[:-1], last]
 
 
-def _run_child(command: list[str], time_limit: float) -> _Run:
+def _run_child(command: list[str], time_limit: float) -> Told:
     """One child, until it ends, dies, or one of its checks takes too long."""
-    run, pending, limit = _Run(), b"", _SECONDS_TO_START
+    run, pending, limit = Told(), b"", _SECONDS_TO_START
     with _child(command) as (process, descriptor):
         deadline = time.monotonic() + limit
         while not run.ended:

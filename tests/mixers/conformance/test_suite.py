@@ -236,3 +236,16 @@ def test_importing_mixers_or_the_parents_side_imports_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class CopiedBadly(Convolving):
+    def forward(self, x: Tensor) -> Tensor:
+        self.last = self.conv(x)
+        return self.last
+
+
+def test_where_torch_and_python_raise_no_line_of_theirs_is_shown_as_the_authors() -> None:
+    (record,) = check_mixer(CopiedBadly, only=["deepcopy"])
+    assert record.status is Status.FAILED
+    assert "deepcopy protocol" in record.detail
+    assert ", at " not in record.detail

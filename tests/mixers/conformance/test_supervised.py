@@ -12,6 +12,7 @@ import pytest
 from installed import install, mixer_source
 
 from mixers.conformance import CheckRecord, Status, check_in_child
+from mixers.conformance.supervised import Told
 
 PASSED, FAILED, SKIPPED = Status.PASSED, Status.FAILED, Status.SKIPPED
 
@@ -158,3 +159,16 @@ def test_no_descriptor_is_left_open(path: Path) -> None:
 def test_a_name_of_no_check_is_refused_before_anything_starts() -> None:
     with pytest.raises(ValueError, match="only: shape: no such check; .* did you mean shapes"):
         check_in_child("pooling", only=["shape"])
+
+
+def test_a_death_right_after_a_check_is_told_with_it() -> None:
+    run = Told(how="the process died (SIGABRT)")
+    for check in ("signature", "shapes"):
+        run.take({"begin": check})
+        run.take(CheckRecord(check, PASSED, "fine").to_data())
+    assert run.settled() == [
+        CheckRecord("signature", PASSED, "fine"),
+        CheckRecord("shapes", FAILED, "the process died (SIGABRT) right after it"),
+    ]
+    run.take({"end": True})
+    assert run.settled()[1] == CheckRecord("shapes", PASSED, "fine")
