@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from metaformer.errors import Problem, SpecError, distinct, format_path, parse_path, shorten
-from metaformer.extends import find_spec_file, mark_of, resolve_extends
+from metaformer.extends import ZOO, find_spec_file, mark_of, resolve_extends
 from metaformer.forms import refuse_forms
 from metaformer.spec import BackboneSpec
 from metaformer.spec_problems import ProblemReader
@@ -20,6 +20,9 @@ from mixers import (
     MixerRegistry,
     MixerSpec,
     OptionError,
+    PluginError,
+    PluginsFileError,
+    SignatureError,
     UnknownMixerError,
     load_registry,
 )
@@ -36,7 +39,7 @@ def load_spec(source: str | Path, registry: MixerRegistry | None = None) -> Back
     """The backbone of a YAML file or of a zoo name, complete, its mixers' options stated.
 
     SpecError with file, line and column for all that is wrong, and where `source` is neither a
-    file nor a zoo name.
+    file nor a zoo name; PluginError, placed alike, where a mixer that it names is broken.
     """
     tree = load_spec_tree(source)
     _refuse_study(tree)
@@ -138,8 +141,13 @@ def _read_mixer(
         return stand_in
     mark = node.key_marks.get(name, node.mark)
     name_shown = name or "''"
+    mixer = MixerSpec.of(name, options.plain() if options else None)
     try:
-        return registry.resolve(MixerSpec.of(name, options.plain() if options else None))
+        return registry.resolve(mixer, as_published=Path(node.mark.source).parent == ZOO)
+    except (PluginError, SignatureError) as error:  # the author's, not the spec's
+        raise PluginError(str(Problem(format_path(path), str(error), mark))) from error
+    except PluginsFileError:
+        raise
     except OptionError as error:
         where = format_path((*path, error.option))
         own = options.key_marks.get(error.option, mark) if options else mark

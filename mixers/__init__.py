@@ -5,6 +5,7 @@ An author of a mixer imports `Site` and the domains of options; everybody else a
 """
 
 from mixers.contract import Mixer, Site
+from mixers.entry import MixerEntry, MixerState
 from mixers.errors import (
     InputError,
     MixerError,
@@ -15,7 +16,7 @@ from mixers.errors import (
     UnknownMixerError,
 )
 from mixers.options import Choice, Domain, FloatRange, IntRange, OptionValue
-from mixers.registry import MixerEntry, MixerRegistry, installed_mixers, load_registry
+from mixers.registry import MixerRegistry, installed_mixers, load_registry
 from mixers.signature import Option, read_options
 from mixers.spec import MixerSpec
 
@@ -30,6 +31,7 @@ __all__ = [
     "MixerError",
     "MixerRegistry",
     "MixerSpec",
+    "MixerState",
     "Option",
     "OptionError",
     "OptionValue",

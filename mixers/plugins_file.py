@@ -1,34 +1,58 @@
-"""`plugins.toml`: the project's say over the mixers that are installed."""
+"""`plugins.toml`: the project's say over the mixers that are installed, and its own.
+
+schema = 1
+[allow]                                   # where it stands, no others give mixers
+metaformer-search = "*"
+somebodys-mixers = ">=1.2,<2"
+[block]
+somebodys-mixers = "==1.3.0"
+[resolve]                                 # a short name that two distributions give
+gated = "somebodys-mixers/gated"
+[mixers."somebodys-mixers/gated"]
+enabled = true
+defaults = {kernel_size = 7}              # of specs that do not say
+search = {kernel_size = [5, 7]}           # what `any` searches: values, or {low, high, step}
+[local]                                   # straight from a file beside this one
+my_mixer = "experiments/my_mixer.py:MyMixer"
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
-from mixers.errors import PluginError, PluginsFileError, did_you_mean, nearest, nearest_path
+from mixers.errors import did_you_mean, nearest
+from mixers.local import LocalMixer
+from mixers.rules import MixerRules
+from mixers.toml_file import TomlFile, read_toml, shown
 
 FILE_NAME = "plugins.toml"
-_KEYS = ("schema", "allow", "block")
+_KEYS = ("schema", "allow", "block", "resolve", "mixers", "local")
+_LOCAL = re.compile(r"(?P<file>[^:]+\.py):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
 class PluginRules:
     """Which distributions may give mixers; `allow` is None where everything installed may.
 
-    `file` is where the rules stand, as it was named.
+    `resolve` settles short names, `mixers` are rules by the name that was written, `local` the
+    mixers of the project itself. `file` is where the rules stand, as it was named.
     """
 
     allow: dict[str, SpecifierSet] | None = None
     block: dict[str, SpecifierSet] = field(default_factory=dict)
+    resolve: Mapping[str, str] = field(default_factory=dict)
+    mixers: Mapping[str, MixerRules] = field(default_factory=dict)
+    local: Mapping[str, LocalMixer] = field(default_factory=dict)
     file: str = FILE_NAME
+    source: TomlFile | None = None
 
     def refusal(self, distribution: str, version: str) -> str | None:
         """Why this distribution's mixers may not be used, or None where they may."""
@@ -42,110 +66,93 @@ class PluginRules:
             return f"{self.file} blocks {distribution} {self.block[name]}".rstrip()
         return None
 
+    def of_mixer(self, canonical: str, short: str) -> MixerRules:
+        """The rules of a mixer, written under its canonical name or its settled short one."""
+        settled = self.resolve.get(short, short)
+        return self.mixers.get(canonical) or (
+            self.mixers.get(short, MixerRules()) if settled in (canonical, short) else MixerRules()
+        )
+
+    def check_names(self, found: Mapping[str, str]) -> None:
+        """PluginsFileError where the rules name what there is not.
+
+        `found` holds the distribution of every mixer that was found, by its canonical name. A
+        distribution that is not installed may be named, lest a file hold on one machine only;
+        one that is all but the name of an installed one is a slip of the pen.
+        """
+        if self.source is None:
+            return
+        distributions = set(found.values())
+        for section, named in (("allow", self.allow or {}), ("block", self.block)):
+            for distribution in named:
+                meant = nearest(distribution, distributions)
+                if distribution not in distributions and meant:
+                    words = f"{distribution} gives no mixers here{meant}"
+                    raise self.source.mistake((section, distribution), words)
+        for short, canonical in self.resolve.items():
+            if short in found:
+                words = f"{short} is built in; its name stays its own"
+                raise self.source.mistake(("resolve", short), words)
+            givers = [name for name in found if name.rpartition("/")[2] == short]
+            if canonical not in givers:
+                allowed = ", ".join(givers) or f"none, as nothing installed gives {short}"
+                words = f"got {canonical!r}; allowed: {allowed}{nearest(canonical, givers)}"
+                raise self.source.mistake(("resolve", short), words)
+        for name in self.mixers:
+            self._check_mixer(name, found)
+
+    def _check_mixer(self, name: str, found: Mapping[str, str]) -> None:
+        assert self.source is not None
+        if name in found:
+            return
+        givers = [known for known in found if known.rpartition("/")[2] == name]
+        if not givers:
+            words = f"no such mixer; installed: {', '.join(sorted(found))}{nearest(name, found)}"
+            raise self.source.mistake(("mixers", name), words)
+        if len(givers) > 1 and name not in self.resolve:
+            words = f"is given by more than one; allowed: {', '.join(sorted(givers))}"
+            raise self.source.mistake(("mixers", name), words)
+
 
 def read_plugin_rules(path: str | Path | None = None) -> PluginRules:
     """The rules of `path`, else of `plugins.toml` in the working directory, else none.
 
-    PluginsFileError where the file is missing though named, is not TOML, or holds unknown keys;
-    PluginError where this machine does not let it be read.
+    PluginsFileError where the file is missing though named, is not TOML, or holds what it may
+    not; PluginError where this machine does not let it be read.
     """
     file = Path(path) if path is not None else Path(FILE_NAME)
     if path is None and not os.path.isfile(file):
         return PluginRules()
-    text = _read_text(file)
-    data = _parse(file, text)
-    for key in data:
-        if key not in _KEYS:
-            words = f"unknown key; allowed: {', '.join(_KEYS)}{nearest(key, _KEYS)}"
-            raise _mistake(file, text, ("", key), words)
-    if "schema" not in data:
-        raise PluginsFileError(f"{file}: schema: missing; allowed: schema = 1 as the first line")
-    if type(data["schema"]) is not int or data["schema"] != 1:
-        raise _mistake(file, text, ("", "schema"), f"got {_shown(data['schema'])}; allowed: 1")
-    tables = {
-        section: _read_versions(file, text, section, data[section])
-        for section in ("allow", "block")
-        if section in data
-    }
-    return PluginRules(tables.get("allow"), tables.get("block", {}), str(file))
+    source = read_toml(file)
+    source.require_known((), source.data, _KEYS)
+    if "schema" not in source.data:
+        raise source.mistake(("schema",), "missing; allowed: schema = 1 as the first line")
+    if type(source.data["schema"]) is not int or source.data["schema"] != 1:
+        raise source.mistake(("schema",), f"got {shown(source.data['schema'])}; allowed: 1")
+    return PluginRules(
+        allow=_versions(source, "allow") if "allow" in source.data else None,
+        block=_versions(source, "block"),
+        resolve=_resolve(source),
+        mixers=_mixers(source),
+        local=_local(source, file.parent),
+        file=source.name,
+        source=source,
+    )
 
 
-def find_key_place(text: str, section: str, key: str) -> tuple[int, int] | None:
-    """Line and column, from 1, where `key` of `[section]` stands; a section of "" is the top level.
-
-    tomllib keeps no places, so this looks through the lines: for keys below their table's header,
-    dotted keys, and tables on one line. None where the key is written in some other way.
-    """
-    name, table = _name_pattern(key), _name_pattern(section)
-    plain = rf"\s*\[*\s*(?P<key>{name})\s*[=.\]]"
-    dotted = rf"\s*\[*\s*{table}\s*\.\s*(?P<key>{name})\s*[=.\]]"
-    one_line = rf"\s*{table}\s*=\s*\{{(?:.*[,\s])?(?P<key>{name})\s*="
-    inside = ""
-    for number, line in enumerate(text.split("\n"), start=1):
-        header = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line)
-        if header:
-            inside = header[1].strip("\"'")
-            patterns = [dotted] if section else [plain]
-        elif inside == section:
-            patterns = [plain]
-        else:
-            patterns = [dotted, one_line] if not inside else []
-        for pattern in patterns:
-            if found := re.match(pattern, line):
-                return number, found.start("key") + 1
-    return None
-
-
-def _name_pattern(name: str) -> str:
-    return rf"[\"']?{re.escape(name)}[\"']?"
-
-
-def _read_text(file: Path) -> str:
-    try:
-        data = file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        words = f"no such file{did_you_mean(nearest_path(file))}"
-        raise PluginsFileError(f"{file}: {words}") from None
-    except IsADirectoryError:
-        raise PluginsFileError(f"{file}: got a folder; allowed: a TOML file") from None
-    except OSError as error:
-        raise PluginError(f"{file}: {(error.strerror or str(error)).lower()}") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        words = "not text: TOML must be UTF-8"
-        raise PluginsFileError(f"{file}:{line}:{column}: {words}") from None
-
-
-def _parse(file: Path, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        words, _, place = str(error).partition(" (at ")
-        numbers = re.match(r"line (\d+), column (\d+)", place)
-        lines = text.rstrip("\n").split("\n")
-        line, column = numbers.groups() if numbers else (len(lines), len(lines[-1]) + 1)
-        words = words[:1].lower() + words[1:]
-        raise PluginsFileError(f"{file}:{line}:{column}: not TOML: {words}") from None
-
-
-def _read_versions(file: Path, text: str, section: str, table: Any) -> dict[str, SpecifierSet]:
-    if not isinstance(table, dict):
-        words = f"got {_shown(table)}; allowed: a table of distributions and versions"
-        raise _mistake(file, text, ("", section), words)
+def _versions(source: TomlFile, section: str) -> dict[str, SpecifierSet]:
     versions = {}
+    table = source.table(section, allowed="a table of distributions and versions")
     for distribution, version in table.items():
         place = (section, distribution)
         if not isinstance(version, str):
-            words = f"got {_shown(version)}; allowed: a version range as text, or '*'"
-            raise _mistake(file, text, place, words)
+            words = f"got {shown(version)}; allowed: a version range as text, or '*'"
+            raise source.mistake(place, words)
         specifiers = _specifiers("" if version == "*" else version)
         if specifiers is None:
             meant = f"'=={version}'" if _specifiers(f"=={version}") is not None else None
             words = f"got {version!r}; allowed: a version range such as '>=1.2,<2', or '*'"
-            raise _mistake(file, text, place, words + did_you_mean(meant))
+            raise source.mistake(place, words + did_you_mean(meant))
         versions[str(canonicalize_name(distribution))] = specifiers
     return versions
 
@@ -157,15 +164,52 @@ def _specifiers(version: str) -> SpecifierSet | None:
         return None
 
 
-def _mistake(file: Path, text: str, path: tuple[str, str], words: str) -> PluginsFileError:
-    """The error at the key of that section, or at the section where the key is not found."""
-    section, key = path
-    place = find_key_place(text, section, key)
-    if place is None and section:
-        place = find_key_place(text, "", section)
-    where = f"{file}:{place[0]}:{place[1]}" if place else str(file)
-    return PluginsFileError(f"{where}: {section + '.' if section else ''}{key}: {words}")
+def _resolve(source: TomlFile) -> dict[str, str]:
+    table = source.table("resolve", allowed="a table of short names and canonical ones")
+    for name, canonical in table.items():
+        if not isinstance(canonical, str) or "/" not in canonical:
+            words = f"got {shown(canonical)}; allowed: 'distribution/{name}'"
+            raise source.mistake(("resolve", name), words)
+    return dict(table)
 
 
-def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else json.dumps(value, default=str)
+def _mixers(source: TomlFile) -> dict[str, MixerRules]:
+    rules = {}
+    for name in source.table("mixers", allowed="a table of mixers"):
+        path = ("mixers", name)
+        said = source.table(*path, allowed="a table of enabled, defaults and search")
+        source.require_known(path, said, ("enabled", "defaults", "search"))
+        if not isinstance(said.get("enabled", True), bool):
+            words = f"got {shown(said['enabled'])}; allowed: true, false"
+            raise source.mistake((*path, "enabled"), words)
+        defaults, search = (
+            source.table(*path, table, allowed="a table of options")
+            for table in ("defaults", "search")
+        )
+        place = _placed(source, path)
+        rules[name] = MixerRules(said.get("enabled", True), defaults, search, place)
+    return rules
+
+
+def _placed(source: TomlFile, path: tuple[str, ...]) -> Callable[[str, str], str]:
+    def place(table: str, key: str) -> str:
+        return f"{source.place(*path, table, key)}: {'.'.join((*path, table, key))}"
+
+    return place
+
+
+def _local(source: TomlFile, folder: Path) -> dict[str, LocalMixer]:
+    local = {}
+    for name, written in source.table("local", allowed="a table of names and files").items():
+        match = _LOCAL.fullmatch(written) if isinstance(written, str) else None
+        if match is None:
+            words = f"got {shown(written)}; allowed: 'FILE.py:CLASS', the file beside {FILE_NAME}"
+            raise source.mistake(("local", name), words)
+        if not _IDENTIFIER.fullmatch(name):
+            words = "no name; allowed: letters, digits and _"
+            raise source.mistake(("local", name), words)
+        file = (folder / match["file"]).resolve()
+        if not file.is_file():
+            raise source.mistake(("local", name), f"no such file: {folder / match['file']}")
+        local[name] = LocalMixer(file, match["name"], written)
+    return local

@@ -1,23 +1,26 @@
-"""Which mixers are installed: entry points of the group `metaformer.mixers`.
-
-The scan imports nothing; a mixer's module is imported when the mixer is first used.
-"""
+"""Which mixers there are: entry points and `plugins.toml` make a registry, lazily."""
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
 from mixers.contract import Site
+from mixers.entry import MixerEntry, MixerState
 from mixers.errors import PluginError, UnknownMixerError, nearest
+from mixers.local import LOCAL_DISTRIBUTION, LocalMixer
 from mixers.plugins_file import PluginRules, read_plugin_rules
-from mixers.signature import Option, read_options, resolve_options
+from mixers.provenance import unmet_requirement
+from mixers.scan import OWN_DISTRIBUTION, scan
+from mixers.signature import resolve_options
 from mixers.spec import MixerSpec
 
 if TYPE_CHECKING:
@@ -31,109 +34,115 @@ _AUTHORS_MISTAKES = (
     ArithmeticError,
     AssertionError,
 )
-GROUP = "metaformer.mixers"
-OWN_DISTRIBUTION = "metaformer-search"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
-class MixerEntry:
-    """One installed mixer: where it comes from; its class is imported on first use."""
+@dataclass(frozen=True)
+class Refused:
+    """A mixer that may not be used, its state and the reason."""
 
-    def __init__(self, point: EntryPoint, distribution: str, version: str) -> None:
-        self.short_name = point.name
-        self.distribution = str(canonicalize_name(distribution))
-        self.version = version
-        self._point = point
-
-    @property
-    def entry_point(self) -> str:
-        return self._point.value
-
-    @property
-    def name(self) -> str:
-        """Canonical: the short name for our own mixers, `distribution/name` for others."""
-        if self.distribution == OWN_DISTRIBUTION:
-            return self.short_name
-        return f"{self.distribution}/{self.short_name}"
-
-    @cached_property
-    def mixer_class(self) -> type[nn.Module]:
-        """The mixer's class; PluginError where it cannot be imported."""
-        from torch import nn
-
-        try:
-            loaded = self._point.load()
-        except (Exception, SystemExit) as error:  # a stranger's module may raise anything
-            raise PluginError(
-                f"{self.name} of {self.distribution} {self.version} cannot be imported "
-                f"from {self.entry_point}: {type(error).__name__}: {error}"
-            ) from error
-        if not (isinstance(loaded, type) and issubclass(loaded, nn.Module)):
-            raise PluginError(f"{self.name}: {self.entry_point} is not a class of torch.nn.Module")
-        return loaded
-
-    @cached_property
-    def options(self) -> tuple[Option, ...]:
-        """The mixer's options; SignatureError where its constructor breaks the contract."""
-        return read_options(self.mixer_class)
-
-    @property
-    def needs_normalised_input(self) -> bool:
-        return self._declares("needs_normalised_input")
-
-    @property
-    def fixed_map_size(self) -> bool:
-        return self._declares("fixed_map_size")
-
-    @property
-    def supports_dilation(self) -> bool:
-        return self._declares("supports_dilation")
-
-    def _declares(self, name: str) -> bool:
-        return bool(getattr(self.mixer_class, name, False))
+    entry: MixerEntry
+    state: MixerState
+    reason: str
 
 
 @dataclass(frozen=True)
 class MixerRegistry:
-    """The mixers that may be used, by name; `refused` holds the others with the reason."""
+    """The mixers that may be used, by canonical name; `refused` holds the others.
+
+    `short_names` are what `[resolve]` of a `plugins.toml` settled; `file` is that of the rules.
+    """
 
     entries: dict[str, MixerEntry]
-    refused: dict[str, str]
+    refused: dict[str, Refused] = field(default_factory=dict)
+    short_names: dict[str, str] = field(default_factory=dict)
+    file: str = ""
 
     def names(self) -> list[str]:
         """Canonical names, sorted."""
         return sorted(self.entries)
 
+    def state(self, entry: MixerEntry) -> tuple[MixerState, str]:
+        """The state of a mixer of this registry and the reason, without importing it."""
+        if entry.name in self.refused:
+            refused = self.refused[entry.name]
+            return refused.state, refused.reason
+        rivals = self._named(entry.short_name)
+        own = entry.distribution == OWN_DISTRIBUTION
+        if len(rivals) > 1 and not own and not self._is_settled(entry.short_name):
+            return MixerState.CONFLICT, self._conflict(entry.short_name, rivals)
+        return MixerState.ACTIVE, ""
+
+    def all_entries(self) -> list[MixerEntry]:
+        """Every mixer that was found, the refused ones too, by canonical name."""
+        found = [*self.entries.values(), *(refused.entry for refused in self.refused.values())]
+        return sorted(found, key=lambda entry: entry.name)
+
     def __getitem__(self, name: str) -> MixerEntry:
         """The mixer of that canonical or short name; UnknownMixerError where there is none."""
+        name = self.short_names.get(name, name)
         if name in self.entries:
             return self.entries[name]
         if name in self.refused:
-            raise UnknownMixerError(f"{name} is installed but refused: {self.refused[name]}")
-        for refused, reason in self.refused.items():
-            if refused.partition("/")[2] == name and not self._named(name):
-                raise UnknownMixerError(f"{refused} is installed but refused: {reason}")
+            raise UnknownMixerError(self._refusal(name))
         named = self._named(name)
         if len(named) == 1:
             return named[0]
         if named:
-            origins = " and ".join(sorted(entry.name for entry in named))
-            raise UnknownMixerError(f"{name} is provided twice; write {origins}")
+            raise UnknownMixerError(self._conflict(name, named))
+        for refused in self.refused:
+            if refused.partition("/")[2] == name:
+                raise UnknownMixerError(self._refusal(refused))
         known = self.names()
         raise UnknownMixerError(
-            f"unknown mixer; installed: {', '.join(known) or 'none'}{nearest(name, known)}"
+            f"unknown mixer; installed: {', '.join(known) or 'none'}{self._nearest(name)}"
         )
 
     def _named(self, short_name: str) -> list[MixerEntry]:
         return [entry for entry in self.entries.values() if entry.short_name == short_name]
 
-    def resolve(self, spec: MixerSpec) -> MixerSpec:
+    def _is_settled(self, short_name: str) -> bool:
+        return short_name in self.short_names or short_name in self.entries
+
+    def _refusal(self, name: str) -> str:
+        refused = self.refused[name]
+        return f"{name} is installed but {refused.state}: {refused.reason}"
+
+    def _conflict(self, name: str, named: Iterable[MixerEntry]) -> str:
+        entries = sorted(named, key=lambda entry: entry.name)
+        origins = " and ".join(f"{e.distribution} {e.version}" for e in entries)
+        canonical = " or ".join(entry.name for entry in entries)
+        return (
+            f"{name} is given by {origins}; write {canonical}, or settle it in "
+            f'plugins.toml: [resolve] {name} = "{entries[0].name}"'
+        )
+
+    def _nearest(self, name: str) -> str:
+        """The nearest canonical name, also where only its short one is near."""
+        near = nearest(name, self.names())
+        if near:
+            return near
+        short = {entry.short_name: entry.name for entry in self.entries.values()}
+        matches = difflib.get_close_matches(name, list(short), n=1)
+        return f"; did you mean {short[matches[0]]}?" if matches else ""
+
+    def local_in_use(self) -> list[str]:
+        """A line for each mixer of the user's own files that has been imported."""
+        return [
+            f"{entry.name} is run from {entry.entry_point}, as {self.file} says"
+            for entry in self.entries.values()
+            if entry.distribution == LOCAL_DISTRIBUTION and entry.is_imported
+        ]
+
+    def resolve(self, spec: MixerSpec, *, as_published: bool = False) -> MixerSpec:
         """The spec under its canonical name with every option stated.
 
-        UnknownMixerError, OptionError, SignatureError or PluginError where it cannot stand.
+        `as_published` takes the author's defaults, whatever the project's are. UnknownMixerError,
+        OptionError, SignatureError or PluginError where it cannot stand.
         """
         entry = self[spec.name]
-        options = resolve_options(entry.options, spec.options, mixer=entry.name)
-        return MixerSpec.of(entry.name, options)
+        options = entry.own_options if as_published else entry.options
+        return MixerSpec.of(entry.name, resolve_options(options, spec.options, mixer=entry.name))
 
     def build(self, spec: MixerSpec, site: Site) -> nn.Module:
         """The mixer of `spec` for `site`; ValueError where the two do not go together.
@@ -153,28 +162,89 @@ class MixerRegistry:
 
 def load_registry(plugins_toml: str | Path | None = None) -> MixerRegistry:
     """The installed mixers, as `plugins_toml` (else the working directory's) allows them."""
-    return registry_of(entry_points(group=GROUP), read_plugin_rules(plugins_toml))
+    return registry_of(scan(), read_plugin_rules(plugins_toml))
 
 
 def installed_mixers() -> MixerRegistry:
     """All that is installed, whatever any `plugins.toml` says of it."""
-    return registry_of(entry_points(group=GROUP), PluginRules())
+    return registry_of(scan(), PluginRules())
 
 
 def registry_of(points: Iterable[EntryPoint], rules: PluginRules) -> MixerRegistry:
-    """A registry of these entry points under these rules; imports none of them."""
-    entries: dict[str, MixerEntry] = {}
-    refused: dict[str, str] = {}
+    """A registry of these entry points under these rules; imports none of them.
+
+    PluginsFileError where the rules name a mixer that there is not.
+    """
+    found: dict[str, list[tuple[MixerEntry, EntryPoint | None]]] = defaultdict(list)
     versions: dict[int, tuple[str, str]] = {}  # of distributions, whose metadata are slow to read
     for point in points:
         if point.dist is None:
             continue
         if id(point.dist) not in versions:
             versions[id(point.dist)] = point.dist.name, point.dist.version
-        entry = MixerEntry(point, *versions[id(point.dist)])
-        refusal = rules.refusal(entry.distribution, entry.version)
+        entry = MixerEntry.installed(point, *versions[id(point.dist)])
+        found[entry.name].append((entry, point))
+    for name, local in rules.local.items():
+        found[f"{LOCAL_DISTRIBUTION}/{name}"].append((_local_entry(name, local), None))
+    rules.check_names({name: entries[0][0].distribution for name, entries in found.items()})
+    entries: dict[str, MixerEntry] = {}
+    refused: dict[str, Refused] = {}
+    for name, candidates in found.items():
+        entry = candidates[0][0]
+        entry.rules = rules.of_mixer(entry.name, entry.short_name)
+        refusal = _refusal(candidates, rules)
         if refusal is None:
-            entries[entry.name] = entry
+            entries[name] = entry
         else:
-            refused[entry.name] = refusal
-    return MixerRegistry(entries, refused)
+            refused[name] = Refused(entry, *refusal)
+    return MixerRegistry(entries, refused, dict(rules.resolve), rules.file)
+
+
+def _local_entry(name: str, local: LocalMixer) -> MixerEntry:
+    def origin() -> dict[str, str]:
+        return {"origin": f"file {local.file}", "files": local.version()}
+
+    version = local.version()
+    return MixerEntry(name, LOCAL_DISTRIBUTION, version, local.written, local.load, origin=origin)
+
+
+def _refusal(
+    candidates: list[tuple[MixerEntry, EntryPoint | None]], rules: PluginRules
+) -> tuple[MixerState, str] | None:
+    entry, point = candidates[0]
+    if len({other.entry_point for other, _ in candidates}) > 1:
+        values = " and ".join(sorted(other.entry_point for other, _ in candidates))
+        words = f"{entry.distribution} {entry.version} gives {entry.short_name} twice: {values}"
+        return MixerState.CONFLICT, words
+    if point is None:
+        return None if entry.rules.enabled else _disabled(entry, rules)
+    if not _NAME.fullmatch(entry.short_name):
+        words = f"{entry.short_name!r} is no name; allowed: letters, digits, _ . -"
+        return MixerState.INCOMPATIBLE, words
+    refusal = rules.refusal(entry.distribution, entry.version)
+    if refusal is not None:
+        return MixerState.BLOCKED, refusal
+    if not entry.rules.enabled:
+        return _disabled(entry, rules)
+    return _incompatible(entry, point)
+
+
+def _disabled(entry: MixerEntry, rules: PluginRules) -> tuple[MixerState, str]:
+    return MixerState.DISABLED, f"{rules.file} switches {entry.name} off"
+
+
+def _incompatible(entry: MixerEntry, point: EntryPoint) -> tuple[MixerState, str] | None:
+    """What the distribution requires of this project and does not get."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    if entry.distribution == canonicalize_name(OWN_DISTRIBUTION) or point.dist is None:
+        return None
+    try:
+        own = version(OWN_DISTRIBUTION)
+    except PackageNotFoundError:  # run from a source tree
+        return None
+    unmet = unmet_requirement(point.dist, OWN_DISTRIBUTION, own)
+    if unmet is None:
+        return None
+    words = f"{entry.distribution} {entry.version} needs {unmet}, installed is {own}"
+    return MixerState.INCOMPATIBLE, words

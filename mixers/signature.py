@@ -13,11 +13,25 @@ from mixers.options import Choice, Domain, FloatRange, IntRange, OptionValue
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One keyword option of a mixer: its legal values and its default."""
+    """One keyword option of a mixer: its legal values, its default, and what a project narrows
+    its search to."""
 
     name: str
     domain: Domain
     default: OptionValue
+    search: Domain | None = None
+
+    def search_domain(self) -> Domain:
+        """The values worth searching."""
+        return self.search if self.search is not None else self.domain.search_domain()
+
+    def to_data(self) -> dict[str, Any]:
+        """The option as a study keeps it: default, legal values and searched ones in words."""
+        return {
+            "default": self.default,
+            "allowed": self.domain.describe(),
+            "searched": self.search_domain().describe(),
+        }
 
 
 def read_options(mixer_class: type) -> tuple[Option, ...]:

@@ -15,7 +15,6 @@ those that need normalised input in blocks other than MetaFormer's. A parameter'
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.trial import BaseTrial
@@ -26,7 +25,19 @@ from metaformer.forms import FORMS, is_form
 from metaformer.spec import OF_MLP_HEADS, BackboneSpec
 from metaformer.spec_yaml import parse_spec
 from metaformer.yaml_tree import Node
-from mixers import Choice, Domain, IntRange, MixerEntry, MixerError, MixerRegistry, OptionValue
+from mixers import (
+    Choice,
+    Domain,
+    IntRange,
+    MixerEntry,
+    MixerError,
+    MixerRegistry,
+    OptionValue,
+    PluginError,
+    PluginsFileError,
+    SignatureError,
+)
+from search.mixer_place import MixerPlace, inside
 from search.space_forms import (
     Chooser,
     choose_item,
@@ -49,7 +60,8 @@ _SAID_BY_THE_STUDY = {
 class SearchSpace:
     """Every backbone that a study may try.
 
-    `parameters` are all that may be chosen, by name; `mixer_names` all mixers that may occur.
+    `parameters` are all that may be chosen, by name; `mixer_names` all mixers that may occur;
+    `left_out` the broken ones that `any` does without, with the reason.
     """
 
     def __init__(
@@ -72,7 +84,9 @@ class SearchSpace:
         set_fields = {key: node_like(tree, value) for key, value in (fields or {}).items()}
         self._tree = Node({**tree.map, **set_fields}, tree.mark, tree.key_marks)
         self._registry = registry
+        self._frozen = any_mixers is not None
         self._any = list(any_mixers) if any_mixers is not None else registry.names()
+        self.left_out: dict[str, str] = {}
         self.parameters: dict[str, Domain] = {}
         self.mixer_names: set[str] = set()
         self._explore(check)
@@ -140,7 +154,7 @@ class SearchSpace:
             return node_like(node, choose(name, range_domain(node, path, integers=integers)))
         if isinstance(node.value, tuple):
             items = (
-                self._realise(item, (*path, index), _inside(name, index), choose)
+                self._realise(item, (*path, index), inside(name, index), choose)
                 for index, item in enumerate(node.value)
             )
             return Node(tuple(items), node.mark)
@@ -150,21 +164,21 @@ class SearchSpace:
             refuse_misspelt(node, path, [form])
         is_stage = len(path) == 2 and path[0] == "stages"
         entries = {
-            key: self._realise(value, (*path, key), _inside(name, key), choose)
+            key: self._realise(value, (*path, key), inside(name, key), choose)
             for key, value in node.value.items()
             if not (is_stage and key == "mixer")
         }
         if is_stage and "mixer" in node.value:
             block = entries["block"].value if "block" in entries else None
             searched = "block" in entries and is_form(node.value["block"], "choice")
-            place = _MixerPlace((*path, "mixer"), name, str(block), searched)
+            place = MixerPlace((*path, "mixer"), name, str(block), searched)
             entries["mixer"] = self._realise_mixer(node.value["mixer"], place, choose)
         if path == ("head",) and "kind" in entries and is_form(node.value["kind"], "choice"):
             silent = OF_MLP_HEADS if entries["kind"].value == "linear" else ()
             entries = {key: value for key, value in entries.items() if key not in silent}
         return Node(entries, node.mark, node.key_marks)
 
-    def _realise_mixer(self, node: Node, place: _MixerPlace, choose: Chooser) -> Node:
+    def _realise_mixer(self, node: Node, place: MixerPlace, choose: Chooser) -> Node:
         if isinstance(node.value, tuple):
             items = (
                 self._realise_mixer(item, place.in_pattern(index), choose)
@@ -181,7 +195,7 @@ class SearchSpace:
         name = choose(place.parameter, Choice(*names)) if len(names) > 1 else names[0]
         return self._realise_options(writings[str(name)], place, choose, search_all=True)
 
-    def _any_mixers(self, node: Node, place: _MixerPlace) -> dict[str, Node]:
+    def _any_mixers(self, node: Node, place: MixerPlace) -> dict[str, Node]:
         """Each mixer that `any` stands for in this block, as it is written."""
         narrowed = node.map.get("any", node_like(node, None))
         if not isinstance(narrowed.value, dict | None):
@@ -194,6 +208,8 @@ class SearchSpace:
                 raise SpecError(Problem(format_path(place.path), words, narrowed.key_marks[name]))
         writings = {}
         for name in self._any:
+            if name not in narrowed.map and self._is_left_out(name):
+                continue
             entry = self._entry(name, node.mark, place)
             if entry.fixed_map_size and name not in narrowed.map:
                 continue
@@ -204,8 +220,16 @@ class SearchSpace:
                 writings[name] = Node({name: narrowed.map[name]}, node.mark, narrowed.key_marks)
         return writings
 
+    def _is_left_out(self, name: str) -> bool:
+        """Whether `any` does without that mixer: it is broken, and nobody named it."""
+        if not self._frozen and name not in self.left_out:
+            reason = self._registry[name].broken()
+            if reason is not None:
+                self.left_out[name] = reason
+        return name in self.left_out
+
     def _realise_options(
-        self, node: Node, place: _MixerPlace, choose: Chooser, *, search_all: bool
+        self, node: Node, place: MixerPlace, choose: Chooser, *, search_all: bool
     ) -> Node:
         """The mixer with each option as written or chosen; with `search_all` the others too."""
         name = written_mixer(node, place.path)
@@ -220,40 +244,24 @@ class SearchSpace:
             for option in entry.options:
                 if option.name not in values:
                     parameter = f"{place.name}.{name}.{option.name}"
-                    domain = option.domain.search_domain()
+                    domain = option.search_domain()
                     values[option.name] = chosen(node, parameter, domain, choose)
         options = Node(values, written.mark, written.key_marks)
         return Node({name: options}, node.mark, node.key_marks)
 
-    def _entry(self, name: str, mark: Mark, place: _MixerPlace) -> MixerEntry:
+    def _entry(self, name: str, mark: Mark, place: MixerPlace) -> MixerEntry:
+        where = format_path(place.path)
         try:
             entry = self._registry[name]
             entry.options  # noqa: B018  # reading them is what may fail
+        except (PluginError, SignatureError) as error:  # the author's, not the space's
+            raise PluginError(str(Problem(where, str(error), mark))) from error
+        except PluginsFileError:
+            raise
         except MixerError as error:
             words = str(error) if str(error).startswith(name) else f"got {name}; {error}"
-            raise SpecError(Problem(format_path(place.path), words, mark)) from None
+            raise SpecError(Problem(where, words, mark)) from None
         return entry
-
-
-@dataclass(frozen=True)
-class _MixerPlace:
-    """Where a mixer is written: its path, the prefix of its parameters, its stage's block.
-
-    Which mixers `any` stands for depends on the block, so where the block is searched each of
-    its values has a parameter of its own.
-    """
-
-    path: tuple[str | int, ...]
-    name: str
-    block: str
-    block_is_searched: bool
-
-    @property
-    def parameter(self) -> str:
-        return f"{self.name}.{self.block}.mixer" if self.block_is_searched else f"{self.name}.mixer"
-
-    def in_pattern(self, index: int) -> _MixerPlace:
-        return replace(self, path=(*self.path, index), name=f"{self.name}.{index}")
 
 
 def _refuse_overwritten(tree: Node, fields: dict[str, Any]) -> None:
@@ -262,7 +270,3 @@ def _refuse_overwritten(tree: Node, fields: dict[str, Any]) -> None:
         mark = tree.key_marks.get(key)
         if key in fields and mark is not None and mark.source == tree.mark.source:
             raise SpecError(Problem(key, f"{words}; leave it out of the space", mark))
-
-
-def _inside(name: str, part: str | int) -> str:
-    return f"{name}.{part}" if name else str(part)

@@ -25,7 +25,8 @@ def registry() -> MixerRegistry:
     from importlib.metadata import entry_points
 
     from mixers.plugins_file import PluginRules
-    from mixers.registry import GROUP, registry_of
+    from mixers.registry import registry_of
+    from mixers.scan import GROUP
 
     own = [p for p in entry_points(group=GROUP) if p.dist and p.dist.name == "metaformer-search"]
     return registry_of(own, PluginRules())

@@ -6,9 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
+
+if TYPE_CHECKING:
+    from mixers import MixerRegistry
 
 
 class ExitCode(IntEnum):
@@ -29,12 +32,12 @@ def stop(message: str, code: ExitCode) -> NoReturn:
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Answers a user's mistake or a machine's trouble; a defect of ours keeps its traceback."""
-    from mixers import InputError, PluginError
+    from mixers import InputError, PluginError, SignatureError
     from search.errors import EnvironmentProblem
 
     try:
         yield
-    except (PluginError, EnvironmentProblem) as error:
+    except (PluginError, SignatureError, EnvironmentProblem) as error:
         stop(f"error: {error}", ExitCode.ENVIRONMENT)
     except InputError as error:
         stop(f"error: {error}", ExitCode.USAGE)
@@ -44,3 +47,9 @@ def user_errors() -> Iterator[None]:
             f"error: {where}{error.strerror or error}; nothing that was on record is lost",
             ExitCode.ENVIRONMENT,
         )
+
+
+def say_local_code(registry: MixerRegistry) -> None:
+    """Says on the standard error which mixers were run from the user's own files."""
+    for line in registry.local_in_use():
+        click.echo(line, err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from search.cli.errors import user_errors
+from search.cli.errors import say_local_code, user_errors
 
 if TYPE_CHECKING:
     from metaformer import BackboneCost, BackboneSpec
@@ -31,6 +31,7 @@ def spec(source: str, image_size: int | None, plugins: str | None, as_json: bool
 
         registry = load_registry(plugins)
         backbone = load_spec(source, registry)
+        say_local_code(registry)
         try:
             model = build_backbone(backbone, registry, image_size=image_size, device="meta")
             _refuse_what_does_not_fit(backbone, model)

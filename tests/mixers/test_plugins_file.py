@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mixers import PluginError, PluginsFileError
-from mixers.plugins_file import find_key_place, read_plugin_rules
+from mixers.plugins_file import read_plugin_rules
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,8 +58,8 @@ def test_a_refusal_names_the_file_that_was_given() -> None:
         ("", "plugins.toml: schema: missing; allowed: schema = 1"),
         (
             "schema = 1\nalow = 3",
-            "plugins.toml:2:1: alow: unknown key; allowed: schema, allow, block"
-            "; did you mean allow?",
+            "plugins.toml:2:1: alow: unknown key; allowed: schema, allow, block, resolve, "
+            "mixers, local; did you mean allow?",
         ),
         ("schema = 1\n\n[blocks]\nx = '*'", "plugins.toml:3:2: blocks: unknown key; allowed: "),
         ("schema = 1\n[allow]\nx = 3", "plugins.toml:3:1: allow.x: got 3; allowed: a version"),
@@ -73,6 +73,13 @@ def test_a_refusal_names_the_file_that_was_given() -> None:
         ("schema = 1\n[allow]\nx = = 3", "plugins.toml:3:5: not TOML: invalid value"),
         ("schema = ", "plugins.toml:1:10: not TOML: invalid value"),
         ("schema = 1\nblock = {x = ", "plugins.toml:2:14: not TOML: "),
+        ("schema = 1\n[resolve]\nx = 'y'", "plugins.toml:3:1: resolve.x: got 'y'; allowed: 'dis"),
+        ("schema = 1\n[mixers]\nx = 1", "plugins.toml:3:1: mixers.x: got 1; allowed: a table"),
+        ("schema = 1\n[mixers.x]\nserch = 1", "mixers.x.serch: unknown key; allowed: enabled,"),
+        ("schema = 1\n[mixers.x]\nenabled = 1", "plugins.toml:3:1: mixers.x.enabled: got 1; al"),
+        ("schema = 1\n[mixers.x]\nsearch = 1", "plugins.toml:3:1: mixers.x.search: got 1; allo"),
+        ("schema = 1\n[local]\nx = 'y.py'", "plugins.toml:3:1: local.x: got 'y.py'; allowed: 'F"),
+        ("schema = 1\n[local]\nx = 'y.py:Z'", "plugins.toml:3:1: local.x: no such file: y.py"),
         ("schema = 1\nschema = 1\n", "plugins.toml:2:11: not TOML: cannot overwrite a value"),
     ],
 )
@@ -87,23 +94,6 @@ def test_a_file_that_is_no_text_is_refused_at_the_byte() -> None:
     Path("plugins.toml").write_bytes(b"schema = 1\n# \xff\n")
     with pytest.raises(PluginsFileError, match=r"plugins.toml:2:3: not text: TOML must be UTF-8"):
         read_plugin_rules()
-
-
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ("schema = 1\n[block]\nx = 3\n[allow]\n  x = 3\n", (5, 3)),
-        ('schema = 1\n[ allow ]\n"x" = 3\n', (3, 1)),
-        ("schema = 1\nallow.x = 3\n", (2, 7)),
-        ("schema = 1\nallow = {y = 2, x = 3}\n", (2, 17)),
-        ("schema = 1\n[allow.x]\nz = 1\n", (2, 8)),
-        ("schema = 1\n[block]\nx = 3\n", None),
-    ],
-)
-def test_a_key_is_found_in_the_ways_that_it_is_usually_written(
-    text: str, place: tuple[int, int] | None
-) -> None:
-    assert find_key_place(text, "allow", "x") == place
 
 
 def test_a_named_file_that_is_missing_is_an_error_that_names_its_neighbour() -> None:

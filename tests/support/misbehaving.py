@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from mixers import MixerRegistry, Site
 from mixers.plugins_file import PluginRules
-from mixers.registry import GROUP, registry_of
+from mixers.registry import registry_of
+from mixers.scan import GROUP
 
 
 class Hungry(nn.Module):
@@ -45,12 +46,17 @@ class Raising(nn.Module):
 
 
 class _Distribution(Distribution):
-    def __init__(self, name: str, version: str) -> None:
+    def __init__(self, name: str, version: str, requires: Sequence[str] = ()) -> None:
         self._metadata = {"Name": name, "Version": version}
+        self._requires = list(requires)
 
     @property
     def metadata(self):  # type: ignore[no-untyped-def]
         return self._metadata
+
+    @property
+    def requires(self) -> list[str]:
+        return self._requires
 
     def read_text(self, filename: str) -> None:
         return None
@@ -59,10 +65,17 @@ class _Distribution(Distribution):
         return path
 
 
-def entry_point(distribution: str, name: str, value: str, version: str = "1.0") -> EntryPoint:
+def entry_point(
+    distribution: str,
+    name: str,
+    value: str,
+    version: str = "1.0",
+    requires: Sequence[str] = (),
+) -> EntryPoint:
     """An entry point as if `distribution` were installed."""
     point = EntryPoint(name, value, GROUP)
-    return point._for(_Distribution(distribution, version))  # type: ignore[attr-defined]
+    owner = _Distribution(distribution, version, requires)
+    return point._for(owner)  # type: ignore[attr-defined]
 
 
 def with_misbehaving(own: Sequence[EntryPoint]) -> MixerRegistry:

@@ -1,0 +1,66 @@
+"""`search fork`: a study of its own in a wider space, with what an older one has tried."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from search.cli.errors import user_errors
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("study", required=False, type=click.Path())
+@click.option("--name", help="Of the new study.  [default: STUDY's, or the old one's and -fork]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder that gets the new study's folder.  [default: where FOLDER lies]",
+)
+@click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
+def fork(
+    folder: Path, study: str | None, name: str | None, out: Path | None, plugins: str | None
+) -> None:
+    """Begin a new study with the trials of the one in FOLDER, a run folder.
+
+    Its space is that of STUDY, a YAML file, or FOLDER's own with the mixers that are installed
+    now. Trials whose backbones the new space holds are carried over and count towards its total.
+    """
+    with user_errors():
+        from mixers import load_registry
+        from search.study_path import require_study_file
+
+        require_study_file(folder / "study.yaml")
+        if study is not None:
+            require_study_file(study)
+        registry = load_registry(plugins)
+
+        from search.fork import fork as begin
+        from search.study_file import load_study
+
+        old = load_study(folder / "study.yaml", {}, device=None)
+        device = old.config.measure.device
+        new = old if study is None else load_study(study, {}, device=device)
+        if name is not None or study is None:
+            named = {"name": _legal(name or f"{new.config.name}-fork")}
+            new = replace(new, config=new.config.model_copy(update=named))
+        begun = begin(old, folder, new, out or folder.parent, registry)
+        click.echo(f"{begun.folder}: {begun.carried} trials carried over")
+        if begun.left_behind:
+            numbers = ", ".join(str(number) for number in begun.left_behind[:20])
+            click.echo(f"outside the new space: {len(begun.left_behind)} trials: {numbers}")
+        where = "" if begun.folder.parent == Path("runs") else f" --out {begun.folder.parent}"
+        total = max(new.config.search.trials, begun.carried + 1)
+        click.echo(f"next: search run {begun.folder}/study.yaml{where} --trials {total}")
+
+
+def _legal(name: str) -> str:
+    from search.errors import UsageError
+    from search.study_config import require_legal_name
+
+    try:
+        return require_legal_name(name)
+    except ValueError as error:
+        raise UsageError(f"--name: {error}") from None

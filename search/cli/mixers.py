@@ -1,0 +1,185 @@
+"""`search mixers`: which mixers there are, what they take, whether they keep the contract."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from search.cli.errors import ExitCode, say_local_code, user_errors
+
+if TYPE_CHECKING:
+    from mixers import MixerEntry, MixerRegistry
+    from mixers.conformance.records import CheckRecord
+
+_plugins = click.option(
+    "--plugins", type=click.Path(), help="A plugins.toml; else the working directory's."
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+
+
+@click.group(invoke_without_command=True)
+@_plugins
+@_as_json
+@click.option("--verify", is_flag=True, help="Import each, in a process of its own.")
+@click.pass_context
+def mixers(context: click.Context, plugins: str | None, as_json: bool, verify: bool) -> None:
+    """List the installed token mixers with their states."""
+    if context.invoked_subcommand is not None:
+        return
+    with user_errors():
+        from mixers import load_registry
+
+        registry = load_registry(plugins)
+        rows = [_row(entry, registry, plugins, verify) for entry in registry.all_entries()]
+        click.echo(json.dumps(rows, indent=2) if as_json else _as_text(rows))
+
+
+def _row(
+    entry: MixerEntry, registry: MixerRegistry, plugins: str | None, verify: bool
+) -> dict[str, str]:
+    state, reason = registry.state(entry)
+    if verify and state.is_usable:
+        from mixers.conformance.supervised import check_in_child
+
+        failed = [
+            record
+            for record in check_in_child(entry.name, plugins=plugins, only=("signature",))
+            if record.status == "FAILED"
+        ]
+        if failed:
+            state, reason = type(state).BROKEN, failed[0].detail
+    return {
+        "name": entry.name,
+        "distribution": entry.distribution,
+        "version": entry.version,
+        "state": state.value,
+        "reason": reason,
+    }
+
+
+def _as_text(rows: list[dict[str, str]]) -> str:
+    columns = ("name", "distribution", "version", "state")
+    table = [columns, *(tuple(row[column] for column in columns) for row in rows)]
+    widths = [max(len(row[index]) for row in table) for index in range(len(columns))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+    reasons = [f"{row['name']}: {row['reason']}" for row in rows if row["reason"]]
+    return "\n".join([*lines, *([""] if reasons else []), *reasons])
+
+
+@mixers.command()
+@click.argument("name")
+@click.option("--channels", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--map-size", type=click.IntRange(1, 4096), default=14, show_default=True)
+@click.option("--traceback", is_flag=True, help="Of a mixer that cannot be imported.")
+@_plugins
+@_as_json
+def show(
+    name: str, channels: int, map_size: int, traceback: bool, plugins: str | None, as_json: bool
+) -> None:
+    """Show the options of mixer NAME, what it declares, and its cost at a site.
+
+    The site has CHANNELS channels and a square map of MAP-SIZE positions a side.
+    """
+    with user_errors():
+        from mixers import MixerSpec, PluginError, Site, load_registry
+        from search.mixer_description import describe_mixer
+
+        registry = load_registry(plugins)
+        entry = registry[name]
+        reason = entry.broken()
+        say_local_code(registry)
+        if reason is not None:
+            shown = f"\n{entry.broken_traceback()}" if traceback else ""
+            raise PluginError(f"{reason}{shown}")
+        site = Site(channels=channels, height=map_size, width=map_size)
+        description = describe_mixer(entry, registry, MixerSpec(entry.name), site)
+        click.echo(json.dumps(description, indent=2) if as_json else _described(description))
+
+
+def _described(description: dict[str, Any]) -> str:
+    lines = [
+        f"{description['name']}  {description['distribution']} {description['version']}",
+        f"{description['entry_point']}, {description['origin']}",
+        "",
+        description["documentation"],
+        "",
+        "options",
+    ]
+    for option, said in description["options"].items():
+        lines.append(f"  {option} = {said['default']}   allowed: {said['allowed']}")
+        if said["searched"] != said["allowed"]:
+            lines.append(f"  {'':{len(option)}}   searched: {said['searched']}")
+    lines += [] if description["options"] else ["  none"]
+    declared = [name for name, value in description["declares"].items() if value]
+    lines += ["", f"declares: {', '.join(declared) or 'nothing'}"]
+    site, cost = description["site"], description["cost"]
+    where = f"{site['channels']} channels, {site['height']}×{site['width']}"
+    if cost is None:
+        lines.append(f"cost at {where}: does not go there: {description['refusal']}")
+    else:
+        lines.append(f"cost at {where}: {cost['params']:,} params, {cost['macs']:,} MACs")
+    return "\n".join(lines)
+
+
+@mixers.command()
+@click.argument("name")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds for all checks.",
+)
+@_plugins
+@_as_json
+def check(name: str, time_limit: float, plugins: str | None, as_json: bool) -> None:
+    """Check mixer NAME against the contract, in a process of its own.
+
+    Exit code 4 where a check fails.
+    """
+    with user_errors():
+        from mixers import load_registry
+        from mixers.conformance.supervised import check_in_child
+
+        entry = load_registry(plugins)[name]
+        records = check_in_child(entry.name, plugins=plugins, time_limit=time_limit)
+        if as_json:
+            click.echo(json.dumps([record.to_data() for record in records], indent=2))
+        else:
+            click.echo(_checked(records))
+    if any(record.status == "FAILED" for record in records):
+        sys.exit(ExitCode.ENVIRONMENT)
+
+
+def _checked(records: list[CheckRecord]) -> str:
+    width = max(len(record.check) for record in records)
+    lines = [f"{r.check:{width}}  {r.status:7}  {r.detail}".rstrip() for r in records]
+    counts = dict.fromkeys(("PASSED", "FAILED", "SKIPPED"), 0)
+    for record in records:
+        counts[record.status] += 1
+    return "\n".join([*lines, ", ".join(f"{count} {status}" for status, count in counts.items())])
+
+
+@mixers.command()
+@click.argument("name")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=".",
+    show_default=True,
+    help="Folder that gets the package's folder.",
+)
+def new(name: str, out: Path) -> None:
+    """Write a package with a mixer called NAME, ready to be installed and checked."""
+    with user_errors():
+        from mixers.skeleton import write_skeleton
+
+        folder = write_skeleton(name, out)
+        click.echo(f"{folder}\nnext: pip install -e {folder} && search mixers check {name}")

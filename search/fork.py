@@ -1,0 +1,198 @@
+"""A new study in a widened space that keeps what the old one has tried.
+
+Optuna's sampler cannot learn values that a parameter did not have when the study began, so a study
+never changes its space. A fork is a study of its own: each old trial whose backbone lies in the new
+space is carried over under the new space's parameters, with its record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from metaformer.errors import SpecError
+from metaformer.yaml_tree import Node
+from mixers import Choice, Domain, IntRange, MixerRegistry, OptionValue
+from search.errors import UsageError
+from search.frozen_mixers import freeze
+from search.journal import exclusive
+from search.records import TrialRecord
+from search.run_folder import RunFolder
+from search.space import SearchSpace
+from search.study_config import Study, differences
+from search.summary import Outcome, best_of, summarise
+from search.trial_store import StoredTrial, TrialStore
+
+_MUST_AGREE = ("budget", "measure", "train")  # else old figures and scores say nothing here
+
+
+@dataclass(frozen=True)
+class Fork:
+    """The new study's folder, how many trials came along, and the numbers of those that did not."""
+
+    folder: Path
+    carried: int
+    left_behind: tuple[int, ...]
+
+
+def fork(old: Study, old_folder: Path, new: Study, out: Path, registry: MixerRegistry) -> Fork:
+    """Begins `new` in `out`, with the trials of `old` that its space holds.
+
+    UsageError where the two measure or train otherwise, or the new study's folder is there;
+    SpecError where the new space holds nothing legal, EnvironmentProblem where a process runs the
+    old study.
+    """
+    _require_comparable(old, new)
+    folder = RunFolder(out / new.config.name)
+    if folder.path.exists():
+        raise UsageError(f"{folder.path} is there already; choose another --name or --out")
+    space = _space(new, old, registry)
+    with ExitStack() as held:
+        busy = f"{old_folder}: another process is running this study"
+        held.enter_context(exclusive(RunFolder(old_folder).lock, busy))
+        before = TrialStore(old.config.name, RunFolder(old_folder)).stored()
+        carried = [_carried(trial, space) for trial in before]
+        folder.create()
+        held.enter_context(exclusive(folder.lock, f"{folder.path}: in use"))
+        begun = replace(
+            new,
+            frozen_mixers=freeze(space.mixer_names, registry),
+            frozen_data=old.frozen_data,
+        )
+        folder.write_study(begun.to_data())
+        store = TrialStore(new.config.name, folder)
+        for trial in carried:
+            if trial is not None:
+                store.adopt(trial)
+        _keep_best(store.records, old_folder, folder)
+        device = torch.device(new.config.measure.device)
+        folder.write_summary(summarise(begun, store.records, device, Outcome.RUNNING))
+    left = tuple(
+        trial.record.number for trial, new in zip(before, carried, strict=True) if new is None
+    )
+    return Fork(folder.path, len(before) - len(left), left)
+
+
+def _require_comparable(old: Study, new: Study) -> None:
+    said, says = old.to_data(), new.to_data()
+    changes = [line for key in _MUST_AGREE for line in differences(said[key], says[key], key)]
+    if changes:
+        lines = "\n".join(f"  {line}" for line in changes)
+        raise UsageError(
+            f"a fork measures and trains as the old study did, and this one differs:\n{lines}"
+        )
+
+
+def _space(new: Study, old: Study, registry: MixerRegistry) -> SearchSpace:
+    config, tree = new.config, new.space
+    classes = len(old.frozen_data["classes"]) if old.frozen_data is not None else 1000
+    fields: dict[str, Any] = {
+        "name": config.name,
+        "num_classes": classes,
+        "image_size": config.train.image_size,
+    }
+    if new.space is old.space:  # complete, with what the study decided in it
+        own = {key: value for key, value in tree.map.items() if key not in fields}
+        tree = Node(own, tree.mark, tree.key_marks)
+    return SearchSpace(tree, registry, fields=fields)
+
+
+def _carried(trial: StoredTrial, space: SearchSpace) -> StoredTrial | None:
+    """The trial under the parameters of `space`; None where its backbone does not lie there."""
+    distributions: dict[str, BaseDistribution] = {}
+    params: dict[str, OptionValue] = {}
+
+    def choose(name: str, domain: Domain) -> OptionValue:
+        known = trial.params[name] if name in trial.params else said_by(trial.record.spec, name)
+        value = _in_domain(known, domain)
+        params[name], distributions[name] = value, distribution_of(domain)
+        return value
+
+    try:
+        spec = space.backbone(choose)
+    except (SpecError, LookupError, ValueError, StopIteration):  # the new space lacks something
+        return None
+    if spec.digest != trial.record.digest:
+        return None
+    return replace(trial, params=params, distributions=distributions)
+
+
+def said_by(spec: Any, name: str) -> OptionValue:
+    """What a backbone's data say of the parameter of that name, which was fixed until now.
+
+    KeyError where the name leads nowhere.
+    """
+    place = spec
+    for part in name.split("."):
+        if isinstance(place, dict) and part in place and part != "mixer":
+            place = place[part]
+        elif isinstance(place, dict) and "mixer" in place:
+            place = _in_stage(place, part)
+        elif isinstance(place, list) and part.isdigit() and int(part) < len(place):
+            place = place[int(part)]
+        else:
+            raise KeyError(name)
+    if not isinstance(place, bool | int | float | str):
+        raise KeyError(name)
+    return place
+
+
+def _in_stage(stage: dict[str, Any], part: str) -> Any:
+    """The block's name, an item of the pattern, the mixer's name, or the options of a mixer."""
+    pattern = stage["mixer"] if isinstance(stage["mixer"], list) else [stage["mixer"]]
+    mixers = {}
+    for item in pattern:
+        name, options = (item, {}) if isinstance(item, str) else next(iter(item.items()))
+        mixers[name] = options
+    if part == stage.get("block"):
+        return stage
+    if part == "mixer":
+        return next(iter(mixers))
+    if part.isdigit():
+        return {**stage, "mixer": [pattern[int(part) % len(pattern)]]}
+    return next(options for name, options in mixers.items() if part in (name, _short(name)))
+
+
+def _in_domain(value: OptionValue, domain: Domain) -> OptionValue:
+    """The value of the domain, where a mixer may stand under its short name."""
+    try:
+        return domain.normalise(value)
+    except ValueError:
+        if not isinstance(value, str):
+            raise
+        return domain.normalise(_short(value))
+
+
+def _short(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def distribution_of(domain: Domain) -> BaseDistribution:
+    """Optuna's name for a domain, as `SearchSpace.suggest` asks for it."""
+    if isinstance(domain, Choice):
+        return CategoricalDistribution(domain.values)
+    if isinstance(domain, IntRange):
+        return IntDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+
+
+def _keep_best(records: Sequence[TrialRecord], old: Path, new: RunFolder) -> None:
+    """The old best's weights, where the new study's best is the same candidate."""
+    best, source = best_of(records), RunFolder(old)
+    if best is None or best.digest is None:
+        return
+    weights = source.weights_of_best(best.digest)
+    if weights is not None:
+        new.keep_weights(best.number, best.digest, weights)
+    new.settle_best(best)

@@ -1,0 +1,61 @@
+"""The mixers that a study was begun with, and whether they are still the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from mixers import MixerRegistry
+from search.errors import EnvironmentProblem
+from search.study_config import differences
+
+Frozen: TypeAlias = tuple[dict[str, Any], ...]
+_SHOWN = 20
+
+
+def freeze(names: Iterable[str], registry: MixerRegistry) -> Frozen:
+    """What a study keeps of each mixer: distribution, version, entry point, origin, options."""
+    return tuple(registry[name].frozen() for name in sorted(names))
+
+
+def require_unchanged(
+    folder: Path, frozen: Frozen, registry: MixerRegistry, *, allow_drift: bool
+) -> list[str]:
+    """What has changed, a line each, where `allow_drift` lets the study go on with it.
+
+    EnvironmentProblem where mixers have changed, or where the study cannot go on at all: one is
+    gone, or its options are searched over other values than the study's sampler has learnt.
+    """
+    names = [str(mixer["name"]) for mixer in frozen]
+    gone = [_why_gone(name, registry) for name in names if name not in registry.entries]
+    if gone:
+        raise EnvironmentProblem(_words(folder, gone, "install them again, or begin anew"))
+    changed, searched = [], []
+    for mixer in frozen:
+        now = registry[str(mixer["name"])].frozen()
+        lines = differences(mixer, {key: now.get(key) for key in mixer}, str(mixer["name"]))
+        changed += [line for line in lines if ".searched:" not in line]
+        searched += [line for line in lines if ".searched:" in line]
+    if searched:
+        raise EnvironmentProblem(
+            _words(folder, changed + searched, "restore what is searched, or begin anew")
+        )
+    if changed and not allow_drift:
+        way = "install them as they were, go on all the same with --allow-drift, or begin anew"
+        raise EnvironmentProblem(_words(folder, changed, way))
+    return changed
+
+
+def _why_gone(name: str, registry: MixerRegistry) -> str:
+    refused = registry.refused.get(name)
+    return f"{name}: {refused.state}: {refused.reason}" if refused else f"{name}: not installed"
+
+
+def _words(folder: Path, lines: Sequence[str], way: str) -> str:
+    shown = "\n".join(f"  {line}" for line in lines[:_SHOWN])
+    more = f"\n  and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+    return (
+        f"{folder}: the mixers of this study have changed since it began:\n{shown}{more}\n"
+        f"{way} with what the old study has tried: search fork {folder}"
+    )

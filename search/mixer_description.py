@@ -1,0 +1,47 @@
+"""A mixer in full: options, documentation, what it declares, what it costs at a site."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from metaformer.counting import cost_of_mixer
+from mixers import MixerEntry, MixerRegistry, MixerSpec, PluginError, Site
+
+DECLARED = (
+    "needs_normalised_input",
+    "fixed_map_size",
+    "supports_dilation",
+    "supports_torchscript",
+    "supports_fx",
+)
+
+
+def describe_mixer(
+    entry: MixerEntry, registry: MixerRegistry, spec: MixerSpec, site: Site
+) -> dict[str, Any]:
+    """What `search mixers show` prints; `cost` is None, with a `refusal`, where the mixer of
+    `spec` does not go to `site`."""
+    frozen = entry.frozen()
+    cost, refusal = None, ""
+    try:
+        with torch.device("meta"):
+            mixer = registry.build(spec, site)
+        cost = asdict(cost_of_mixer(mixer, site))
+    except PluginError:
+        raise
+    except ValueError as error:
+        refusal = str(error)
+    return {
+        **{key: frozen[key] for key in ("name", "distribution", "version", "entry_point")},
+        "origin": frozen.get("origin", ""),
+        "documentation": inspect.getdoc(entry.mixer_class) or "no documentation",
+        "options": frozen["options"],
+        "declares": {name: bool(getattr(entry.mixer_class, name, False)) for name in DECLARED},
+        "site": {"channels": site.channels, "height": site.height, "width": site.width},
+        "cost": cost,
+        "refusal": refusal,
+    }
