@@ -223,16 +223,8 @@ class _StoppableClock(SystemClock):
 
 
 def mixer_origins(spec: BackboneSpec, registry: MixerRegistry) -> list[dict[str, str]]:
-    """Where each mixer of `spec` came from: name, distribution, version, entry point."""
+    """Where each mixer of `spec` came from: distribution, version, entry point, origin, files."""
     names = sorted({mixer.name for stage in spec.stages for mixer in stage.block_mixers})
-    return [mixer_origin(name, registry) for name in names]
-
-
-def mixer_origin(name: str, registry: MixerRegistry) -> dict[str, str]:
-    entry = registry[name]
-    return {
-        "name": entry.name,
-        "distribution": entry.distribution,
-        "version": entry.version,
-        "entry_point": entry.entry_point,
-    }
+    keys = ("name", "distribution", "version", "entry_point", "origin", "files")
+    frozen = (registry[name].frozen() for name in names)
+    return [{key: mixer[key] for key in keys if key in mixer} for mixer in frozen]

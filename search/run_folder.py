@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from metaformer.spec import BackboneSpec
@@ -102,6 +102,16 @@ class RunFolder:
         for leftover in [*self.path.glob("trial-*.safetensors"), *self.path.glob("*.partial")]:
             leftover.unlink(missing_ok=True)
         return kept
+
+    def weights_of_best(self, digest: str) -> dict[str, Tensor] | None:
+        """The weights in best.safetensors, where they are that backbone's."""
+        try:
+            with safe_open(self.best_weights, framework="pt") as weights:
+                if (weights.metadata() or {}).get("digest") != digest:
+                    return None
+            return load_file(self.best_weights)
+        except (OSError, SafetensorError):
+            return None
 
     def holds(self, best: TrialRecord | None) -> bool:
         """Whether best.yaml and best.safetensors are those of `best`."""

@@ -14,9 +14,10 @@ from metaformer.errors import SpecError
 from metaformer.yaml_tree import read_yaml
 from mixers import MixerRegistry
 from search.buildable import BuildCheck, require_some_buildable
-from search.candidate import CandidateEvaluator, mixer_origin
+from search.candidate import CandidateEvaluator
 from search.data import Splits, load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.frozen_mixers import freeze, require_unchanged
 from search.journal import exclusive
 from search.loop import Observer, SearchLoop
 from search.run_folder import RunFolder
@@ -34,6 +35,7 @@ class StudyRunner:
     """Runs one study in its folder, from its beginning or from where it was left.
 
     `should_stop` is asked between steps: True abandons the current candidate cleanly.
+    `allow_drift` goes on although mixers have changed since the study began.
     """
 
     study: Study
@@ -42,6 +44,7 @@ class StudyRunner:
     device: torch.device
     observer: Observer
     should_stop: Callable[[], bool]
+    allow_drift: bool = False
 
     def run(self, *, time_limit: float | None = None) -> dict[str, Any]:
         """Tries candidates up to the study's total; returns what summary.json holds.
@@ -57,7 +60,9 @@ class StudyRunner:
         with _held(folder):
             self._take_up(folder)
             # what is wrong in the space is said before data are read
-            require_some_buildable(self._space(num_classes=1000), self._build_check())
+            trial_space = self._space(num_classes=1000)
+            require_some_buildable(trial_space, self._build_check())
+            self._name_mixers(trial_space)
             data = self._load_data(folder)
             space = self._space(data.num_classes)
             self._freeze(folder, space, data)
@@ -89,6 +94,10 @@ class StudyRunner:
         self.study = replace(
             self.study, frozen_mixers=tuple(old["mixers"]), frozen_data=old["data"]
         )
+        for line in require_unchanged(
+            folder.path, self.study.frozen_mixers, self.registry, allow_drift=self.allow_drift
+        ):
+            self.observer.note(f"changed since the study began: {line}")
         lines = [
             line
             for line in differences(old, self.study.to_data())
@@ -109,11 +118,6 @@ class StudyRunner:
             "image_size": config.train.image_size,
         }
         names = [mixer["name"] for mixer in self.study.frozen_mixers]
-        missing = [name for name in names if name not in self.registry.entries]
-        if missing:
-            raise EnvironmentProblem(
-                f"mixers of this study are not installed or not allowed: {', '.join(missing)}"
-            )
         return SearchSpace(
             self.study.space,
             self.registry,
@@ -121,6 +125,13 @@ class StudyRunner:
             fields=fields,
             check=self._check,
         )
+
+    def _name_mixers(self, space: SearchSpace) -> None:
+        """Says which broken mixers are left out, and which come from the user's own files."""
+        for reason in space.left_out.values():
+            self.observer.note(f"left out of any: {reason}")
+        for line in self.registry.local_in_use():
+            self.observer.note(line)
 
     def _build_check(self) -> BuildCheck:
         config = self.study.config
@@ -132,10 +143,8 @@ class StudyRunner:
 
     def _freeze(self, folder: RunFolder, space: SearchSpace, data: Splits) -> None:
         """Writes study.yaml, with the mixers that the space can hold from now on, and the data."""
-        if not self.study.frozen_mixers:
-            names = sorted(space.mixer_names)
-            frozen = tuple(mixer_origin(name, self.registry) for name in names)
-            self.study = replace(self.study, frozen_mixers=frozen)
+        names = [mixer["name"] for mixer in self.study.frozen_mixers] or space.mixer_names
+        self.study = replace(self.study, frozen_mixers=freeze(names, self.registry))
         self.study = replace(self.study, frozen_data=data.identity())
         folder.write_study(self.study.to_data())
 

@@ -103,7 +103,8 @@ def legal_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", text).lstrip("_.-")[:MAX_NAME] or "study"
 
 
-def _require_legal_name(name: str) -> str:
+def require_legal_name(name: str) -> str:
+    """`name`; ValueError where it cannot be that of a study."""
     if name != legal_name(name):
         raise ValueError(
             f"got {shorten(name)}; allowed: at most {MAX_NAME} of a-z, A-Z, 0-9, _, . and -, "
@@ -116,7 +117,7 @@ class StudyConfig(_Section):
     """Everything about a study but its space."""
 
     schema_version: Annotated[SchemaVersion, Field(alias="schema")] = 1
-    name: Annotated[str, AfterValidator(_require_legal_name)]
+    name: Annotated[str, AfterValidator(require_legal_name)]
     budget: Budget
     measure: MeasureConfig
     train: TrainConfig

@@ -7,9 +7,12 @@ that at any moment the trial is either on record as a whole or counts as never h
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
+from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, Trial
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from search.journal import open_journal
@@ -27,6 +30,15 @@ _OPTUNA_STATES = {
     TrialState.PRUNED: OptunaState.PRUNED,
     TrialState.OOM: OptunaState.PRUNED,
 }
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """A record, and the parameters and distributions under which Optuna holds it."""
+
+    record: TrialRecord
+    params: dict[str, Any]
+    distributions: dict[str, BaseDistribution]
 
 
 class TrialStore:
@@ -58,6 +70,31 @@ class TrialStore:
             trial.set_constraint(key, value)
         trial.set_user_attr(_RECORD, json.dumps(record.to_data()))
         self._tell(record)
+        self._folder.append_trial(record)
+        self.records.append(record)
+
+    def stored(self) -> list[StoredTrial]:
+        """The final trials, with what Optuna knows of them."""
+        known = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
+        return [
+            StoredTrial(record, known[record.number].params, known[record.number].distributions)
+            for record in self.records
+            if record.state.is_final
+        ]
+
+    def adopt(self, trial: StoredTrial) -> None:
+        """Puts a trial of another study on record here, under the next number."""
+        record = replace(trial.record, number=len(self.study.get_trials(deepcopy=False)))
+        state = _OPTUNA_STATES.get(record.state, OptunaState.FAIL)
+        adopted = create_trial(
+            state=state,
+            value=record.accuracy if state is OptunaState.COMPLETE else None,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={_RECORD: json.dumps(record.to_data())},
+            constraints=record.constraints,
+        )
+        self.study.add_trial(adopted)
         self._folder.append_trial(record)
         self.records.append(record)
 

@@ -83,6 +83,9 @@ _positive = click.IntRange(min=1)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Of proposals and trainings.")
 @click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
 @click.option(
+    "--allow-drift", is_flag=True, help="Go on although mixers have changed since the study began."
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     default="runs",
@@ -97,6 +100,7 @@ def run(
     plugins: str | None,
     time_limit: float | None,
     as_json: bool,
+    allow_drift: bool,
     **asked: Any,
 ) -> None:
     """Search for the most accurate backbone that reaches N images per second on this device.
@@ -136,6 +140,7 @@ def run(
                 device=target,
                 observer=observer,
                 should_stop=interrupt.is_set,
+                allow_drift=allow_drift,
             )
             try:
                 summary = runner.run(time_limit=time_limit)

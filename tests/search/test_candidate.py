@@ -118,6 +118,7 @@ def test_a_candidate_that_passes_is_trained_and_scored(
             "distribution": "metaformer-search",
             "version": record.mixers[0]["version"],
             "entry_point": "mixers.builtin.pooling:Pooling",
+            **registry["pooling"].origin,
         }
     ]
     buffers = ("running_mean", "running_var", "num_batches_tracked")

@@ -122,7 +122,9 @@ def test_the_mixers_are_frozen_into_the_study_and_a_missing_one_stops_it(
     frozen = load_study("runs/tiny/study.yaml", {}, device="cpu").frozen_mixers
     assert [mixer["name"] for mixer in frozen] == ["identity", "pooling"]
     without = {name: entry for name, entry in registry.entries.items() if name != "pooling"}
-    with pytest.raises(EnvironmentProblem, match="not installed or not allowed: pooling"):
+    with pytest.raises(
+        EnvironmentProblem, match="  pooling: not installed\n.* search fork runs/tiny"
+    ):
         runner(MixerRegistry(without, {})).run()
 
 
