@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from metaformer.backbone import Backbone, build_backbone
 from metaformer.errors import Problem, SpecError
 from metaformer.spec import BackboneSpec
-from mixers import MixerRegistry
+from mixers import MixerRegistry, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,14 @@ def cost_of(model: Backbone) -> BackboneCost:
         head=Cost(count_params(model.head) + count_params(model.norm), flops.get("head", 0) // 2),
         image_size=model.image_size,
     )
+
+
+def cost_of_mixer(mixer: nn.Module, site: Site) -> Cost:
+    """The cost of a mixer, built on the meta device, for one image at its site."""
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        mixer.eval()(torch.empty(1, site.channels, site.height, site.width, device="meta"))
+    return Cost(count_params(mixer), counter.get_total_flops() // 2)
 
 
 def _flops(model: nn.Module, image_size: int, in_channels: int) -> dict[str, int]:
