@@ -135,11 +135,12 @@ class MixerEntry:
         return None
 
     def broken_traceback(self) -> str:
-        """The traceback behind `broken()`, empty where there is none."""
+        """The traceback of what the mixer's module raised, empty where it raised nothing."""
         try:
             self.options  # noqa: B018
         except MixerError as error:
-            return "".join(traceback.format_exception(error))
+            cause = error.__cause__
+            return "" if cause is None else "".join(traceback.format_exception(cause))
         return ""
 
     def frozen(self) -> dict[str, Any]:

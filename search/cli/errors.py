@@ -37,6 +37,8 @@ def user_errors() -> Iterator[None]:
 
     try:
         yield
+    except BrokenPipeError:  # whoever reads has seen enough; click ends quietly
+        raise
     except (PluginError, SignatureError, EnvironmentProblem) as error:
         stop(f"error: {error}", ExitCode.ENVIRONMENT)
     except InputError as error:

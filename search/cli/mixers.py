@@ -73,6 +73,15 @@ def _as_text(rows: list[dict[str, str]]) -> str:
     return "\n".join([*lines, *([""] if reasons else []), *reasons])
 
 
+def _entry(registry: MixerRegistry, name: str) -> MixerEntry:
+    from mixers import UnknownMixerError
+
+    try:
+        return registry[name]
+    except UnknownMixerError as error:
+        raise UnknownMixerError(f"NAME: got {name}; {error}") from None
+
+
 @mixers.command()
 @click.argument("name")
 @click.option("--channels", type=click.IntRange(min=1), default=64, show_default=True)
@@ -92,7 +101,7 @@ def show(
         from search.mixer_description import describe_mixer
 
         registry = load_registry(plugins)
-        entry = registry[name]
+        entry = _entry(registry, name)
         reason = entry.broken()
         say_local_code(registry)
         if reason is not None:
@@ -148,7 +157,7 @@ def check(name: str, time_limit: float, plugins: str | None, as_json: bool) -> N
         from mixers import load_registry
         from mixers.conformance.supervised import check_in_child
 
-        entry = load_registry(plugins)[name]
+        entry = _entry(load_registry(plugins), name)
         records = check_in_child(entry.name, plugins=plugins, time_limit=time_limit)
         if as_json:
             click.echo(json.dumps([record.to_data() for record in records], indent=2))

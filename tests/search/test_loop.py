@@ -17,7 +17,7 @@ from tiny import STUDY, write_study
 
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
-from mixers.registry import GROUP
+from mixers.scan import GROUP
 from search.candidate import CandidateEvaluator
 from search.errors import Interrupted, UsageError
 from search.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING
