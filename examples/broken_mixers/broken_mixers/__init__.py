@@ -1,0 +1,1 @@
+"""Token mixers that are wrong in one way each; README.md says what is answered."""

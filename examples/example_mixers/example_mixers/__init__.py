@@ -1,0 +1,1 @@
+"""Token mixers of a third party; `pyproject.toml` says which."""
