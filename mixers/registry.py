@@ -6,7 +6,7 @@ import difflib
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +72,19 @@ class MixerRegistry:
         if len(rivals) > 1 and not own and not self._is_settled(entry.short_name):
             return MixerState.CONFLICT, self._conflict(entry.short_name, rivals)
         return MixerState.ACTIVE, ""
+
+    def settled(self, names: Iterable[str]) -> MixerRegistry:
+        """This registry, where a short name means that one of `names` which has it, whoever else
+        gives it too."""
+        by_short = defaultdict(list)
+        for name in names:
+            by_short[name.rpartition("/")[2]].append(name)
+        own = {
+            short: given[0]
+            for short, given in by_short.items()
+            if len(given) == 1 and short not in self.entries
+        }
+        return replace(self, short_names={**self.short_names, **own})
 
     def all_entries(self) -> list[MixerEntry]:
         """Every mixer that was found, the refused ones too, by canonical name."""

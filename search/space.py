@@ -202,22 +202,26 @@ class SearchSpace:
             words = f"got {shorten(narrowed.plain())}; allowed: {{mixer: {{option: value}}}}; "
             words += "for some mixers only, choice: [mixer, mixer]"
             raise SpecError(Problem(format_path((*place.path, "any")), words, narrowed.mark))
+        said = {}  # how the narrowed ones are written, by canonical name
         for name in narrowed.map:
-            if self._entry(name, narrowed.key_marks[name], place).name not in self._any:
+            canonical = self._entry(name, narrowed.key_marks[name], place).name
+            if canonical not in self._any:
                 words = f"{name} is not a mixer of this study; allowed: {', '.join(self._any)}"
                 raise SpecError(Problem(format_path(place.path), words, narrowed.key_marks[name]))
+            said[canonical] = name
         writings = {}
         for name in self._any:
-            if name not in narrowed.map and self._is_left_out(name):
+            if name not in said and self._is_left_out(name):
                 continue
             entry = self._entry(name, node.mark, place)
-            if entry.fixed_map_size and name not in narrowed.map:
+            if entry.fixed_map_size and name not in said:
                 continue
             if entry.needs_normalised_input and place.block != "metaformer":
                 continue
             writings[name] = node_like(node, name)
-            if name in narrowed.map:
-                writings[name] = Node({name: narrowed.map[name]}, node.mark, narrowed.key_marks)
+            if name in said:
+                marks = {name: narrowed.key_marks[said[name]]}
+                writings[name] = Node({name: narrowed.map[said[name]]}, node.mark, marks)
         return writings
 
     def _is_left_out(self, name: str) -> bool:

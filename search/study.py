@@ -94,6 +94,8 @@ class StudyRunner:
         self.study = replace(
             self.study, frozen_mixers=tuple(old["mixers"]), frozen_data=old["data"]
         )
+        # a short name stays whose it was, whatever has been installed since
+        self.registry = self.registry.settled(mixer["name"] for mixer in old["mixers"])
         for line in require_unchanged(
             folder.path, self.study.frozen_mixers, self.registry, allow_drift=self.allow_drift
         ):

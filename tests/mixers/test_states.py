@@ -119,6 +119,16 @@ def test_the_project_settles_whose_a_short_name_is() -> None:
         registry(SUM, RIVAL)["sum"]
 
 
+def test_names_that_are_in_use_stay_whose_they_are_and_built_in_ones_their_own() -> None:
+    pooling = entry_point("rivals", "pooling", CLASS)
+    found = registry(SUM, RIVAL, pooling).settled(["theirs/sum", "rivals/pooling"])
+    assert found["sum"].distribution == "theirs"
+    assert found["pooling"].distribution == "metaformer-search"
+    assert state_of(found, "rivals/sum")[0] is MixerState.ACTIVE
+    with pytest.raises(UnknownMixerError, match="sum is given by rivals 2.0 and theirs 1.0"):
+        registry(SUM, RIVAL).settled(["theirs/sum", "rivals/sum"])["sum"]
+
+
 def test_defaults_and_search_domains_are_the_projects_and_what_is_published_stays() -> None:
     rules = "[mixers.sum]\ndefaults = {size = 2}\nsearch = {size = [2, 3]}"
     narrowed = registry(SUM, rules=rules)

@@ -10,7 +10,7 @@ from misbehaving import entry_point
 from studies import Evaluate, Heard, reject, runner
 from tiny import STUDY, write_study
 
-from mixers import MixerRegistry, PluginError
+from mixers import MixerRegistry, PluginError, UnknownMixerError
 from mixers.plugins_file import PluginRules, read_plugin_rules
 from mixers.registry import registry_of
 from mixers.scan import scan
@@ -94,6 +94,18 @@ def test_a_mixer_that_is_gone_or_refused_stops_the_study_whatever_is_allowed() -
     off = own_mixers(more="[mixers.mine]\nenabled = false\n")
     with pytest.raises(EnvironmentProblem, match="local/mine: disabled: plugins.toml switches"):
         study_of(off, allow_drift=True).run()
+
+
+@pytest.mark.usefixtures("_begun")
+def test_a_rival_that_is_installed_later_does_not_take_a_name_from_a_study_under_way() -> None:
+    Path("rivals.py").write_text(MINE)
+    rival = entry_point("rivals", "mine", "rivals:Mine")
+    both = registry_of([*scan(), rival], read_plugin_rules())
+    with pytest.raises(UnknownMixerError, match="mine is given by local .* and rivals"):
+        both["mine"]
+    before = Path("runs/tiny/study.yaml").read_text()
+    assert study_of(both).run()["outcome"] == "done"
+    assert Path("runs/tiny/study.yaml").read_text() == before
 
 
 def test_a_study_says_which_code_of_the_user_it_runs(

@@ -8,11 +8,15 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from misbehaving import entry_point
 
 from metaformer import SpecError
 from metaformer.extends import resolve_extends
 from metaformer.yaml_tree import parse_yaml
 from mixers import Choice, Domain, FloatRange, IntRange, MixerRegistry, OptionValue
+from mixers.plugins_file import PluginRules
+from mixers.registry import registry_of
+from mixers.scan import scan
 from search.space import SearchSpace
 from search.study_file import load_study
 
@@ -99,6 +103,16 @@ def test_any_leaves_mixers_that_need_normalised_input_out_of_metanext_blocks(
     assert "attention" in both.parameters["stages.0.metaformer.mixer"].values  # type: ignore[union-attr]
     named = stage_space("block: metanext; mixer: {choice: [attention, pooling]}", registry)
     assert "attention" in named.mixer_names
+
+
+@pytest.mark.parametrize("written", ["theirs", "strangers/theirs"])
+def test_any_is_narrowed_by_either_name_of_a_third_partys_mixer(written: str) -> None:
+    points = [entry_point("strangers", "theirs", "mixers.builtin.pooling:Pooling"), *scan()]
+    registry = registry_of(points, PluginRules())
+    opened = stage_space(f"mixer: {{any: {{{written}: {{pool_size: 9}}}}}}", registry)
+    assert not [name for name in opened.parameters if "theirs" in name]
+    mixer = opened.backbone(pick(mixer="strangers/theirs")).stages[0].mixer[0]
+    assert (mixer.name, mixer.options) == ("strangers/theirs", {"pool_size": 9})
 
 
 def test_any_can_be_narrowed_option_by_option(registry: MixerRegistry) -> None:
