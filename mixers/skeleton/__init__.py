@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
 import re
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -23,15 +26,10 @@ _TEMPLATES = {  # where each file goes; $module is the name of the mixer and of 
 def write_skeleton(name: str, parent: Path) -> Path:
     """Writes the package of a mixer called `name` into a new folder of `parent`; returns it.
 
-    InputError where the name cannot be one or the folder is there already, OSError where it
-    cannot be written.
+    InputError where the name cannot be one or is taken, or the folder is there already, OSError
+    where it cannot be written.
     """
-    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
-        words = "small letters, digits and _, beginning with a letter, 2 to 50 of them"
-        raise InputError(f"NAME: got {name!r}; allowed: {words}")
-    reserved = {p.name for p in scan() if p.dist is not None and p.dist.name == OWN_DISTRIBUTION}
-    if name in reserved:
-        raise InputError(f"NAME: {name} is a built-in mixer; choose another name")
+    _require_free(name)
     values = {
         "module": name,
         "distribution": name.replace("_", "-"),
@@ -46,3 +44,25 @@ def write_skeleton(name: str, parent: Path) -> Path:
         text = files(__package__).joinpath(template).read_text(encoding="utf-8")
         file.write_text(Template(text).substitute(values), encoding="utf-8")
     return folder
+
+
+def _require_free(name: str) -> None:
+    """InputError where `name` cannot be a module's, or would hide what is there already."""
+    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
+        words = "small letters, digits and _, beginning with a letter, 2 to 50 of them, no keyword"
+        raise InputError(f"NAME: got {name!r}; allowed: {words}")
+    reserved = {p.name for p in scan() if p.dist is not None and p.dist.name == OWN_DISTRIBUTION}
+    if name in reserved:
+        raise InputError(f"NAME: {name} is a built-in mixer; choose another name")
+    if name == "tests" or name in sys.stdlib_module_names or _is_importable(name):
+        raise InputError(f"NAME: a module {name} is there already; choose another name")
+    try:
+        taken = distribution(name.replace("_", "-"))
+    except PackageNotFoundError:
+        return
+    raise InputError(f"NAME: a package {taken.name} is installed already; choose another name")
+
+
+def _is_importable(name: str) -> bool:
+    specification = importlib.util.find_spec(name)
+    return specification is not None and specification.loader is not None

@@ -73,15 +73,6 @@ def _as_text(rows: list[dict[str, str]]) -> str:
     return "\n".join([*lines, *([""] if reasons else []), *reasons])
 
 
-def _entry(registry: MixerRegistry, name: str) -> MixerEntry:
-    from mixers import UnknownMixerError
-
-    try:
-        return registry[name]
-    except UnknownMixerError as error:
-        raise UnknownMixerError(f"NAME: got {name}; {error}") from None
-
-
 @mixers.command()
 @click.argument("name")
 @click.option("--channels", type=click.IntRange(min=1), default=64, show_default=True)
@@ -101,7 +92,7 @@ def show(
         from search.mixer_description import describe_mixer
 
         registry = load_registry(plugins)
-        entry = _entry(registry, name)
+        entry = _found(name, registry)
         reason = entry.broken()
         say_local_code(registry)
         if reason is not None:
@@ -110,6 +101,16 @@ def show(
         site = Site(channels=channels, height=map_size, width=map_size)
         description = describe_mixer(entry, registry, MixerSpec(entry.name), site)
         click.echo(json.dumps(description, indent=2) if as_json else _described(description))
+
+
+def _found(name: str, registry: MixerRegistry) -> MixerEntry:
+    from mixers import UnknownMixerError
+
+    try:
+        return registry[name]
+    except UnknownMixerError as error:
+        words = str(error) if str(error).startswith(name) else f"got {name}; {error}"
+        raise UnknownMixerError(f"NAME: {words}") from None
 
 
 def _described(description: dict[str, Any]) -> str:
@@ -157,7 +158,7 @@ def check(name: str, time_limit: float, plugins: str | None, as_json: bool) -> N
         from mixers import load_registry
         from mixers.conformance.supervised import check_in_child
 
-        entry = _entry(load_registry(plugins), name)
+        entry = _found(name, load_registry(plugins))
         records = check_in_child(entry.name, plugins=plugins, time_limit=time_limit)
         if as_json:
             click.echo(json.dumps([record.to_data() for record in records], indent=2))
