@@ -5,11 +5,25 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.metadata import Distribution
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A distribution's name and version, and the requirements that it states."""
+
+    name: str
+    version: str
+    requires: tuple[str, ...]
 
 
 def install_origin(distribution: Distribution) -> str:
@@ -40,17 +54,25 @@ def files_digest(distribution: Distribution) -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16] if hashes else ""
 
 
-def unmet_requirement(distribution: Distribution, name: str, version: str) -> str | None:
-    """The requirement that `distribution` states of `name` and that `version` does not meet."""
-    for text in distribution.requires or ():
+def published(distribution: Distribution) -> Publication:
+    """What the metadata of a distribution say of it; parsing them takes long, this does it once."""
+    metadata = distribution.metadata
+    requires = metadata.get_all("Requires-Dist") or distribution.requires or ()
+    return Publication(metadata["Name"], metadata["Version"], tuple(requires))
+
+
+def unmet_requirement(requires: Iterable[str], name: str, version: str) -> str | None:
+    """The requirement among `requires` that is of `name` and that `version` does not meet."""
+    for text in requires:
+        begins = _NAME.match(text)
+        if begins is None or canonicalize_name(begins[0]) != name:  # parsing it takes long too
+            continue
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
             continue
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        if canonicalize_name(requirement.name) == name and not requirement.specifier.contains(
-            version, prereleases=True
-        ):
+        if not requirement.specifier.contains(version, prereleases=True):
             return str(requirement)
     return None

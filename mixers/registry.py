@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from packaging.utils import canonicalize_name
 
@@ -18,7 +18,7 @@ from mixers.entry import MixerEntry, MixerState
 from mixers.errors import PluginError, UnknownMixerError, nearest
 from mixers.local import LOCAL_DISTRIBUTION, LocalMixer
 from mixers.plugins_file import PluginRules, read_plugin_rules
-from mixers.provenance import unmet_requirement
+from mixers.provenance import Publication, published, unmet_requirement
 from mixers.scan import OWN_DISTRIBUTION, scan
 from mixers.signature import resolve_options
 from mixers.spec import MixerSpec
@@ -35,6 +35,7 @@ _AUTHORS_MISTAKES = (
     AssertionError,
 )
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_Candidate: TypeAlias = tuple[MixerEntry, Publication | None]  # None where it is a local one
 
 
 @dataclass(frozen=True)
@@ -188,24 +189,26 @@ def registry_of(points: Iterable[EntryPoint], rules: PluginRules) -> MixerRegist
 
     PluginsFileError where the rules name a mixer that there is not.
     """
-    found: dict[str, list[tuple[MixerEntry, EntryPoint | None]]] = defaultdict(list)
-    versions: dict[int, tuple[str, str]] = {}  # of distributions, whose metadata are slow to read
+    found: dict[str, list[_Candidate]] = defaultdict(list)
+    publications: dict[int, Publication] = {}
     for point in points:
         if point.dist is None:
             continue
-        if id(point.dist) not in versions:
-            versions[id(point.dist)] = point.dist.name, point.dist.version
-        entry = MixerEntry.installed(point, *versions[id(point.dist)])
-        found[entry.name].append((entry, point))
+        if id(point.dist) not in publications:
+            publications[id(point.dist)] = published(point.dist)
+        publication = publications[id(point.dist)]
+        entry = MixerEntry.installed(point, publication.name, publication.version)
+        found[entry.name].append((entry, publication))
     for name, local in rules.local.items():
         found[f"{LOCAL_DISTRIBUTION}/{name}"].append((_local_entry(name, local), None))
     rules.check_names({name: entries[0][0].distribution for name, entries in found.items()})
     entries: dict[str, MixerEntry] = {}
     refused: dict[str, Refused] = {}
+    own_version = _own_version()
     for name, candidates in found.items():
         entry = candidates[0][0]
         entry.rules = rules.of_mixer(entry.name, entry.short_name)
-        refusal = _refusal(candidates, rules)
+        refusal = _refusal(candidates, rules, own_version)
         if refusal is None:
             entries[name] = entry
         else:
@@ -222,14 +225,14 @@ def _local_entry(name: str, local: LocalMixer) -> MixerEntry:
 
 
 def _refusal(
-    candidates: list[tuple[MixerEntry, EntryPoint | None]], rules: PluginRules
+    candidates: list[_Candidate], rules: PluginRules, own_version: str | None
 ) -> tuple[MixerState, str] | None:
-    entry, point = candidates[0]
+    entry, publication = candidates[0]
     if len({other.entry_point for other, _ in candidates}) > 1:
         values = " and ".join(sorted(other.entry_point for other, _ in candidates))
         words = f"{entry.distribution} {entry.version} gives {entry.short_name} twice: {values}"
         return MixerState.CONFLICT, words
-    if point is None:
+    if publication is None:
         return None if entry.rules.enabled else _disabled(entry, rules)
     if not _NAME.fullmatch(entry.short_name):
         words = f"{entry.short_name!r} is no name; allowed: letters, digits, _ . -"
@@ -239,25 +242,30 @@ def _refusal(
         return MixerState.BLOCKED, refusal
     if not entry.rules.enabled:
         return _disabled(entry, rules)
-    return _incompatible(entry, point)
+    return _incompatible(entry, publication, own_version)
 
 
 def _disabled(entry: MixerEntry, rules: PluginRules) -> tuple[MixerState, str]:
     return MixerState.DISABLED, f"{rules.file} switches {entry.name} off"
 
 
-def _incompatible(entry: MixerEntry, point: EntryPoint) -> tuple[MixerState, str] | None:
-    """What the distribution requires of this project and does not get."""
+def _own_version() -> str | None:
     from importlib.metadata import PackageNotFoundError, version
 
-    if entry.distribution == canonicalize_name(OWN_DISTRIBUTION) or point.dist is None:
-        return None
     try:
-        own = version(OWN_DISTRIBUTION)
+        return version(OWN_DISTRIBUTION)
     except PackageNotFoundError:  # run from a source tree
         return None
-    unmet = unmet_requirement(point.dist, OWN_DISTRIBUTION, own)
+
+
+def _incompatible(
+    entry: MixerEntry, publication: Publication, own_version: str | None
+) -> tuple[MixerState, str] | None:
+    """What the distribution requires of this project and does not get."""
+    if entry.distribution == canonicalize_name(OWN_DISTRIBUTION) or own_version is None:
+        return None
+    unmet = unmet_requirement(publication.requires, OWN_DISTRIBUTION, own_version)
     if unmet is None:
         return None
-    words = f"{entry.distribution} {entry.version} needs {unmet}, installed is {own}"
+    words = f"{entry.distribution} {entry.version} needs {unmet}, installed is {own_version}"
     return MixerState.INCOMPATIBLE, words

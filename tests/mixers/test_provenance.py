@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mixers.provenance import files_digest, install_origin, unmet_requirement
+from mixers.provenance import files_digest, install_origin, published, unmet_requirement
 
 
 def installed(files: dict[str, str]) -> Distribution:
@@ -55,6 +55,7 @@ Requires-Dist: torch
 Requires-Dist: metaformer_search>=9; python_version < "3"
 Requires-Dist: Metaformer.Search<2
 """
-    theirs = installed({"METADATA": metadata})
-    assert unmet_requirement(theirs, "metaformer-search", "1.5") is None
-    assert unmet_requirement(theirs, "metaformer-search", "2.0") == "Metaformer.Search<2"
+    theirs = published(installed({"METADATA": metadata}))
+    assert (theirs.name, theirs.version) == ("theirs", "1.0")
+    assert unmet_requirement(theirs.requires, "metaformer-search", "1.5") is None
+    assert unmet_requirement(theirs.requires, "metaformer-search", "2.0") == "Metaformer.Search<2"

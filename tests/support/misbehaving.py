@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from email.message import Message
 from importlib.metadata import Distribution, EntryPoint
 
 import torch
@@ -47,16 +48,14 @@ class Raising(nn.Module):
 
 class _Distribution(Distribution):
     def __init__(self, name: str, version: str, requires: Sequence[str] = ()) -> None:
-        self._metadata = {"Name": name, "Version": version}
-        self._requires = list(requires)
+        self._metadata = Message()
+        self._metadata["Name"], self._metadata["Version"] = name, version
+        for requirement in requires:
+            self._metadata["Requires-Dist"] = requirement
 
     @property
     def metadata(self):  # type: ignore[no-untyped-def]
         return self._metadata
-
-    @property
-    def requires(self) -> list[str]:
-        return self._requires
 
     def read_text(self, filename: str) -> None:
         return None
