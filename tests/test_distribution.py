@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from fresh_environment import FreshEnvironment, build_wheel
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)],
-        check=True,
-        capture_output=True,
-    )
-    return next(folder.glob("*.whl"))
+    return build_wheel(ROOT, tmp_path_factory.mktemp("wheel") / "dist")
 
 
 @pytest.mark.slow
@@ -30,38 +23,27 @@ def test_the_wheel_holds_the_three_packages_with_their_data(wheel: Path) -> None
     assert {"mixers/py.typed", "metaformer/py.typed", "search/py.typed"} <= names
     assert {f"metaformer/zoo/{f.name}" for f in (ROOT / "metaformer/zoo").glob("*.yaml")} <= names
     assert {f"search/defaults/{f.name}" for f in (ROOT / "search/defaults").glob("*.yaml")} <= names
-    assert not {name for name in names if name.startswith(("tests", "benchmarks"))}
+    assert not {name for name in names if name.startswith(("tests", "benchmarks", "examples"))}
+    assert {f"mixers/skeleton/{f.name}" for f in (ROOT / "mixers/skeleton").glob("*.txt")} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
 @pytest.mark.slow
 def test_the_installed_wheel_works_from_any_folder(wheel: Path, tmp_path: Path) -> None:
     """In an environment that sees the dependencies of this one and the wheel alone."""
-    venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    python = venv / "bin" / "python"
-    subprocess.run([str(python), "-m", "pip", "install", "--no-deps", str(wheel)], check=True)
-    packages = next((venv / "lib").glob("python*/site-packages"))
-    dependencies = [path for path in sys.path if path.endswith("site-packages")]
-    (packages / "dependencies.pth").write_text("\n".join(dependencies) + "\n")
+    fresh = FreshEnvironment.create(tmp_path / "venv", wheel)
     code = (
         "import json, mixers, metaformer, search\n"
         "from mixers import load_registry\n"
         "homes = [module.__path__[0] for module in (mixers, metaformer, search)]\n"
         "print(json.dumps([homes, load_registry().names(), metaformer.zoo_names()]))"
     )
-    done = subprocess.run(
-        [str(python), "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = fresh.run(str(fresh.python), "-c", code, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
     homes, names, zoo = json.loads(done.stdout)
-    assert all(home.startswith(str(venv)) for home in homes)
+    assert all(home.startswith(str(fresh.path)) for home in homes)
     assert "inception_dw" in names
     assert "swin_t_inception" in zoo
-    script = subprocess.run(
-        [str(venv / "bin" / "search"), "spec", "swin_t_inception", "--json"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    script = fresh.search("spec", "swin_t_inception", "--json")
+    assert script.returncode == 0, script.stderr
     assert json.loads(script.stdout)["name"] == "swin_t_inception"
