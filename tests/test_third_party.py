@@ -1,4 +1,4 @@
-"""Packages of third parties, installed for real: the whole way of good mixers and of broken ones."""
+"""Packages of third parties, installed for real: what good mixers and broken ones go through."""
 
 from __future__ import annotations
 
