@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixers import MixerRegistry
-from search.throughput.sensors import CpuSensors
+from search.throughput.sensors import CpuSensors, Reading
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 torch.set_num_threads(1)
@@ -35,7 +35,7 @@ def registry() -> MixerRegistry:
 @pytest.fixture(autouse=True)
 def _no_co_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else the machine computes must not decide a test: nobody looks for it."""
-    monkeypatch.setattr(CpuSensors, "busy_seconds", lambda _self: None)
+    monkeypatch.setattr(CpuSensors, "read", lambda _self: Reading())
 
 
 @pytest.fixture(autouse=True)

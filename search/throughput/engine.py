@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from statistics import median
 
 import torch
 from torch import nn
@@ -12,15 +14,14 @@ from torch import nn
 from search.throughput.protocol import Protocol
 from search.throughput.record import Measurement, Verdict
 from search.throughput.sensors import Clock, Sensors, SystemClock, device_sensors, environment
-from search.throughput.stopping import LOOKS, decide, interval
-from search.throughput.workload import make_step, precision_of
+from search.throughput.stopping import FEWEST_FOR_RANKS, LOOKS, autocorrelation, decide, interval
+from search.throughput.timing import Block, Stopwatch
+from search.throughput.validity import Reference, block_problem, drift
+from search.throughput.workload import make_step, precision_of, reference_step
 
-WARM_UP_STEPS = 10
-WARM_UP_SECONDS = 0.5
-SLOW_WARM_UP_SECONDS = 2.0  # a model this slow has no need of ten steps
-BLOCKS_IN_CAP = 200  # blocks are this part of the cap on measured work: 0.1 s of 20 s
-MAX_WALL_OVER_BUSY = 1.1  # above, somebody else had the processor
+BLOCKS_IN_CAP = 400  # a block is this part of the cap on measured work: 0.05 s of 20 s
 MAX_DISCARDED = 40
+MAX_RESTARTS = 3  # after so many drifts the device is not fit to measure on
 
 
 def measure(
@@ -46,7 +47,10 @@ def measure(
         protocol = replace(protocol, memory_format="channels_last")
     with precision_of(protocol, device):
         step = make_step(model, protocol, device)
-        return measure_step(step, protocol, budget, clock, sensors, _environment(device, protocol))
+        facts = _environment(device, protocol)
+        return measure_step(
+            step, protocol, budget, clock, sensors, facts, reference=reference_step(device)
+        )
 
 
 def measure_step(
@@ -56,102 +60,134 @@ def measure_step(
     clock: Clock,
     sensors: Sensors,
     environment: dict[str, object],
+    *,
+    reference: Callable[[], None] | None = None,
 ) -> Measurement:
-    """The measurement of any `step` that handles `protocol.batch_size` images."""
-    step_seconds = _warm_up(step, clock, sensors)
-    steps_per_block = math.ceil(protocol.max_seconds / BLOCKS_IN_CAP / max(step_seconds, 1e-6))
-    sample = _Sample(step, clock, sensors, steps_per_block)
-    alpha = protocol.alpha / len(LOOKS)
-    verdict: Verdict | None = None
-    looks, low, centre, high = 0, math.nan, math.nan, math.nan
-    for blocks in LOOKS:
-        if not sample.grow(blocks):
-            verdict = Verdict.CONTAMINATED if budget is not None else None
+    """The measurement of any `step` that handles `protocol.batch_size` images.
+
+    `reference` is a fixed step whose time tells a device that drifts from a model that is slow.
+    """
+    stopwatch = Stopwatch(clock, sensors)
+    beside = Reference(reference, stopwatch) if reference is not None else None
+    discarded: Counter[str] = Counter()
+    restarts = 0
+    while True:
+        step_seconds, warm_up_seconds = stopwatch.warm_up(step)
+        sample = _Sample(step, stopwatch, protocol, step_seconds, discarded)
+        answer = _look(sample, protocol, budget, beside)
+        if not answer.drifted or restarts == MAX_RESTARTS:
             break
-        looks += 1
-        seconds, fastest, slowest = interval(sample.block_seconds, alpha)
-        centre, low, high = (protocol.batch_size / s for s in (seconds, slowest, fastest))
-        spent = sum(sample.block_seconds) * sample.steps_per_block >= protocol.max_seconds
-        last = spent or blocks == LOOKS[-1]
-        if budget is not None:
-            verdict = decide(low, high, budget, protocol.margin, last_look=last)
-        narrow = budget is None and high / low <= (1 + protocol.margin) ** 2
-        if verdict is not None or last or narrow:
-            break
-    if sample.contaminated:
-        low = centre = high = math.nan
+        restarts += 1
+    if answer.drifted or sample.contaminated:
+        answer = _Answer(Verdict.CONTAMINATED if budget is not None else None, looks=answer.looks)
+    blocks = sample.blocks
     return Measurement(
         protocol=protocol,
         budget=budget,
-        images_per_second=centre,
-        low=low,
-        high=high,
-        verdict=verdict,
-        block_seconds=tuple(sample.block_seconds),
-        steps_per_block=sample.steps_per_block,
-        looks=looks,
-        discarded_blocks=sample.discarded,
+        images_per_second=answer.centre,
+        low=answer.low,
+        high=answer.high,
+        verdict=answer.verdict,
+        block_seconds=tuple(sample.seconds()),
+        steps_per_block=sample.steps,
+        looks=answer.looks,
+        discarded=dict(discarded),
+        restarts=restarts,
+        autocorrelation=autocorrelation(sample.seconds())
+        if len(blocks) >= FEWEST_FOR_RANKS
+        else None,
+        host_share=_host_share(blocks),
+        warm_up_seconds=warm_up_seconds,
         environment=environment,
     )
 
 
-def _warm_up(step: Callable[[], None], clock: Clock, sensors: Sensors) -> float:
-    """Runs the step until it is warm; returns the seconds of the last one.
+@dataclass
+class _Answer:
+    """What the looks at a sample came to, in images per second."""
 
-    The first step, which may compile and choose kernels for long, says nothing of the others.
-    """
-    step()
-    sensors.synchronise()
-    start = clock.now()
-    steps, last, elapsed = 0, 0.0, 0.0
-    while True:
-        began = clock.now()
-        step()
-        sensors.synchronise()
-        steps += 1
-        last, elapsed = clock.now() - began, clock.now() - start
-        warm = steps >= WARM_UP_STEPS and elapsed >= WARM_UP_SECONDS
-        if warm or (steps >= 2 and elapsed >= SLOW_WARM_UP_SECONDS):
-            return last
+    verdict: Verdict | None = None
+    low: float = math.nan
+    centre: float = math.nan
+    high: float = math.nan
+    looks: int = 0
+    drifted: bool = False
 
 
 @dataclass
 class _Sample:
-    """The valid blocks so far; a block during which others computed is discarded."""
+    """The valid blocks so far; `discarded` counts the others by reason, over all restarts."""
 
     step: Callable[[], None]
-    clock: Clock
-    sensors: Sensors
-    steps_per_block: int
-    block_seconds: list[float] = field(default_factory=list)
-    discarded: int = 0
+    stopwatch: Stopwatch
+    protocol: Protocol
+    step_seconds: float
+    discarded: Counter[str]
+    blocks: list[Block] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        """Of a block."""
+        block_seconds = self.protocol.max_seconds / BLOCKS_IN_CAP
+        return math.ceil(block_seconds / max(self.step_seconds, 1e-6))
+
+    @property
+    def most_blocks(self) -> int:
+        """So many fit into the cap on measured work, three at least."""
+        fitting = self.protocol.max_seconds / max(self.steps * self.step_seconds, 1e-9)
+        return max(LOOKS[0], min(LOOKS[-1], math.ceil(fitting)))
 
     @property
     def contaminated(self) -> bool:
-        return self.discarded > MAX_DISCARDED
+        return self.discarded.total() > MAX_DISCARDED
 
     def grow(self, blocks: int) -> bool:
         """Adds blocks up to `blocks`; False where too many had to be discarded."""
-        while len(self.block_seconds) < blocks and not self.contaminated:
-            self._add()
+        while len(self.blocks) < blocks and not self.contaminated:
+            block = self.stopwatch.block(self.step, self.steps)
+            problem = block_problem(block)
+            if problem is None:
+                self.blocks.append(block)
+            else:
+                self.discarded[problem] += 1
         return not self.contaminated
 
-    def _add(self) -> None:
-        self.sensors.synchronise()
-        busy, start = self.sensors.busy_seconds(), self.clock.now()
-        for _ in range(self.steps_per_block):
-            self.step()
-        self.sensors.synchronise()
-        wall, busy_after = self.clock.now() - start, self.sensors.busy_seconds()
-        foreign = (
-            busy is not None
-            and busy_after is not None
-            and wall > MAX_WALL_OVER_BUSY * (busy_after - busy)
-        )
-        if foreign:
-            self.discarded += 1
-        else:
-            self.block_seconds.append(wall / self.steps_per_block)
+    def seconds(self) -> list[float]:
+        return [block.step_seconds for block in self.blocks]
+
+
+def _look(
+    sample: _Sample, protocol: Protocol, budget: float | None, reference: Reference | None
+) -> _Answer:
+    """Looks at the sample at the planned numbers of blocks until the question is answered."""
+    answer = _Answer()
+    alpha = protocol.alpha / len(LOOKS)
+    before = reference.time() if reference is not None else []
+    for planned in LOOKS:
+        blocks = min(planned, sample.most_blocks)
+        if not sample.grow(blocks):
+            return answer
+        if reference is not None and drift(before, reference.time()) is not None:
+            answer.drifted = True
+            return answer
+        answer.looks += 1
+        seconds, fastest, slowest = interval(sample.seconds(), alpha)
+        rates = (protocol.batch_size / s for s in (slowest, seconds, fastest))
+        answer.low, answer.centre, answer.high = rates
+        last = blocks == sample.most_blocks
+        if budget is not None:
+            answer.verdict = decide(
+                answer.low, answer.high, budget, protocol.margin, last_look=last
+            )
+        narrow = budget is None and answer.high / answer.low <= (1 + protocol.margin) ** 2
+        if answer.verdict is not None or last or narrow:
+            return answer
+    return answer
+
+
+def _host_share(blocks: list[Block]) -> float | None:
+    shares = [b.host_seconds / b.wall_seconds for b in blocks if b.device_seconds is not None]
+    return median(shares) if shares else None
 
 
 def _environment(device: torch.device, protocol: Protocol) -> dict[str, object]:
@@ -159,4 +195,4 @@ def _environment(device: torch.device, protocol: Protocol) -> dict[str, object]:
     if device.type == "cuda":
         facts["tf32_matmul"] = torch.backends.cuda.matmul.allow_tf32
         facts["tf32_cudnn"] = torch.backends.cudnn.allow_tf32
-    return {**facts, "optimizer": "adamw" if protocol.mode == "train" else None}
+    return facts

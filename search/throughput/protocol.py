@@ -7,6 +7,7 @@ from typing import Literal
 
 Mode = Literal["train", "infer"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+Optimizer = Literal["adamw", "sgd"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 
 
@@ -15,7 +16,8 @@ class Protocol:
     """The settings of one measurement.
 
     `mode` train is a whole step: gradients cleared, forward, loss, backward, optimizer; infer
-    is the forward pass in eval mode. `image_size` is in pixels. `memory_format` auto is
+    is the forward pass in eval mode. `optimizer` is that of the training step: AdamW, or SGD with
+    momentum. `image_size` is in pixels. `memory_format` auto is
     channels_last. `alpha` is the probability of a wrong PASS or FAIL, `margin` the relative
     half-width below which an interval that still holds the budget is answered BORDERLINE.
     `max_seconds` caps the measured work, warm-up apart.
@@ -28,6 +30,7 @@ class Protocol:
     precision: Precision = "fp32"
     memory_format: MemoryFormat = "auto"
     compile: bool = False
+    optimizer: Optimizer = "adamw"
     alpha: float = 0.01
     margin: float = 0.01
     max_seconds: float = 20.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -26,7 +26,10 @@ class Measurement:
     `images_per_second` is the median over the blocks, `low` and `high` its interval at
     `protocol.alpha`; all three are nan where no valid sample could be had. `block_seconds` are
     seconds for one step, averaged over a block of `steps_per_block`. `verdict` is None where no
-    budget was asked about.
+    budget was asked about. `discarded` counts blocks by why they did not count, `restarts` how
+    often the device drifted and all began anew. `autocorrelation` is that of neighbouring blocks,
+    on the safe side; `host_share` the part of the wall time that the host took to ask for the
+    steps, None where the host computes them itself: near 1 the host is the limit.
     """
 
     protocol: Protocol
@@ -38,8 +41,16 @@ class Measurement:
     block_seconds: tuple[float, ...]
     steps_per_block: int
     looks: int
-    discarded_blocks: int
+    discarded: dict[str, int] = field(default_factory=dict)
+    restarts: int = 0
+    autocorrelation: float | None = None
+    host_share: float | None = None
+    warm_up_seconds: float = 0.0
     environment: dict[str, object]
+
+    @property
+    def discarded_blocks(self) -> int:
+        return sum(self.discarded.values())
 
     def to_data(self) -> dict[str, Any]:
         """The record as one JSON object."""
@@ -49,4 +60,6 @@ class Measurement:
         data["verdict"] = self.verdict.value if self.verdict is not None else None
         for name in ("images_per_second", "low", "high"):
             data[name] = None if math.isnan(data[name]) else float(f"{data[name]:.7g}")
+        for name in ("autocorrelation", "host_share", "warm_up_seconds"):
+            data[name] = None if data[name] is None else round(data[name], 4)
         return {**protocol, **data}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -27,13 +28,32 @@ class SystemClock:
         time.sleep(seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What can be seen of a device at one moment; None and empty where it cannot be told.
+
+    `busy_seconds` is how long this process has computed so far, on one thread. `foreign` names
+    other processes that compute on the device, `throttled` why it runs slower than it could.
+    """
+
+    busy_seconds: float | None = None
+    foreign: tuple[str, ...] = ()
+    throttled: tuple[str, ...] = ()
+
+
 class Sensors(Protocol):
     def synchronise(self) -> None:
         """Waits until the device has done all that was asked of it."""
         ...
 
-    def busy_seconds(self) -> float | None:
-        """Seconds that this process computed so far; None where that cannot be told."""
+    def read(self) -> Reading: ...
+
+    def mark(self) -> object | None:
+        """A point in the device's own queue of work; None where it has none."""
+        ...
+
+    def seconds_between(self, start: object | None, end: object | None) -> float | None:
+        """The device's own time between two marks, after a `synchronise`."""
         ...
 
 
@@ -43,12 +63,19 @@ class CpuSensors:
     def synchronise(self) -> None:
         pass
 
-    def busy_seconds(self) -> float | None:
-        return time.process_time() if torch.get_num_threads() == 1 else None
+    def read(self) -> Reading:
+        one_thread = torch.get_num_threads() == 1
+        return Reading(busy_seconds=time.process_time() if one_thread else None)
+
+    def mark(self) -> object | None:
+        return None
+
+    def seconds_between(self, start: object | None, end: object | None) -> float | None:
+        return None
 
 
 class CudaSensors:
-    """A CUDA device; foreign work on it is not looked for."""
+    """A CUDA device with its events."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -56,8 +83,18 @@ class CudaSensors:
     def synchronise(self) -> None:
         torch.cuda.synchronize(self._device)
 
-    def busy_seconds(self) -> float | None:
-        return None
+    def read(self) -> Reading:
+        return Reading()
+
+    def mark(self) -> object | None:
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def seconds_between(self, start: object | None, end: object | None) -> float | None:
+        if not isinstance(start, torch.cuda.Event) or not isinstance(end, torch.cuda.Event):
+            return None
+        return start.elapsed_time(end) / 1000
 
 
 def device_sensors(device: torch.device) -> Sensors:

@@ -12,6 +12,10 @@ from torch.nn import functional as F
 from search.throughput.protocol import Protocol
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
+}
 _Context = Callable[[], AbstractContextManager[object]]
 
 
@@ -50,6 +54,21 @@ def make_step(model: nn.Module, protocol: Protocol, device: torch.device) -> Cal
     return _training_step(model, images, protocol)
 
 
+def reference_step(device: torch.device) -> Callable[[], None]:
+    """A step that never changes: a convolution and a matrix product of a millisecond or so."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(4, 32, 32, 32, generator=generator).to(device)
+    kernel = torch.randn(32, 32, 3, 3, generator=generator).to(device)
+    matrix = torch.randn(256, 256, generator=generator).to(device)
+
+    def step() -> None:
+        with torch.inference_mode():
+            F.conv2d(images, kernel, padding=1)
+            matrix @ matrix
+
+    return step
+
+
 def _inference_step(model: nn.Module, images: Tensor, protocol: Protocol) -> Callable[[], None]:
     forward = torch.compile(model) if protocol.compile else model
     autocast = _autocast(protocol, images.device)
@@ -68,7 +87,7 @@ def _training_step(model: nn.Module, images: Tensor, protocol: Protocol) -> Call
     targets = torch.arange(len(images), device=images.device) % num_classes
     model.train()
     forward = torch.compile(model) if protocol.compile else model
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
+    optimizer = _OPTIMIZERS[protocol.optimizer](model.parameters(), lr=1e-6)
     scaler = torch.amp.GradScaler(images.device.type, enabled=protocol.precision == "fp16")
 
     def step() -> None:

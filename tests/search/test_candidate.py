@@ -70,7 +70,6 @@ class FakeMeasure:
             block_seconds=(0.1,),
             steps_per_block=1,
             looks=1,
-            discarded_blocks=0,
             environment={},
         )
 

@@ -2,24 +2,31 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from simulated import SimulatedDevice, noisy
+from simulated import SimulatedDevice, noisy, remembering
 from torch import nn
 
 from search.throughput import Measurement, Protocol, Verdict, measure
-from search.throughput.engine import MAX_DISCARDED, measure_step
+from search.throughput.engine import MAX_DISCARDED, MAX_RESTARTS, measure_step
 from search.throughput.stopping import LOOKS, interval
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 BATCH = 64
 
 
-def run(device: SimulatedDevice, budget: float | None, **settings: object) -> Measurement:
+def run(
+    device: SimulatedDevice,
+    budget: float | None,
+    *,
+    reference: Callable[[], None] | None = None,
+    **settings: object,
+) -> Measurement:
     protocol = Protocol(batch_size=BATCH, **settings)  # type: ignore[arg-type]
-    return measure_step(device, protocol, budget, device, device, {})
+    return measure_step(device, protocol, budget, device, device, {}, reference=reference)
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(0.05, Verdict.PASS), (0.1, Verdict.FAIL)])
@@ -45,6 +52,52 @@ def test_on_the_budget_it_says_borderline() -> None:
     assert measured.low < 900 < measured.high
 
 
+def test_a_device_that_drifts_is_warmed_up_again_until_it_is_steady() -> None:
+    device = SimulatedDevice(
+        noisy(BATCH / 900 * 1.03, 0.005), slowness=lambda wall: 1.0 - 0.1 * math.exp(-wall / 2)
+    )
+    measured = run(device, budget=900, reference=device.reference)
+    assert measured.restarts >= 1
+    assert measured.verdict is Verdict.FAIL
+    assert (
+        run(SimulatedDevice(noisy(BATCH / 900 * 1.03, 0.005)), budget=900).verdict is Verdict.FAIL
+    )
+
+
+def test_a_device_that_never_comes_to_rest_gives_contaminated() -> None:
+    device = SimulatedDevice(noisy(BATCH / 900, 0.005), slowness=lambda wall: 1.0 + 0.05 * wall)
+    measured = run(device, budget=900, reference=device.reference)
+    assert measured.verdict is Verdict.CONTAMINATED
+    assert measured.restarts == MAX_RESTARTS
+    assert math.isnan(measured.images_per_second)
+
+
+def test_a_model_that_slows_down_alone_is_no_drift_of_the_device() -> None:
+    device = SimulatedDevice(lambda step: 0.05 * (1 + step / 2000))
+    assert run(device, budget=900, reference=device.reference).restarts == 0
+
+
+def test_blocks_of_a_throttled_device_do_not_count() -> None:
+    device = SimulatedDevice(
+        noisy(0.05, 0.005), throttled=lambda wall: ("hot",) if 1 < wall < 2 else ()
+    )
+    measured = run(device, budget=900 * 1.4)
+    assert set(measured.discarded) == {"the device is throttled: hot"}
+    assert measured.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("correlation", [0.5, 0.9])
+def test_noise_that_remembers_widens_the_interval_and_misleads_rarely(correlation: float) -> None:
+    wrong = sum(
+        run(
+            SimulatedDevice(remembering(0.02 * 1.01, 0.01, correlation, seed)), budget=BATCH / 0.02
+        ).verdict
+        is Verdict.PASS
+        for seed in range(200)
+    )
+    assert wrong <= 2
+
+
 def test_a_wrong_verdict_is_rare_for_a_model_that_misses_by_one_percent() -> None:
     wrong = sum(
         run(SimulatedDevice(noisy(BATCH / 900 * 1.01, 0.02, seed)), budget=900).verdict
@@ -56,7 +109,7 @@ def test_a_wrong_verdict_is_rare_for_a_model_that_misses_by_one_percent() -> Non
 
 def test_blocks_during_which_others_computed_are_discarded() -> None:
     device = SimulatedDevice(
-        noisy(0.05, 0.005), foreign=lambda step: 0.5 if step % 9 == 0 and step > 12 else 0.0
+        noisy(0.05, 0.005), foreign=lambda step: 0.5 if step % 3 == 0 and step > 12 else 0.0
     )
     measured = run(device, budget=900)
     assert measured.discarded_blocks > 0
@@ -82,7 +135,7 @@ def test_the_measured_work_ends_at_its_cap() -> None:
 
 def test_a_fast_step_is_timed_in_blocks_of_many() -> None:
     measured = run(SimulatedDevice(noisy(1e-4, 0.01)), budget=900)
-    assert measured.steps_per_block == pytest.approx(1000, rel=0.1)
+    assert measured.steps_per_block == pytest.approx(500, rel=0.1)
 
 
 def test_without_a_budget_there_is_a_figure_and_no_verdict() -> None:

@@ -1,0 +1,55 @@
+"""Whether a block says something of the model, or of what else went on meanwhile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median, variance
+
+from search.throughput.timing import Block, Stopwatch
+
+MAX_WALL_OVER_BUSY = 1.1  # above, somebody else had the processor
+MAX_DRIFT = 0.01
+_REFERENCE_BLOCKS = 5
+_REFERENCE_SECONDS = 0.01  # of a block
+_SURE = 4.0  # standard errors
+
+
+def block_problem(block: Block) -> str | None:
+    """Why a block does not count, in words; None where it does."""
+    foreign = sorted({*block.before.foreign, *block.after.foreign})
+    if foreign:
+        return f"others compute on the device: {', '.join(foreign)}"
+    if block.after.throttled:
+        return f"the device is throttled: {', '.join(block.after.throttled)}"
+    before, after = block.before.busy_seconds, block.after.busy_seconds
+    if before is None or after is None:
+        return None
+    kept_waiting = block.wall_seconds > MAX_WALL_OVER_BUSY * (after - before)
+    return "others had the processor" if kept_waiting else None
+
+
+@dataclass
+class Reference:
+    """A fixed step beside the model's: where its time shifts, the device has, not the model."""
+
+    step: Callable[[], None]
+    stopwatch: Stopwatch
+    steps: int = 0
+
+    def time(self) -> list[float]:
+        """Seconds of a step, from a few short blocks."""
+        if not self.steps:
+            first = min(self.stopwatch.block(self.step, 1).step_seconds for _ in range(3))
+            self.steps = max(1, math.ceil(_REFERENCE_SECONDS / max(first, 1e-9)))
+        blocks = (self.stopwatch.block(self.step, self.steps) for _ in range(_REFERENCE_BLOCKS))
+        return [block.step_seconds for block in blocks]
+
+
+def drift(before: Sequence[float], after: Sequence[float]) -> float | None:
+    """The relative shift of a reference between two times, where it is sure and above 1 %."""
+    shift = math.log(median(after) / median(before))
+    logs = [[math.log(seconds) for seconds in sample] for sample in (before, after)]
+    error = math.sqrt(sum(variance(sample) / len(sample) for sample in logs))
+    return shift if abs(shift) > max(MAX_DRIFT, _SURE * error) else None
