@@ -21,16 +21,13 @@ from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.data import Splits
 from search.devices import device_memory_bytes, gigabytes, is_out_of_memory
+from search.measuring import Measurer
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.study_config import MeasureConfig, StudyConfig, TrainConfig
-from search.throughput import Measurement, Protocol, SystemClock, Verdict, measure
+from search.throughput import Measurement, Protocol, Verdict, measure
 from search.training import Diverged, train_and_score
 
-MEASURING_ATTEMPTS = 4
 MEASURING_SECONDS = 20.0
-CONTAMINATED_WAIT_SECONDS = 2.0  # before the second attempt, doubled before each further one
-CHECK_SECONDS = 0.25  # so often a wait asks whether to stop
-MORE_TIME = 2  # a borderline candidate is measured again with so many times the cap
 
 
 @dataclass
@@ -135,42 +132,22 @@ class CandidateEvaluator:
         return True
 
     def _measure(self, spec: BackboneSpec, mode: str, budget: float) -> Measurement:
-        """Measured until it is valid and clear, a bounded number of times."""
         asked = self.config.measure
-        seconds, wait = MEASURING_SECONDS, 0.0
-        for _ in range(MEASURING_ATTEMPTS):
-            self._wait(wait)
-            protocol = Protocol(
-                mode="train" if mode == "train" else "infer",
-                batch_size=asked.batch_size,
-                image_size=asked.image_size,
-                in_channels=spec.in_channels,
-                precision=asked.precision,
-                memory_format=asked.memory_format,
-                compile=asked.compile,
-                max_seconds=seconds,
-            )
-            model = self._build(spec, asked.image_size, self.device)
-            clock = _StoppableClock(self.check)
-            measurement = self.measure(
-                model, protocol, budget=budget, device=self.device, clock=clock
-            )
-            if measurement.verdict is Verdict.CONTAMINATED:
-                wait = 2 * wait or CONTAMINATED_WAIT_SECONDS
-            elif measurement.verdict is Verdict.BORDERLINE and seconds == MEASURING_SECONDS:
-                seconds, wait = seconds * MORE_TIME, 0.0
-            else:
-                break
-        return measurement
-
-    def _wait(self, seconds: float) -> None:
-        """Leaves whoever else computes here the time to end."""
-        self.check()
-        if seconds:
-            self.note(f"others compute on {self.device}: measured again after {seconds:g} s")
-        for _ in range(round(seconds / CHECK_SECONDS)):
-            self.sleep(CHECK_SECONDS)
-            self.check()
+        protocol = Protocol(
+            mode="train" if mode == "train" else "infer",
+            batch_size=asked.batch_size,
+            image_size=asked.image_size,
+            in_channels=spec.in_channels,
+            precision=asked.precision,
+            memory_format=asked.memory_format,
+            compile=asked.compile,
+            optimizer=asked.optimizer,
+            max_seconds=MEASURING_SECONDS,
+        )
+        measurer = Measurer(self.device, self.check, self.note, self.sleep, self.measure)
+        return measurer.until_clear(
+            lambda: self._build(spec, asked.image_size, self.device), protocol, budget
+        )
 
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Trains and scores; the weights, or None where the training diverged."""
@@ -209,17 +186,6 @@ class CandidateEvaluator:
         record.constraints["memory"] = NOT_BUILDABLE
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-class _StoppableClock(SystemClock):
-    """The machine's clock, which asks at every reading whether to stop."""
-
-    def __init__(self, check: Callable[[], None]) -> None:
-        self._check = check
-
-    def now(self) -> float:
-        self._check()
-        return super().now()
 
 
 def mixer_origins(spec: BackboneSpec, registry: MixerRegistry) -> list[dict[str, str]]:

@@ -68,6 +68,7 @@ class MeasureConfig(_Section):
     precision: Literal["fp32", "tf32", "bf16", "fp16"]
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     compile: Annotated[bool, Field(strict=True)] = False
+    optimizer: Literal["adamw", "sgd"] = "adamw"
 
     @model_validator(mode="after")
     def _precision_is_the_devices(self) -> MeasureConfig:

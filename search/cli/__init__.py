@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from search.cli.fork import fork
+from search.cli.measure import measure
 from search.cli.mixers import mixers
 from search.cli.run import run
 from search.cli.spec import spec
@@ -31,6 +32,7 @@ def main() -> None:
 
 main.add_command(run)
 main.add_command(fork)
+main.add_command(measure)
 main.add_command(mixers)
 main.add_command(spec)
 main.add_command(zoo)

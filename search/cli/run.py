@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from search.cli.budgets import ThroughputBudget, budgets_by_mode
 from search.cli.errors import ExitCode, stop, user_errors
 from search.cli.interrupt import Interrupt, command_line, interrupted_before_the_study
 
@@ -48,9 +49,10 @@ _positive = click.IntRange(min=1)
 @click.argument("study", required=False, type=click.Path())
 @click.option(
     "--budget-throughput",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="N",
-    help="Images per second that a candidate must reach.",
+    multiple=True,
+    type=ThroughputBudget(),
+    metavar="[MODE:]N",
+    help="Images/s that a candidate must reach, such as 900 or infer:2900; once a mode.",
 )
 @click.option(
     "--mode",
@@ -189,7 +191,7 @@ def _overrides(asked: dict[str, Any]) -> dict[str, Any]:
         },
         "search": {"trials": asked["trials"], "seed": asked["seed"]},
     }
-    if asked["mode"] is not None and asked["budget_throughput"] is None:
+    if asked["mode"] is not None and not asked["budget_throughput"]:
         raise click.UsageError(
             "--mode says which step must reach --budget-throughput; give both, or write "
             "budget: {infer: N} into the study file"
@@ -199,8 +201,8 @@ def _overrides(asked: dict[str, Any]) -> dict[str, Any]:
         for section, values in sections.items()
     }
     overrides: dict[str, Any] = {section: values for section, values in said.items() if values}
-    if asked["budget_throughput"] is not None:
-        overrides["budget"] = {asked["mode"] or "train": asked["budget_throughput"]}
+    if asked["budget_throughput"]:
+        overrides["budget"] = budgets_by_mode(asked["budget_throughput"], asked["mode"])
     return overrides
 
 

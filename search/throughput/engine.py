@@ -153,7 +153,8 @@ class _Sample:
         return not self.contaminated
 
     def seconds(self) -> list[float]:
-        return [block.step_seconds for block in self.blocks]
+        """Of a step, by block, as the record holds them: what is computed can be recomputed."""
+        return [float(f"{block.step_seconds:.7g}") for block in self.blocks]
 
 
 def _look(

@@ -56,7 +56,7 @@ class Measurement:
         """The record as one JSON object."""
         data = asdict(self)
         protocol = data.pop("protocol")
-        data["block_seconds"] = [float(f"{seconds:.7g}") for seconds in self.block_seconds]
+        data["block_seconds"] = list(self.block_seconds)
         data["verdict"] = self.verdict.value if self.verdict is not None else None
         for name in ("images_per_second", "low", "high"):
             data[name] = None if math.isnan(data[name]) else float(f"{data[name]:.7g}")

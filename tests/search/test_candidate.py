@@ -15,6 +15,7 @@ from search import candidate as candidate_module
 from search.candidate import CandidateEvaluator
 from search.data import Splits, load_data
 from search.errors import Interrupted
+from search.measuring import MEASURING_ATTEMPTS
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.space import SearchSpace
 from search.study_config import Study
@@ -163,7 +164,7 @@ def test_contaminated_is_measured_again_a_bounded_number_of_times(
     assert record.state is TrialState.INTERRUPTED  # not the candidate's doing: tried again
     assert record.constraints == {}
     assert "no valid sample" in record.reason
-    assert len(never.asked) == candidate_module.MEASURING_ATTEMPTS
+    assert len(never.asked) == MEASURING_ATTEMPTS
 
 
 def test_what_is_measured_and_what_is_trained_are_separate_settings(

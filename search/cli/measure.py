@@ -1,0 +1,162 @@
+"""`search measure`: images per second of one model, with a verdict."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from search.cli.budgets import ThroughputBudget, budgets_by_mode
+from search.cli.errors import ExitCode, say_local_code, user_errors
+
+if TYPE_CHECKING:
+    import torch
+
+    from search.subjects import Subject
+    from search.throughput import Protocol
+
+_positive = click.IntRange(min=1)
+
+
+@click.command()
+@click.argument("source", metavar="SPEC|timm:NAME|torchvision:NAME|RUN-FOLDER")
+@click.option(
+    "--budget-throughput",
+    "budgets",
+    multiple=True,
+    type=ThroughputBudget(),
+    metavar="[MODE:]N",
+    help="Images/s that must be reached, such as 900 or infer:2900; once a mode.",
+)
+@click.option("--mode", type=click.Choice(["train", "infer"]), help="[default: train]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--threads", type=_positive, default=1, show_default=True, help="Of torch on a CPU.")
+@click.option("--batch-size", type=_positive, help="[default: 128 on CUDA, on a CPU by image size]")
+@click.option("--image-size", type=click.IntRange(4, 8192), help="[default: the model's own]")
+@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16", "fp16"]))
+@click.option(
+    "--memory-format", type=click.Choice(["auto", "contiguous", "channels_last"]), default=None
+)
+@click.option("--compile/--eager", "compiled", default=None, help="torch.compile, or as it stands.")
+@click.option("--optimizer", type=click.Choice(["adamw", "sgd"]), help="Of the training step.")
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="Cap on measured work, for each mode.",
+)
+@click.option("--fresh", is_flag=True, help="Measure again what the cache holds.")
+@click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
+@click.option("--json", "as_json", is_flag=True, help="The record, raw block times and all.")
+def measure(
+    source: str,
+    budgets: tuple[tuple[str | None, float], ...],
+    mode: str | None,
+    device: str,
+    threads: int,
+    max_seconds: float,
+    fresh: bool,
+    plugins: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Measure images per second of a model on this device, and say whether it makes a budget.
+
+    Exit code 0 for PASS, 3 for FAIL and BORDERLINE, 4 where no valid sample could be had.
+    """
+    with user_errors():
+        from mixers import load_registry
+
+        wanted: dict[str, float | None] = {**budgets_by_mode(budgets, mode)}
+        wanted = wanted or {mode or "train": None}
+        registry = load_registry(plugins)
+
+        import torch
+
+        from search.devices import require_device
+        from search.measured import measured
+        from search.subjects import read_subject
+
+        target = require_device(device)
+        if target.type == "cpu":
+            torch.set_num_threads(threads)
+        subject = read_subject(source, registry)
+        say_local_code(registry)
+        records = []
+        for kind, budget in wanted.items():
+            protocol = _protocol(subject, target, kind, max_seconds, asked)
+            records.append(measured(subject, protocol, budget, target, fresh=fresh, note=_say))
+            if not as_json:
+                _print(records[-1])
+        if as_json:
+            click.echo(json.dumps(records[0] if len(records) == 1 else records, indent=2))
+        sys.exit(max(_code(record) for record in records))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _protocol(
+    subject: Subject, device: torch.device, mode: str, max_seconds: float, asked: dict[str, Any]
+) -> Protocol:
+    """What was asked for, over the study's settings, over the device's defaults."""
+    from search.errors import UsageError
+    from search.measured import default_settings
+    from search.throughput import Protocol
+
+    said = {
+        "compile" if key == "compiled" else key: value
+        for key, value in asked.items()
+        if value is not None
+    }
+    settings = {**default_settings(subject, device, said), **said}
+    if device.type == "cpu" and settings["precision"] in ("tf32", "fp16"):
+        words = f"got {settings['precision']} on a CPU; allowed: fp32, bf16"
+        raise UsageError(f"--precision: {words}")
+    return Protocol(
+        mode="train" if mode == "train" else "infer",
+        in_channels=subject.in_channels,
+        max_seconds=max_seconds,
+        **settings,
+    )
+
+
+def _code(record: dict[str, Any]) -> int:
+    codes = {"FAIL": ExitCode.NOTHING_FEASIBLE, "BORDERLINE": ExitCode.NOTHING_FEASIBLE}
+    return {**codes, "CONTAMINATED": ExitCode.ENVIRONMENT}.get(record["verdict"], ExitCode.DONE)
+
+
+def _print(record: dict[str, Any]) -> None:
+    layout = record["memory_format"]
+    compiled = "compiled" if record["compile"] else "eager"
+    optimizer = f", {record['optimizer']}" if record["mode"] == "train" else ""
+    click.echo(
+        f"{record['name']}: {record['mode']}{optimizer}, batch {record['batch_size']}, "
+        f"{record['image_size']} pixels, {record['precision']}, {layout}, {compiled}"
+    )
+    facts = record["environment"]
+    where = facts["device_name"]
+    where += f", {facts['threads']} of {facts['cpus']} threads" if facts["device"] == "cpu" else ""
+    click.echo(f"on {where}, torch {facts['torch']}")
+    if record["images_per_second"] is not None:
+        interval = f"[{record['low']:.4g}, {record['high']:.4g}] at {1 - record['alpha']:.0%}"
+        click.echo(f"{record['images_per_second']:.4g} images/s {interval}")
+    if record["host_share"] is not None and record["host_share"] > 0.95:
+        click.echo("the host is the limit: the device waits to be asked; try --compile")
+    if record["budget"] is not None:
+        reason = f": {record['reason']}" if record["reason"] else ""
+        margin = ""
+        if record["images_per_second"] is not None:
+            margin = f", margin {record['images_per_second'] / record['budget'] - 1:+.1%}"
+        click.echo(f"budget {record['budget']:g} images/s{margin}: {record['verdict']}{reason}")
+    elif record["reason"]:
+        click.echo(record["reason"])
+    seconds = sum(record["block_seconds"]) * record["steps_per_block"]
+    blocks = f"{len(record['block_seconds'])} blocks of {record['steps_per_block']} steps"
+    discarded = "".join(f"; discarded {n}: {why}" for why, n in record["discarded"].items())
+    cached = f" (from the cache, {record['cached']})" if record["cached"] else ""
+    click.echo(f"{seconds:.1f} s of measured work, {blocks}{discarded}{cached}")

@@ -1,0 +1,128 @@
+"""One model measured under one protocol, as a record: from the cache where nothing has changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from mixers import InputError
+from search.devices import is_out_of_memory
+from search.errors import EnvironmentProblem, UsageError
+from search.measurement_cache import cache_key, keep, read_cached
+from search.measuring import Measurer
+from search.subjects import Subject
+from search.throughput import Measurement, Protocol, Verdict
+from search.throughput.sensors import environment
+
+_LARGE_IMAGE = 96  # pixels; from here on a CPU is given small batches
+_SETTINGS = ("image_size", "batch_size", "precision", "memory_format", "compile", "optimizer")
+
+
+def default_settings(
+    subject: Subject, device: torch.device, said: dict[str, Any]
+) -> dict[str, Any]:
+    """What the command line leaves out: the study's settings for a run folder, else the model's
+    own size, and on CUDA batch 128 in TF32, on a CPU fp32 with a batch that a CPU can bear."""
+    own = {key: subject.settings[key] for key in _SETTINGS if key in subject.settings}
+    if own:
+        return own
+    size = said.get("image_size", subject.image_size)
+    if device.type == "cuda":
+        return {"image_size": size, "batch_size": 128, "precision": "tf32"}
+    return {
+        "image_size": size,
+        "batch_size": 8 if size >= _LARGE_IMAGE else 64,
+        "precision": "fp32",
+    }
+
+
+def measured(
+    subject: Subject,
+    protocol: Protocol,
+    budget: float | None,
+    device: torch.device,
+    *,
+    fresh: bool = False,
+    note: Callable[[str], None] = lambda _text: None,
+) -> dict[str, Any]:
+    """The record of a measurement with the subject's name, digest, spec and mixers.
+
+    What does not fit the memory is FAIL with the reason `out of memory`. UsageError where the model
+    raises, EnvironmentProblem where it cannot be compiled here.
+    """
+    if protocol.memory_format == "auto":
+        protocol = replace(protocol, memory_format="channels_last")
+    key = cache_key(subject, protocol, budget, environment(device))
+    cached = read_cached(key) if key is not None and not fresh else None
+    if cached is not None:
+        return cached
+    record = _take(subject, protocol, budget, device, note)
+    if key is not None and record["verdict"] != Verdict.CONTAMINATED:
+        today = datetime.now(UTC).strftime("%Y-%m-%d")
+        keep(key, {**record, "cached": f"measured {today}; --fresh measures again"})
+    return record
+
+
+def _take(
+    subject: Subject,
+    protocol: Protocol,
+    budget: float | None,
+    device: torch.device,
+    note: Callable[[str], None],
+) -> dict[str, Any]:
+    measurer = Measurer(device, check=lambda: None, note=note, sleep=time.sleep)
+    reason = ""
+    try:
+        measurement = measurer.until_clear(
+            lambda: subject.build(protocol.image_size, device), protocol, budget
+        )
+    except InputError:
+        raise
+    except Exception as error:  # a model's code may raise anything
+        if is_out_of_memory(error):
+            reason = f"out of memory at batch {protocol.batch_size}"
+            measurement = _nothing(protocol, budget, device)
+        elif protocol.compile and _is_of_the_compiler(error):
+            words = str(error).strip().splitlines()
+            raise EnvironmentProblem(f"{subject.name} cannot be compiled: {words[0]}") from error
+        else:
+            words = str(error).strip().splitlines() or [""]
+            raise UsageError(
+                f"{subject.name} raises at {protocol.image_size} pixels, batch "
+                f"{protocol.batch_size}: {type(error).__name__}: {words[0]}"
+            ) from error
+    return {
+        "name": subject.name,
+        "digest": subject.digest,
+        **measurement.to_data(),
+        "reason": reason,
+        "spec": None if subject.spec is None else subject.spec.to_data(),
+        "mixers": subject.mixers,
+        "cached": "",
+    }
+
+
+def _nothing(protocol: Protocol, budget: float | None, device: torch.device) -> Measurement:
+    """The record of what could not be run at all."""
+    nan = float("nan")
+    return Measurement(
+        protocol=protocol,
+        budget=budget,
+        images_per_second=nan,
+        low=nan,
+        high=nan,
+        verdict=None if budget is None else Verdict.FAIL,
+        block_seconds=(),
+        steps_per_block=0,
+        looks=0,
+        environment=environment(device),
+    )
+
+
+def _is_of_the_compiler(error: BaseException) -> bool:
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))

@@ -1,0 +1,75 @@
+"""Measurements that need not be taken again: the same network, code, protocol, budget and device.
+
+A file each in the user's cache folder. What runs from an editable install or a local file may have
+changed since, so it is never kept; nothing is ever taken from another device or another host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import distribution, version
+from pathlib import Path
+from typing import Any
+
+from mixers.provenance import files_digest, install_origin
+from mixers.scan import OWN_DISTRIBUTION
+from search.run_folder import write_atomically
+from search.subjects import Subject
+from search.throughput import Protocol
+
+_DEVICE = (
+    "device", "device_name", "device_uuid", "host", "cpus", "threads", "cuda", "cudnn",
+    "cudnn_benchmark", "cudnn_deterministic", "torch",
+)  # fmt: skip
+_VERSIONED = ("torch", "timm", "torchvision")
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/metaformer-search`, `~/.cache` by default."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "metaformer-search" / "measurements"
+
+
+def cache_key(
+    subject: Subject, protocol: Protocol, budget: float | None, environment: Mapping[str, Any]
+) -> str | None:
+    """What a measurement depends on, as a digest; None where its code may change unseen."""
+    own = distribution(OWN_DISTRIBUTION)
+    code = [{"origin": install_origin(own), "files": files_digest(own)}, *subject.mixers]
+    if any(not part.get("files") or _may_change(str(part.get("origin"))) for part in code):
+        return None
+    parts = {
+        "digest": subject.digest,
+        "code": [part["files"] for part in code],
+        "versions": {name: version(name) for name in _VERSIONED},
+        "protocol": asdict(protocol),
+        "budget": budget,
+        "environment": {name: environment.get(name) for name in _DEVICE},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _may_change(origin: str) -> bool:
+    return origin.startswith(("editable ", "file "))
+
+
+def read_cached(key: str) -> dict[str, Any] | None:
+    """The record under that key; None where there is none that can be read."""
+    try:
+        data = json.loads((cache_folder() / f"{key}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) and "verdict" in data else None
+
+
+def keep(key: str, record: Mapping[str, Any]) -> None:
+    """Keeps a record, where the cache can be written; a full disk is no reason to fail."""
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        write_atomically(cache_folder() / f"{key}.json", json.dumps(record))
+    except OSError:
+        return

@@ -1,0 +1,74 @@
+"""Measured until the answer is valid and clear, a bounded number of times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from search.throughput import Measurement, Protocol, SystemClock, Verdict, measure
+
+MEASURING_ATTEMPTS = 4
+CONTAMINATED_WAIT_SECONDS = 2.0  # before the second attempt, doubled before each further one
+CHECK_SECONDS = 0.25  # so often a wait asks whether to stop
+MORE_TIME = 2  # what is borderline is measured again with so many times the cap
+
+
+@dataclass(frozen=True)
+class Measurer:
+    """Measures on one device. `check` is called between steps and may raise to stop; `note` hears
+    what a user should know."""
+
+    device: torch.device
+    check: Callable[[], None]
+    note: Callable[[str], None]
+    sleep: Callable[[float], None]
+    measure: Callable[..., Measurement] = measure
+
+    def until_clear(
+        self, build: Callable[[], nn.Module], protocol: Protocol, budget: float | None
+    ) -> Measurement:
+        """The measurement of what `build` makes, a new model for each attempt.
+
+        Contaminated, it is taken again after a wait, three times at most; borderline, once with
+        twice the cap.
+        """
+        cap, wait = protocol.max_seconds, 0.0
+        for _ in range(MEASURING_ATTEMPTS):
+            self._wait(wait)
+            measurement = self.measure(
+                build(),
+                protocol,
+                budget=budget,
+                device=self.device,
+                clock=_StoppableClock(self.check),
+            )
+            if measurement.verdict is Verdict.CONTAMINATED:
+                wait = 2 * wait or CONTAMINATED_WAIT_SECONDS
+            elif measurement.verdict is Verdict.BORDERLINE and protocol.max_seconds == cap:
+                protocol, wait = replace(protocol, max_seconds=MORE_TIME * cap), 0.0
+            else:
+                break
+        return measurement
+
+    def _wait(self, seconds: float) -> None:
+        """Leaves whoever else computes here the time to end."""
+        self.check()
+        if seconds:
+            self.note(f"others compute on {self.device}: measured again after {seconds:g} s")
+        for _ in range(round(seconds / CHECK_SECONDS)):
+            self.sleep(CHECK_SECONDS)
+            self.check()
+
+
+class _StoppableClock(SystemClock):
+    """The machine's clock, which asks at every reading whether to stop."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+
+    def now(self) -> float:
+        self._check()
+        return super().now()

@@ -1,0 +1,128 @@
+"""What can be measured: a backbone of ours, timm's or torchvision's models, the best of a study.
+
+SPEC                 a YAML file or a name of the zoo
+timm:NAME            timm's model of that name, without weights
+torchvision:NAME     torchvision's
+RUN-FOLDER           the best.yaml of a study, under the study's own measure settings
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from metaformer.backbone import build_backbone
+from metaformer.errors import SpecError
+from metaformer.spec import BackboneSpec
+from metaformer.spec_yaml import load_spec, place_problems
+from metaformer.yaml_tree import read_yaml
+from mixers import MixerRegistry
+from mixers.errors import did_you_mean, nearest, nearest_path
+from search.errors import UsageError
+
+_OTHERS = ("timm", "torchvision")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model to measure. `build(image_size, device)` makes it anew; `digest` is equal for equal
+    networks; `mixers` say where its mixers came from; `settings` are the study's, of a run folder.
+    """
+
+    name: str
+    digest: str
+    image_size: int
+    in_channels: int
+    build: Callable[[int, torch.device | str], nn.Module]
+    spec: BackboneSpec | None = None
+    mixers: list[dict[str, Any]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def read_subject(source: str, registry: MixerRegistry) -> Subject:
+    """The model that `source` names; UsageError or SpecError where there is none."""
+    library, colon, name = source.partition(":")
+    if colon and library in _OTHERS:
+        return _of_timm(name) if library == "timm" else _of_torchvision(name)
+    if Path(source).is_dir():
+        return _of_run_folder(Path(source), registry)
+    return _of_spec(source, registry)
+
+
+def _of_spec(source: str, registry: MixerRegistry, **more: Any) -> Subject:
+    spec = load_spec(source, registry)
+
+    def build(image_size: int, device: torch.device | str) -> nn.Module:
+        try:
+            return build_backbone(spec, registry, image_size=image_size, device=device)
+        except SpecError as error:
+            raise place_problems(error, source) from None
+
+    names = sorted({mixer.name for stage in spec.stages for mixer in stage.block_mixers})
+    return Subject(
+        name=spec.name,
+        digest=spec.digest,
+        image_size=spec.image_size,
+        in_channels=spec.in_channels,
+        build=build,
+        spec=spec,
+        mixers=[registry[name].frozen() for name in names],
+        **more,
+    )
+
+
+def _of_run_folder(folder: Path, registry: MixerRegistry) -> Subject:
+    best = folder / "best.yaml"
+    if not best.is_file():
+        inside = nearest_path(best) if folder.is_dir() else None
+        words = "no best.yaml; allowed: the folder of a study that has found a backbone"
+        raise UsageError(f"{folder}: {words}{did_you_mean(inside)}")
+    study = folder / "study.yaml"
+    settings = read_yaml(study).plain().get("measure", {}) if study.is_file() else {}
+    return _of_spec(str(best), registry, settings=settings)
+
+
+def _of_timm(name: str) -> Subject:
+    import timm
+
+    known = timm.list_models()
+    if name.partition(".")[0] not in known:
+        raise UsageError(f"timm:{name}: timm has no such model{nearest(name, known, count=3)}")
+    size = timm.get_pretrained_cfg(name)
+    channels, height = size.input_size[:2] if size is not None else (3, 224)
+
+    def build(image_size: int, device: torch.device | str) -> nn.Module:
+        with torch.device(device):
+            try:
+                return timm.create_model(name, img_size=image_size)
+            except TypeError:  # a model that takes any size
+                return timm.create_model(name)
+
+    return Subject(f"timm:{name}", _digest("timm", timm.__version__, name), height, channels, build)
+
+
+def _of_torchvision(name: str) -> Subject:
+    import torchvision
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        words = f"torchvision has no such model{nearest(name, known, count=3)}"
+        raise UsageError(f"torchvision:{name}: {words}")
+
+    def build(image_size: int, device: torch.device | str) -> nn.Module:
+        with torch.device(device):
+            return models.get_model(name, weights=None)
+
+    digest = _digest("torchvision", torchvision.__version__, name)
+    return Subject(f"torchvision:{name}", digest, 224, 3, build)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,220 @@
+"""`search measure` in this process: subjects, budgets, exit codes, bad input, the cache."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from tiny import STUDY, write_study
+
+from search import measured as measured_module
+from search.cli import main
+from search.measurement_cache import cache_key
+from search.throughput import Protocol
+from search.throughput.stopping import LOOKS, interval
+
+TINY = """\
+schema: 1
+name: tiny
+image_size: 8
+num_classes: 3
+stem: {kernel_size: 2, stride: 2, norm: batch_norm}
+stages:
+  - {depth: 1, width: 4, block: metanext, mixer: pooling, norm: batch_norm}
+head: {norm: layer_norm}
+"""
+
+
+def command(*arguments: str) -> Result:
+    result = CliRunner().invoke(main, ["measure", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def record(*arguments: str) -> Any:
+    return json.loads(command(*arguments, "--json").stdout)
+
+
+@pytest.fixture
+def tiny() -> str:
+    Path("tiny.yaml").write_text(TINY)
+    return "tiny.yaml"
+
+
+def test_far_above_and_far_below_a_budget_are_told_apart(tiny: str) -> None:
+    passed = command(tiny, "--budget-throughput", "0.1")
+    assert passed.exit_code == 0, passed.output
+    assert "tiny: train, adamw, batch 64, 8 pixels, fp32, channels_last, eager" in passed.output
+    assert "budget 0.1 images/s, margin +" in passed.output
+    assert ": PASS" in passed.output
+    failed = command(tiny, "--budget-throughput", "infer:1e9")
+    assert failed.exit_code == 3, failed.output
+    assert "tiny: infer, batch 64" in failed.output
+    assert ": FAIL" in failed.output
+
+
+def test_several_budgets_are_asked_at_once_and_the_worst_decides_the_exit_code(tiny: str) -> None:
+    arguments = (tiny, "--budget-throughput", "0.1", "--budget-throughput", "infer:1e9")
+    both = command(*arguments, "--json")
+    assert both.exit_code == 3
+    assert [(r["mode"], r["verdict"]) for r in json.loads(both.stdout)] == [
+        ("train", "PASS"),
+        ("infer", "FAIL"),
+    ]
+
+
+def test_the_record_names_the_network_and_its_interval_can_be_recomputed(tiny: str) -> None:
+    said = record(tiny, "--mode", "infer", "--max-seconds", "1")
+    assert said["verdict"] is None
+    assert said["spec"]["name"] == "tiny"
+    assert said["mixers"][0]["name"] == "pooling"
+    seconds, fastest, slowest = interval(said["block_seconds"], said["alpha"] / len(LOOKS))
+    assert said["images_per_second"] == pytest.approx(said["batch_size"] / seconds, rel=1e-5)
+    assert said["low"] == pytest.approx(said["batch_size"] / slowest, rel=1e-5)
+    assert said["high"] == pytest.approx(said["batch_size"] / fastest, rel=1e-5)
+    assert said["environment"]["threads"] == 1
+
+
+def test_what_was_asked_reaches_the_protocol(tiny: str) -> None:
+    options = ["--batch-size", "3", "--image-size", "16", "--precision", "bf16", "--mode", "train"]
+    options += ["--memory-format", "contiguous", "--optimizer", "sgd", "--max-seconds", "0.5"]
+    said = record(tiny, *options, "--budget-throughput", "0.1")
+    wanted = {
+        "batch_size": 3,
+        "image_size": 16,
+        "precision": "bf16",
+        "memory_format": "contiguous",
+        "optimizer": "sgd",
+        "mode": "train",
+        "max_seconds": 0.5,
+        "compile": False,
+    }
+    assert {key: said[key] for key in wanted} == wanted
+
+
+def test_models_of_timm_and_torchvision_are_measured_too() -> None:
+    size = ("--image-size", "32", "--batch-size", "2", "--budget-throughput", "infer:0.1")
+    assert record("timm:resnet10t", *size)["verdict"] == "PASS"
+    said = record("torchvision:squeezenet1_1", *size)
+    assert said["verdict"] == "PASS"
+    assert said["name"] == "torchvision:squeezenet1_1"
+    assert said["spec"] is None
+
+
+def test_the_best_of_a_study_is_measured_under_the_studys_settings() -> None:
+    text = STUDY.replace("{train: 1}", "{params: 100000000}")
+    run = CliRunner().invoke(main, ["run", str(write_study(text)), "--trials", "1"])
+    assert run.exit_code == 0, run.output
+    said = record("runs/tiny", "--budget-throughput", "0.1")
+    assert (said["batch_size"], said["image_size"]) == (4, 8)
+    assert said["spec"]["num_classes"] == 10
+    missing = command("runs")
+    assert missing.exit_code == 2
+    assert "runs: no best.yaml; allowed: the folder of a study" in missing.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["timm:resnet1"], 2, "timm:resnet1: timm has no such model; did you mean resnet"),
+        (["torchvision:resnet1"], 2, "torchvision has no such model; did you mean resnet"),
+        (["swin_tt"], 2, "swin_tt: neither a file nor a known backbone"),
+        (["none.yaml"], 2, "none.yaml: no such file"),
+        (["tiny.yaml", "--budget-throughput", "0"], 2, "got '0'; allowed: images/s above 0"),
+        (["tiny.yaml", "--budget-throughput", "-1"], 2, "got '-1'; allowed: images/s above 0"),
+        (["tiny.yaml", "--budget-throughput", "nan"], 2, "got 'nan'; allowed: images/s above 0"),
+        (["tiny.yaml", "--budget-throughput", "test:9"], 2, "got 'test:9'; allowed: images/s"),
+        (
+            ["tiny.yaml", "--budget-throughput", "9", "--budget-throughput", "train:8"],
+            2,
+            "train is given twice",
+        ),
+        (["tiny.yaml", "--precision", "fp16"], 2, "--precision: got fp16 on a CPU; allowed: fp32"),
+        (["tiny.yaml", "--device", "cuda:99"], 4, "device: got cuda:99; CUDA devices here: "),
+        (
+            ["torchvision:alexnet", "--image-size", "16", "--batch-size", "2"],
+            2,
+            "torchvision:alexnet raises at 16 pixels, batch 2: RuntimeError: ",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("tiny")
+def test_what_cannot_be_measured_is_one_message(
+    arguments: list[str], code: int, words: str
+) -> None:
+    result = command(*arguments)
+    assert result.exit_code == code, result.output
+    assert words in " ".join(result.output.split())
+
+
+def test_a_batch_that_does_not_fit_fails_with_the_reason(tiny: str) -> None:
+    result = command(tiny, "--batch-size", "1000000000000", "--budget-throughput", "1")
+    assert result.exit_code == 3, result.output
+    assert "FAIL: out of memory at batch 1000000000000" in result.output
+
+
+def test_others_at_work_give_no_figure_and_the_machines_exit_code(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from search.throughput.sensors import CpuSensors, Reading
+
+    monkeypatch.setattr(CpuSensors, "read", lambda _self: Reading(foreign=("somebody",)))
+    monkeypatch.setattr(measured_module.time, "sleep", lambda _seconds: None)
+    result = command(tiny, "--budget-throughput", "1")
+    assert result.exit_code == 4, result.output
+    assert ": CONTAMINATED" in result.output
+    assert "others compute on the device: somebody" in result.output
+
+
+def test_the_same_question_is_answered_from_the_cache(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[str] = []
+
+    def key(subject: Any, protocol: Protocol, budget: float | None, environment: Any) -> str:
+        keys.append(f"{subject.digest}-{protocol.batch_size}-{budget}")
+        return keys[-1]
+
+    monkeypatch.setattr(measured_module, "cache_key", key)
+    first = record(tiny, "--budget-throughput", "0.1")
+    again = record(tiny, "--budget-throughput", "0.1")
+    assert first["cached"] == ""
+    assert again["cached"].startswith("measured ")
+    assert again["block_seconds"] == first["block_seconds"]
+    assert record(tiny, "--budget-throughput", "0.2")["cached"] == ""
+    assert record(tiny, "--budget-throughput", "0.1", "--fresh")["cached"] == ""
+
+
+def test_the_cache_depends_on_network_code_protocol_budget_and_device() -> None:
+    from dataclasses import replace
+
+    from search import measurement_cache
+    from search.subjects import Subject
+
+    def build(_size: int, _device: Any) -> torch.nn.Module:
+        raise AssertionError
+
+    mixer = {"name": "a/b", "origin": "index", "files": "1"}
+    subject = Subject("x", "d", 8, 3, build, mixers=[mixer])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurement_cache, "install_origin", lambda _own: "index")
+        patch.setattr(measurement_cache, "files_digest", lambda _own: "f")
+        device = {"device_name": "one", "host": "h"}
+        keys = [
+            cache_key(subject, Protocol(), 1.0, device),
+            cache_key(replace(subject, digest="e"), Protocol(), 1.0, device),
+            cache_key(replace(subject, mixers=[{**mixer, "files": "2"}]), Protocol(), 1.0, device),
+            cache_key(subject, Protocol(batch_size=2), 1.0, device),
+            cache_key(subject, Protocol(), 2.0, device),
+            cache_key(subject, Protocol(), 1.0, {**device, "device_name": "two"}),
+            cache_key(subject, Protocol(), 1.0, {**device, "host": "elsewhere"}),
+        ]
+        assert len(set(keys)) == len(keys)
+        assert cache_key(subject, Protocol(), 1.0, {**device, "temperature": 60}) == keys[0]
+        for origin in ("editable file:///x", "file /x/mine.py"):
+            changing = replace(subject, mixers=[{**mixer, "origin": origin}])
+            assert cache_key(changing, Protocol(), 1.0, device) is None
