@@ -20,6 +20,7 @@ from search.throughput.validity import Reference, block_problem, drift
 from search.throughput.workload import make_step, precision_of, reference_step
 
 BLOCKS_IN_CAP = 400  # a block is this part of the cap on measured work: 0.05 s of 20 s
+FIRST_LOOK_SECONDS = 1.0  # of measured work, within which what lies far from the budget is told
 MAX_DISCARDED = 40
 MAX_RESTARTS = 3  # after so many drifts the device is not fit to measure on
 
@@ -75,10 +76,11 @@ def measure_step(
         step_seconds, warm_up_seconds = stopwatch.warm_up(step)
         sample = _Sample(step, stopwatch, protocol, step_seconds, discarded)
         answer = _look(sample, protocol, budget, beside)
-        if not answer.drifted or restarts == MAX_RESTARTS:
+        undecided = answer.drift and answer.verdict is None
+        if not undecided or restarts == MAX_RESTARTS:
             break
         restarts += 1
-    if answer.drifted or sample.contaminated:
+    if sample.contaminated or (undecided and budget is not None):
         answer = _Answer(Verdict.CONTAMINATED if budget is not None else None, looks=answer.looks)
     blocks = sample.blocks
     return Measurement(
@@ -93,6 +95,7 @@ def measure_step(
         looks=answer.looks,
         discarded=dict(discarded),
         restarts=restarts,
+        drift=answer.drift,
         autocorrelation=autocorrelation(sample.seconds())
         if len(blocks) >= FEWEST_FOR_RANKS
         else None,
@@ -111,7 +114,7 @@ class _Answer:
     centre: float = math.nan
     high: float = math.nan
     looks: int = 0
-    drifted: bool = False
+    drift: float = 0.0
 
 
 @dataclass
@@ -136,6 +139,12 @@ class _Sample:
         """So many fit into the cap on measured work, three at least."""
         fitting = self.protocol.max_seconds / max(self.steps * self.step_seconds, 1e-9)
         return max(LOOKS[0], min(LOOKS[-1], math.ceil(fitting)))
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Numbers of blocks; the first, of few and wide of the mark, only where steps are slow."""
+        second = LOOKS[1] * self.steps * self.step_seconds
+        return LOOKS[1:] if second <= FIRST_LOOK_SECONDS else LOOKS
 
     @property
     def contaminated(self) -> bool:
@@ -164,22 +173,27 @@ def _look(
     answer = _Answer()
     alpha = protocol.alpha / len(LOOKS)
     before = reference.time() if reference is not None else []
-    for planned in LOOKS:
+    for planned in sample.looks:
         blocks = min(planned, sample.most_blocks)
         if not sample.grow(blocks):
-            return answer
-        if reference is not None and drift(before, reference.time()) is not None:
-            answer.drifted = True
             return answer
         answer.looks += 1
         seconds, fastest, slowest = interval(sample.seconds(), alpha)
         rates = (protocol.batch_size / s for s in (slowest, seconds, fastest))
         answer.low, answer.centre, answer.high = rates
+        if reference is not None:
+            # what the device has shifted by may be in the sample, whichever way
+            answer.drift = drift(before, reference.time())
+            answer.low /= 1 + answer.drift
+            answer.high *= 1 + answer.drift
         last = blocks == sample.most_blocks
         if budget is not None:
             answer.verdict = decide(
                 answer.low, answer.high, budget, protocol.margin, last_look=last
             )
+        if answer.drift and answer.verdict not in (Verdict.PASS, Verdict.FAIL):
+            answer.verdict = None
+            return answer
         narrow = budget is None and answer.high / answer.low <= (1 + protocol.margin) ** 2
         if answer.verdict is not None or last or narrow:
             return answer

@@ -27,7 +27,8 @@ class Measurement:
     `protocol.alpha`; all three are nan where no valid sample could be had. `block_seconds` are
     seconds for one step, averaged over a block of `steps_per_block`. `verdict` is None where no
     budget was asked about. `discarded` counts blocks by why they did not count, `restarts` how
-    often the device drifted and all began anew. `autocorrelation` is that of neighbouring blocks,
+    often the device drifted and all began anew, `drift` by how much of itself it had shifted at the
+    end, by which the interval is widened. `autocorrelation` is that of neighbouring blocks,
     on the safe side; `host_share` the part of the wall time that the host took to ask for the
     steps, None where the host computes them itself: near 1 the host is the limit.
     """
@@ -43,6 +44,7 @@ class Measurement:
     looks: int
     discarded: dict[str, int] = field(default_factory=dict)
     restarts: int = 0
+    drift: float = 0.0
     autocorrelation: float | None = None
     host_share: float | None = None
     warm_up_seconds: float = 0.0
@@ -60,6 +62,6 @@ class Measurement:
         data["verdict"] = self.verdict.value if self.verdict is not None else None
         for name in ("images_per_second", "low", "high"):
             data[name] = None if math.isnan(data[name]) else float(f"{data[name]:.7g}")
-        for name in ("autocorrelation", "host_share", "warm_up_seconds"):
+        for name in ("autocorrelation", "drift", "host_share", "warm_up_seconds"):
             data[name] = None if data[name] is None else round(data[name], 4)
         return {**protocol, **data}

@@ -11,9 +11,9 @@ from search.throughput.timing import Block, Stopwatch
 
 MAX_WALL_OVER_BUSY = 1.1  # above, somebody else had the processor
 MAX_DRIFT = 0.01
-_REFERENCE_BLOCKS = 5
+_REFERENCE_BLOCKS = 7
 _REFERENCE_SECONDS = 0.01  # of a block
-_SURE = 4.0  # standard errors
+_SURE = 5.0  # standard errors, of two samples of seven
 
 
 def block_problem(block: Block) -> str | None:
@@ -47,9 +47,9 @@ class Reference:
         return [block.step_seconds for block in blocks]
 
 
-def drift(before: Sequence[float], after: Sequence[float]) -> float | None:
-    """The relative shift of a reference between two times, where it is sure and above 1 %."""
+def drift(before: Sequence[float], after: Sequence[float]) -> float:
+    """By how much a reference has shifted, relative; 0 where that is not sure or up to 1 %."""
     shift = math.log(median(after) / median(before))
     logs = [[math.log(seconds) for seconds in sample] for sample in (before, after)]
     error = math.sqrt(sum(variance(sample) / len(sample) for sample in logs))
-    return shift if abs(shift) > max(MAX_DRIFT, _SURE * error) else None
+    return abs(shift) if abs(shift) > max(MAX_DRIFT, _SURE * error) else 0.0

@@ -40,7 +40,7 @@ def test_far_from_the_budget_the_first_look_decides(seconds: float, verdict: Ver
 
 
 def test_near_the_budget_it_looks_again_and_then_decides() -> None:
-    device = SimulatedDevice(noisy(BATCH / 900 * 0.96, 0.02))
+    device = SimulatedDevice(noisy(BATCH / 900 * 0.98, 0.02))
     measured = run(device, budget=900)
     assert measured.verdict is Verdict.PASS
     assert measured.looks > 1
@@ -65,7 +65,9 @@ def test_a_device_that_drifts_is_warmed_up_again_until_it_is_steady() -> None:
 
 
 def test_a_device_that_never_comes_to_rest_gives_contaminated() -> None:
-    device = SimulatedDevice(noisy(BATCH / 900, 0.005), slowness=lambda wall: 1.0 + 0.05 * wall)
+    device = SimulatedDevice(
+        noisy(BATCH / 900, 0.005), slowness=lambda wall: 1.0 + 0.04 * math.sin(wall * 2.5)
+    )
     measured = run(device, budget=900, reference=device.reference)
     assert measured.verdict is Verdict.CONTAMINATED
     assert measured.restarts == MAX_RESTARTS
