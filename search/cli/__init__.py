@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from search.cli.doctor import doctor
 from search.cli.fork import fork
 from search.cli.measure import measure
 from search.cli.mixers import mixers
@@ -31,6 +32,7 @@ def main() -> None:
 
 
 main.add_command(run)
+main.add_command(doctor)
 main.add_command(fork)
 main.add_command(measure)
 main.add_command(mixers)
