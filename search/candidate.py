@@ -45,6 +45,10 @@ class CandidateEvaluator:
     measure: Callable[..., Measurement] = measure
     sleep: Callable[[float], None] = time.sleep
 
+    @property
+    def _measurer(self) -> Measurer:
+        return Measurer(self.device, self.check, self.note, self.sleep, self.measure)
+
     def evaluate(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Fills in `record` step by step; the trained weights where the candidate completed.
 
@@ -144,14 +148,17 @@ class CandidateEvaluator:
             optimizer=asked.optimizer,
             max_seconds=MEASURING_SECONDS,
         )
-        measurer = Measurer(self.device, self.check, self.note, self.sleep, self.measure)
-        return measurer.until_clear(
+        return self._measurer.until_clear(
             lambda: self._build(spec, asked.image_size, self.device), protocol, budget
         )
 
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Trains and scores; the weights, or None where the training diverged."""
         self.phase("train")
+        with self._measurer.leased():  # a training beside somebody's measurement would spoil it
+            return self._train(spec, record)
+
+    def _train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         start = time.perf_counter()
         epochs = self.config.train.epochs
         torch.manual_seed(self.config.search.seed)

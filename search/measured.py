@@ -16,9 +16,10 @@ from search.errors import EnvironmentProblem, UsageError
 from search.measurement_cache import cache_key, keep, read_cached
 from search.measuring import Measurer
 from search.subjects import Subject
-from search.throughput import Measurement, Protocol, Verdict
+from search.throughput import LeaseTimeout, Measurement, Protocol, Verdict
 from search.throughput.sensors import environment
 
+LEASE_SECONDS = 300.0  # to wait for a device that another process has
 _LARGE_IMAGE = 96  # pixels; from here on a CPU is given small batches
 _SETTINGS = ("image_size", "batch_size", "precision", "memory_format", "compile", "optimizer")
 
@@ -75,7 +76,9 @@ def _take(
     device: torch.device,
     note: Callable[[str], None],
 ) -> dict[str, Any]:
-    measurer = Measurer(device, check=lambda: None, note=note, sleep=time.sleep)
+    measurer = Measurer(
+        device, check=lambda: None, note=note, sleep=time.sleep, wait_seconds=LEASE_SECONDS
+    )
     reason = ""
     try:
         measurement = measurer.until_clear(
@@ -83,6 +86,8 @@ def _take(
         )
     except InputError:
         raise
+    except LeaseTimeout as error:
+        raise EnvironmentProblem(str(error)) from None
     except Exception as error:  # a model's code may raise anything
         if is_out_of_memory(error):
             reason = f"out of memory at batch {protocol.batch_size}"

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from search.throughput import Measurement, Protocol, SystemClock, Verdict, measure
+from search.throughput import (
+    Measurement,
+    Protocol,
+    SystemClock,
+    Verdict,
+    device_lease,
+    measure,
+)
+from search.throughput.lease import Lease
 
 MEASURING_ATTEMPTS = 4
 CONTAMINATED_WAIT_SECONDS = 2.0  # before the second attempt, doubled before each further one
@@ -19,13 +29,15 @@ MORE_TIME = 2  # what is borderline is measured again with so many times the cap
 @dataclass(frozen=True)
 class Measurer:
     """Measures on one device. `check` is called between steps and may raise to stop; `note` hears
-    what a user should know."""
+    what a user should know. LeaseTimeout where another process keeps the device for
+    `wait_seconds`."""
 
     device: torch.device
     check: Callable[[], None]
     note: Callable[[str], None]
     sleep: Callable[[float], None]
     measure: Callable[..., Measurement] = measure
+    wait_seconds: float = math.inf  # for the lease of the device
 
     def until_clear(
         self, build: Callable[[], nn.Module], protocol: Protocol, budget: float | None
@@ -38,13 +50,16 @@ class Measurer:
         cap, wait = protocol.max_seconds, 0.0
         for _ in range(MEASURING_ATTEMPTS):
             self._wait(wait)
-            measurement = self.measure(
-                build(),
-                protocol,
-                budget=budget,
-                device=self.device,
-                clock=_StoppableClock(self.check),
-            )
+            with self.leased() as lease:
+                measurement = self.measure(
+                    build(),
+                    protocol,
+                    budget=budget,
+                    device=self.device,
+                    clock=_StoppableClock(self.check),
+                )
+            facts = {**measurement.environment, "lease": lease.description}
+            measurement = replace(measurement, environment=facts)
             if measurement.verdict is Verdict.CONTAMINATED:
                 wait = 2 * wait or CONTAMINATED_WAIT_SECONDS
             elif measurement.verdict is Verdict.BORDERLINE and protocol.max_seconds == cap:
@@ -52,6 +67,12 @@ class Measurer:
             else:
                 break
         return measurement
+
+    def leased(self) -> AbstractContextManager[Lease]:
+        """The device for this process alone; others that ask for it wait, as this one does."""
+        return device_lease(
+            self.device, wait_seconds=self.wait_seconds, on_wait=self.note, check=self.check
+        )
 
     def _wait(self, seconds: float) -> None:
         """Leaves whoever else computes here the time to end."""

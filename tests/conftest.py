@@ -39,6 +39,13 @@ def _no_co_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _own_leases(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that run beside each other do not wait for each other."""
+    leases = tmp_path_factory.mktemp("leases")
+    monkeypatch.setattr("search.throughput.lease.shared_folder", lambda: leases)
+
+
+@pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was measured before must not decide a test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

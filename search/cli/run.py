@@ -38,10 +38,6 @@ class _Device(click.ParamType[str]):
         return str(value)
 
 
-_UNSEEN_OTHERS = (
-    "with more than one thread, others at work on this CPU are not noticed and slow down what is "
-    "measured; leave the machine to the study"
-)
 _positive = click.IntRange(min=1)
 
 
@@ -70,11 +66,7 @@ _positive = click.IntRange(min=1)
 @click.option(
     "--device", type=_Device(), help="auto, cpu, cuda or cuda:N.  [default: the study's, or auto]"
 )
-@click.option(
-    "--threads",
-    type=_positive,
-    help="Of torch on a CPU; above 1, others at work are not noticed.  [default: 1]",
-)
+@click.option("--threads", type=_positive, help="Threads of torch on a CPU.  [default: 1]")
 @click.option("--batch-size", type=_positive, help="Of the measured step.")
 @click.option("--image-size", type=click.IntRange(4, 8192), help="Pixels, of the measured step.")
 @click.option(
@@ -133,8 +125,6 @@ def run(
         folder = out / settings.config.name
         interrupt = Interrupt()
         with _observer(as_json) as observer, interrupt.listening(observer):
-            if target.type == "cpu" and settings.config.measure.threads > 1:
-                observer.note(_UNSEEN_OTHERS)
             runner = StudyRunner(
                 study=settings,
                 out=out,

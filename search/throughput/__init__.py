@@ -3,17 +3,20 @@ how to report are separate things here. Knows torch and a module, nothing of the
 """
 
 from search.throughput.engine import measure
+from search.throughput.lease import LeaseTimeout, device_lease
 from search.throughput.protocol import Protocol
 from search.throughput.record import Measurement, Verdict
 from search.throughput.sensors import Clock, Sensors, SystemClock, device_sensors
 
 __all__ = [
     "Clock",
+    "LeaseTimeout",
     "Measurement",
     "Protocol",
     "Sensors",
     "SystemClock",
     "Verdict",
+    "device_lease",
     "device_sensors",
     "measure",
 ]

@@ -16,7 +16,7 @@ from search.throughput.record import Measurement, Verdict
 from search.throughput.sensors import Clock, Sensors, SystemClock, device_sensors, environment
 from search.throughput.stopping import FEWEST_FOR_RANKS, LOOKS, autocorrelation, decide, interval
 from search.throughput.timing import Block, Stopwatch
-from search.throughput.validity import Reference, block_problem, drift
+from search.throughput.validity import Reference, block_problem, drift, sample_problem
 from search.throughput.workload import make_step, precision_of, reference_step
 
 BLOCKS_IN_CAP = 400  # a block is this part of the cap on measured work: 0.05 s of 20 s
@@ -150,6 +150,16 @@ class _Sample:
     def contaminated(self) -> bool:
         return self.discarded.total() > MAX_DISCARDED
 
+    def settle(self, blocks: int) -> bool:
+        """Grows to `blocks` that count together too; False where too many had to be discarded."""
+        while self.grow(blocks):
+            problem = sample_problem(self.blocks)
+            if problem is None:
+                return True
+            self.discarded[problem] += len(self.blocks)
+            self.blocks.clear()
+        return False
+
     def grow(self, blocks: int) -> bool:
         """Adds blocks up to `blocks`; False where too many had to be discarded."""
         while len(self.blocks) < blocks and not self.contaminated:
@@ -175,7 +185,7 @@ def _look(
     before = reference.time() if reference is not None else []
     for planned in sample.looks:
         blocks = min(planned, sample.most_blocks)
-        if not sample.grow(blocks):
+        if not sample.settle(blocks):
             return answer
         answer.looks += 1
         seconds, fastest, slowest = interval(sample.seconds(), alpha)

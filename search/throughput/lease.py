@@ -8,6 +8,7 @@ apart who ask for it. (docs/measuring.md)
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -136,7 +137,8 @@ def device_lease(
                 if now() >= deadline:
                     raise LeaseTimeout(f"{words}; waited {wait_seconds:g} s for it", holder)
                 if words != said:
-                    on_wait(f"{words}; waiting up to {wait_seconds:g} s")
+                    limit = f" up to {wait_seconds:g} s" if math.isfinite(wait_seconds) else ""
+                    on_wait(f"{words}; waiting{limit}")
                     said = words
                 sleep(min(POLL_SECONDS, max(0.0, deadline - now())))
             taken.append(folder.path / key)

@@ -9,6 +9,9 @@ from typing import Protocol
 
 import torch
 
+from search.throughput.cpu_state import CpuTimes, affinity, read_cpu, read_times
+from search.throughput.nvml import gpu_reader
+
 
 class Clock(Protocol):
     def now(self) -> float:
@@ -34,11 +37,15 @@ class Reading:
 
     `busy_seconds` is how long this process has computed so far, on one thread. `foreign` names
     other processes that compute on the device, `throttled` why it runs slower than it could.
+    `cpu` are the times of the `cpus` that this process may use with `threads` threads.
     """
 
     busy_seconds: float | None = None
     foreign: tuple[str, ...] = ()
     throttled: tuple[str, ...] = ()
+    cpu: CpuTimes | None = None
+    cpus: int = 0
+    threads: int = 1
 
 
 class Sensors(Protocol):
@@ -58,14 +65,17 @@ class Sensors(Protocol):
 
 
 class CpuSensors:
-    """CPU time of this process, which tells own work from foreign work with one thread only."""
+    """CPU times: this process's tells own work from foreign work block by block where it has one
+    thread, those of its CPUs over a whole sample whatever it has."""
 
     def synchronise(self) -> None:
         pass
 
     def read(self) -> Reading:
-        one_thread = torch.get_num_threads() == 1
-        return Reading(busy_seconds=time.process_time() if one_thread else None)
+        threads, cpus = torch.get_num_threads(), affinity()
+        times = read_times(cpus)
+        busy = times.own if threads == 1 else None
+        return Reading(busy_seconds=busy, cpu=times, cpus=len(cpus), threads=threads)
 
     def mark(self) -> object | None:
         return None
@@ -75,16 +85,21 @@ class CpuSensors:
 
 
 class CudaSensors:
-    """A CUDA device with its events."""
+    """A CUDA device with its events; NVML says who else is there, where it can be asked."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._reader = gpu_reader(device)
 
     def synchronise(self) -> None:
         torch.cuda.synchronize(self._device)
 
     def read(self) -> Reading:
-        return Reading()
+        gpu = self._reader.read()
+        if gpu is None:
+            return Reading()
+        foreign = tuple(f"{process.name} ({process.pid})" for process in gpu.foreign or ())
+        return Reading(foreign=foreign, throttled=gpu.slowdowns)
 
     def mark(self) -> object | None:
         event = torch.cuda.Event(enable_timing=True)
@@ -103,12 +118,11 @@ def device_sensors(device: torch.device) -> Sensors:
 
 def environment(device: torch.device) -> dict[str, object]:
     """What a throughput depends on besides the model: device, versions, threads, TF32."""
+    cpu = read_cpu()
     facts: dict[str, object] = {
         "device": device.type,
-        "device_name": _cpu_name(),
-        "cpus": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "device_name": cpu.name,
+        "cpus": len(cpu.cpus),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "host": os.uname().nodename if hasattr(os, "uname") else "",
@@ -124,13 +138,14 @@ def environment(device: torch.device) -> dict[str, object]:
             "cudnn_benchmark": torch.backends.cudnn.benchmark,
             "cudnn_deterministic": torch.backends.cudnn.deterministic,
         }
+        reader = gpu_reader(device)
+        gpu = reader.read()
+        facts["gpu"] = reader.reason if gpu is None else gpu.to_data()
+    else:
+        facts |= {
+            "governors": cpu.governors,
+            "quota": cpu.quota,
+            "load_average": cpu.load_average,
+            "shared_cores": cpu.shared_cores,
+        }
     return facts
-
-
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
-    except OSError:
-        names = []
-    return names[0] if names else "unknown CPU"

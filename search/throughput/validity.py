@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median, variance
 
+from search.throughput.cpu_state import foreign_seconds, stolen_seconds
 from search.throughput.timing import Block, Stopwatch
 
 MAX_WALL_OVER_BUSY = 1.1  # above, somebody else had the processor
 MAX_DRIFT = 0.01
+_SECONDS_TO_TELL = 0.5  # of blocks, in which the kernel's ticks of 10 ms are a small error
+_MAX_SHARE = 0.1  # of a CPU
 _REFERENCE_BLOCKS = 7
 _REFERENCE_SECONDS = 0.01  # of a block
 _SURE = 5.0  # standard errors, of two samples of seven
@@ -28,6 +31,27 @@ def block_problem(block: Block) -> str | None:
         return None
     kept_waiting = block.wall_seconds > MAX_WALL_OVER_BUSY * (after - before)
     return "others had the processor" if kept_waiting else None
+
+
+def sample_problem(blocks: Sequence[Block]) -> str | None:
+    """Why blocks together do not count: what the kernel's ticks can tell over half a second.
+
+    Others at work matter where they and this process's threads want more than the CPUs there are.
+    """
+    first, last = blocks[0].before, blocks[-1].after
+    wall = sum(block.wall_seconds for block in blocks)
+    if first.cpu is None or last.cpu is None or wall < _SECONDS_TO_TELL:
+        return None
+    if (last.cpu.throttled or 0.0) - (first.cpu.throttled or 0.0) > _MAX_SHARE * wall:
+        return "the container's quota held the process back"
+    stolen = stolen_seconds(first.cpu, last.cpu) or 0.0
+    if stolen > _MAX_SHARE * wall:
+        return "the hypervisor gave the CPU to other machines"
+    foreign = (foreign_seconds(first.cpu, last.cpu) or 0.0) / wall
+    wanted = first.threads + foreign
+    if foreign > _MAX_SHARE and wanted > first.cpus + _MAX_SHARE:
+        return "others computed on the CPUs that this process needs"
+    return None
 
 
 @dataclass

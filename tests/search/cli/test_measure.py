@@ -219,3 +219,32 @@ def test_the_cache_depends_on_network_code_protocol_budget_and_device() -> None:
         for origin in ("editable file:///x", "file /x/mine.py"):
             changing = replace(subject, mixers=[{**mixer, "origin": origin}])
             assert cache_key(changing, Protocol(), 1.0, device) is None
+
+
+def test_a_device_that_another_process_keeps_is_waited_for_and_then_said(
+    tiny: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import subprocess
+    import sys
+
+    monkeypatch.setattr("search.throughput.lease.shared_folder", lambda: tmp_path / "leases")
+    code = f"""
+import sys, time, pathlib, torch
+import search.throughput.lease as lease
+lease.shared_folder = lambda: pathlib.Path({str(tmp_path / "leases")!r})
+with lease.device_lease(torch.device("cpu"), wait_seconds=1):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    monkeypatch.setattr(measured_module, "LEASE_SECONDS", 0.3)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        # a child of this process: it is not of the holder's family, but the holder is of ours
+        result = command(tiny, "--budget-throughput", "0.1")
+        holder.communicate("")
+    assert result.exit_code == 4, result.output
+    assert f"is leased by process {holder.pid}" in result.output
+    assert command(tiny, "--budget-throughput", "0.1").exit_code == 0

@@ -310,13 +310,3 @@ def test_a_space_that_is_known_is_said_to_have_ended_the_search() -> None:
     assert result.exit_code == 3, result.output
     assert "tiny: 18 of 30 trials" in result.output
     assert "it found no backbone in the space that is new" in result.output
-
-
-@pytest.mark.usefixtures("rejecting")
-def test_several_threads_are_said_to_hide_others_at_work() -> None:
-    try:
-        result = run(str(write_study()), "--threads", "2", "--trials", "1")
-    finally:
-        torch.set_num_threads(1)
-    assert "others at work on this CPU are not noticed" in result.stderr
-    assert "not noticed" not in run(str(write_study()), "--out", "b", "--trials", "1").stderr
