@@ -15,6 +15,7 @@ from tiny import STUDY
 
 from metaformer import build_backbone, load_spec
 from mixers import MixerRegistry
+from mixers.plugins_file import read_plugin_rules
 from search.cli import main
 from search.space import SearchSpace
 from search.study_file import load_study
@@ -103,3 +104,18 @@ def test_the_files_that_the_documentation_shows_are_valid(registry: MixerRegistr
     Path("study.yaml").write_text(study)
     loaded = load_study("study.yaml", {}, device="cpu")
     assert SearchSpace(loaded.space, registry, fields={"name": "x"}).parameters
+
+
+def test_the_plugins_toml_that_the_documentation_shows_can_be_read() -> None:
+    text = (ROOT / "docs" / "files.md").read_text()
+    (shown,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    Path("experiments").mkdir()
+    Path("experiments/mine.py").touch()
+    Path("plugins.toml").write_text(shown)
+    rules = read_plugin_rules()
+    assert rules.mixers["somebodys-mixers/gated"].search["ratio"] == {"low": 0.25, "high": 1.0}
+    own = (ROOT / "plugins.toml").read_text()
+    Path("plugins.toml").write_text(re.sub(r"^# (?=\[|[a-z\"-]+ = )", "", own, flags=re.MULTILINE))
+    everything = read_plugin_rules()
+    assert everything.local == rules.local
+    assert (everything.resolve, everything.allow) == (rules.resolve, rules.allow)

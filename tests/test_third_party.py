@@ -205,12 +205,17 @@ def test_a_study_keeps_which_package_each_mixer_came_from() -> None:
 
 @pytest.mark.usefixtures("under_way")
 def test_a_study_whose_mixers_are_gone_says_which(install: Install) -> None:
-    stopped = install().search("run", "study.yaml", "--trials", "4")
+    without = install()
+    stopped = without.search("run", "study.yaml", "--trials", "4")
     assert stopped.returncode == 4
     for name in (GATED, LINEAR):
         assert f"\n  {name}: not installed\n" in stopped.stderr
     assert "search fork runs/tiny" in stopped.stderr
     assert "Traceback" not in stopped.stderr
+    write_study(CALM.replace("name: tiny", "name: other"), "other.yaml")
+    forked = without.search("fork", "runs/tiny", "other.yaml")
+    assert forked.returncode == 0, forked.stderr
+    assert "outside the new space: 3 trials: 0, " in forked.stdout
 
 
 @pytest.mark.usefixtures("under_way")
