@@ -25,11 +25,11 @@ _CODE = """
 import json, sys, time
 import mixers
 from importlib.metadata import distributions
-began = time.perf_counter()
+began, computing = time.perf_counter(), time.process_time()
 registry = mixers.load_registry()
-seconds = time.perf_counter() - began
+seconds, busy = time.perf_counter() - began, time.process_time() - computing
 assert "torch" not in sys.modules
-print(json.dumps([seconds, len(registry.names()), len(list(distributions()))]))
+print(json.dumps([seconds, busy, len(registry.names()), len(list(distributions()))]))
 """
 _MODULES = 30  # files of a distribution, a line each in its RECORD
 _EVERY = 10  # so many distributions have one with mixers
@@ -41,13 +41,15 @@ def main() -> None:
         for number in range(arguments.distributions):
             install(Path(folder), number)
         runs = [timed(folder) for _ in range(arguments.runs + 1)][1:]  # the first fills the cache
-    milliseconds = sorted(1000 * seconds for seconds, _, _ in runs)
+    milliseconds = sorted(1000 * run[0] for run in runs)
     figures = {
         "median_milliseconds": round(statistics.median(milliseconds), 2),
+        "median_cpu_milliseconds": round(statistics.median(1000 * run[1] for run in runs), 2),
         "lowest_milliseconds": round(milliseconds[0], 2),
         "highest_milliseconds": round(milliseconds[-1], 2),
-        "mixers": runs[0][1],
-        "distributions": runs[0][2],
+        "mixers": runs[0][2],
+        "distributions": runs[0][3],
+        "load_average": round(os.getloadavg()[0], 1),  # of the machine, at the end
     }
     print(*(f"{key} {value}" for key, value in figures.items()), sep="\n")
     if arguments.out is not None:
@@ -80,8 +82,8 @@ def install(folder: Path, number: int) -> None:
         (info / "entry_points.txt").write_text(f"[metaformer.mixers]\n{mixers}")
 
 
-def timed(folder: str) -> tuple[float, int, int]:
-    """Seconds, mixers and distributions that a fresh process finds."""
+def timed(folder: str) -> tuple[float, float, int, int]:
+    """Seconds, CPU seconds, and the mixers and distributions that a fresh process finds."""
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), folder)))
     with tempfile.TemporaryDirectory() as empty:  # no plugins.toml
         done = subprocess.run(
@@ -92,8 +94,8 @@ def timed(folder: str) -> tuple[float, int, int]:
             text=True,
             check=True,
         )
-    seconds, mixers, distributions = json.loads(done.stdout)
-    return seconds, mixers, distributions
+    seconds, busy, mixers, distributions = json.loads(done.stdout)
+    return seconds, busy, mixers, distributions
 
 
 if __name__ == "__main__":
