@@ -77,9 +77,8 @@ def _count_on(
     device: torch.device, model: nn.Module, protocol: Protocol, parts: Mapping[str, nn.Module]
 ) -> dict[str, Work]:
     train = protocol.mode == "train"
-    weights = {name: _copied(tensor, device) for name, tensor in model.named_parameters()}
-    buffers = {name: _copied(tensor, device) for name, tensor in model.named_buffers()}
-    watch = _Watch(protocol, [*weights.values(), *buffers.values()])
+    copies = _copies(model, device)
+    watch = _Watch(protocol, [*copies.values()])
     counter = FlopCounterMode(display=False, custom_mapping=_CORRECTED)
     shape = (protocol.batch_size, protocol.in_channels, protocol.image_size, protocol.image_size)
     with ExitStack() as stack:
@@ -89,7 +88,8 @@ def _count_on(
         stack.enter_context(counter)
         stack.enter_context(torch.set_grad_enabled(train))
         with watch.saving():
-            output = functional_call(model, {**weights, **buffers}, (torch.randn(shape),))
+            places = {path: copies[tensor] for path, tensor in _places(model)}
+            output = functional_call(model, places, torch.randn(shape), tie_weights=False)
         forward = _macs(counter, model, parts)
         if train:
             targets = torch.zeros(len(output), dtype=torch.long)
@@ -99,14 +99,26 @@ def _count_on(
         name: Work(
             # the counter takes what returns its input for open during the rest of the backward pass
             macs=whole[name] if forward[name] else 0,
-            bytes=_weight_bytes(model, part, weights) + watch.traffic[name].bytes(),
+            bytes=_weight_bytes(part, copies) + watch.traffic[name].bytes(),
         )
         for name, part in parts.items()
     }
 
 
-def _copied(tensor: Tensor, device: torch.device) -> Tensor:
-    return tensor.detach().to(device, copy=True).requires_grad_(tensor.requires_grad)
+def _places(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every place of a parameter or buffer, those of a module with two names once."""
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        owned = (*module._parameters.items(), *module._buffers.items())
+        yield from ((prefix + name, tensor) for name, tensor in owned if tensor is not None)
+
+
+def _copies(model: nn.Module, device: torch.device) -> dict[Tensor, Tensor]:
+    """A copy for each parameter and buffer, one for what is tied."""
+    return {
+        tensor: tensor.detach().to(device, copy=True).requires_grad_(tensor.requires_grad)
+        for tensor in (*model.parameters(), *model.buffers())
+    }
 
 
 @contextmanager
@@ -135,11 +147,10 @@ def _macs(
     return {name: flops.get(paths[part], 0) // 2 for name, part in parts.items()}
 
 
-def _weight_bytes(model: nn.Module, part: nn.Module, weights: Mapping[str, Tensor]) -> int:
+def _weight_bytes(part: nn.Module, copies: Mapping[Tensor, Tensor]) -> int:
     """Bytes of the part's parameters, twice where a gradient was written."""
-    own = {id(parameter) for parameter in part.parameters()}
-    counted = [weights[name] for name, p in model.named_parameters() if id(p) in own]
-    return sum(weight.nbytes * (1 if weight.grad is None else 2) for weight in counted)
+    weights = [copies[parameter] for parameter in part.parameters()]
+    return sum(weight.nbytes * (1 if weight.grad is None else 2) for weight in weights)
 
 
 @dataclass

@@ -134,6 +134,18 @@ def test_a_model_that_asks_for_values_is_counted_on_its_own_device() -> None:
         count_work(unfilled, protocol("train"))
 
 
+def test_modules_and_weights_with_two_names_count_and_stay() -> None:
+    conv = nn.Conv2d(3, 3, 1, bias=False)
+    tied = nn.Conv2d(3, 3, 1, bias=False)
+    tied.weight = conv.weight
+    net = nn.Sequential(conv, nn.Sequential(conv, tied), nn.AvgPool2d(8), nn.Flatten())
+    work = count_work(net, protocol("train"))
+    assert work.macs == 3 * POSITIONS * 9 * 3 - POSITIONS * 9
+    assert net[0] is net[1][0]  # type: ignore[index]
+    assert tied.weight is conv.weight
+    assert conv.weight.device.type == "cpu"
+
+
 def test_what_a_model_raises_comes_through() -> None:
     with pytest.raises(RuntimeError, match="channels"):
         count_work(Net(), protocol(in_channels=4))
