@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Any
 
 import torch
 from torch import nn
@@ -79,6 +80,13 @@ class Breakdown:
     def overhead(self) -> float:
         """By what part of a step watching made it longer."""
         return self.watched_step_seconds / self.step_seconds - 1
+
+    def to_data(self) -> dict[str, Any]:
+        """One JSON object."""
+        data = asdict(self)
+        for row, part in zip(data["parts"], self.parts, strict=True):
+            row["macs_per_second"] = part.macs_per_second
+        return data | {"parts": list(data["parts"]), "overhead": self.overhead}
 
 
 def breakdown(
