@@ -119,10 +119,10 @@ class PartHooks:
         ]
 
     def _watch_part(self, part: nn.Module, spans: Spans) -> None:
-        open_calls: list[tuple[Span, Span, list[Tensor], list[Any]]] = []
+        open_calls: list[tuple[Span, Span]] = []
 
         def before(_part: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-            backward, views = Span(), []
+            backward, views = Span(), list[Tensor]()
 
             def view(value: Any) -> Any:
                 if not isinstance(value, Tensor) or not value.requires_grad:
@@ -139,17 +139,15 @@ class PartHooks:
                 kwargs = {key: view(value) for key, value in kwargs.items()}
                 if not views:
                     self._end_with_weights(part, backward)
-            makers = [tensor.grad_fn for tensor in views]
-            open_calls.append((Span(self._mark()), backward, views, makers))
+            open_calls.append((Span(self._mark()), backward))
             return args, kwargs
 
         def after(_part: nn.Module, _args: Any, output: Any) -> None:
-            forward, backward, views, makers = open_calls.pop()
+            forward, backward = open_calls.pop()
             forward.end = self._mark()
             spans.forward.append(forward)
-            untouched = [v for v, maker in zip(views, makers, strict=True) if v.grad_fn is maker]
             for tensor in tensors_in(output):
-                if tensor.requires_grad and not any(tensor is view for view in untouched):
+                if tensor.requires_grad:
                     tensor.register_hook(self._starter(backward))
                     spans.backward.append(backward)
 
@@ -184,7 +182,10 @@ class PartHooks:
 
 
 def total(spans: list[Span], stopwatch: Stopwatch) -> float:
-    """Seconds within any of the spans; those without start or end took no part in the step."""
+    """Seconds within any of the spans; those without start or end took no part in the step.
+
+    A backward pass that ends before it starts is that of a part that returns its input.
+    """
     complete = [span for span in spans if span.start is not None and span.last is not None]
     if not complete:
         return 0.0
