@@ -48,6 +48,16 @@ _positive = click.IntRange(min=1)
     show_default=True,
     help="Cap on measured work, for each mode.",
 )
+@click.option("--breakdown", is_flag=True, help="Where the time of a step goes, by part.")
+@click.option("--latency", is_flag=True, help="Of one image, forward.")
+@click.option("--memory", is_flag=True, help="Of a step at its peak.")
+@click.option(
+    "--budget-memory",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="That a step may take at its peak.",
+)
+@click.option("--largest-batch", is_flag=True, help="Whose step fits the memory of the device.")
 @click.option("--fresh", is_flag=True, help="Measure again what the cache holds.")
 @click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
 @click.option("--json", "as_json", is_flag=True, help="The record, raw block times and all.")
@@ -58,6 +68,11 @@ def measure(
     device: str,
     threads: int,
     max_seconds: float,
+    breakdown: bool,
+    latency: bool,
+    memory: bool,
+    budget_memory: float | None,
+    largest_batch: bool,
     fresh: bool,
     plugins: str | None,
     as_json: bool,
@@ -76,6 +91,7 @@ def measure(
 
         import torch
 
+        from search import besides
         from search.devices import require_device
         from search.measured import measured
         from search.subjects import read_subject
@@ -88,9 +104,20 @@ def measure(
         records = []
         for kind, budget in wanted.items():
             protocol = _protocol(subject, target, kind, max_seconds, asked)
-            records.append(measured(subject, protocol, budget, target, fresh=fresh, note=_say))
+            record = measured(subject, protocol, budget, target, fresh=fresh, note=_say)
+            if memory or budget_memory is not None:
+                peak = besides.memory_of_a_step(subject, protocol, target)
+                record["peak_memory_bytes"], record["budget_memory_gib"] = peak, budget_memory
+            if latency:
+                record["latency"] = besides.latency_of_an_image(subject, protocol, target)
+            if largest_batch:
+                largest = besides.largest_batch_that_fits(subject, protocol, target)
+                record["largest_batch"] = largest
+            if breakdown:
+                record["breakdown"] = besides.time_by_part(subject, protocol, target)
+            records.append(record)
             if not as_json:
-                _print(records[-1])
+                _print(record)
         if as_json:
             click.echo(json.dumps(records[0] if len(records) == 1 else records, indent=2))
         sys.exit(max(_code(record) for record in records))
@@ -126,6 +153,9 @@ def _protocol(
 
 
 def _code(record: dict[str, Any]) -> int:
+    budget = record.get("budget_memory_gib")
+    if budget is not None and record["peak_memory_bytes"] > budget * 2**30:
+        return ExitCode.NOTHING_FEASIBLE
     codes = {"FAIL": ExitCode.NOTHING_FEASIBLE, "BORDERLINE": ExitCode.NOTHING_FEASIBLE}
     return {**codes, "CONTAMINATED": ExitCode.ENVIRONMENT}.get(record["verdict"], ExitCode.DONE)
 
@@ -160,3 +190,25 @@ def _print(record: dict[str, Any]) -> None:
     discarded = "".join(f"; discarded {n}: {why}" for why, n in record["discarded"].items())
     cached = f" (from the cache, {record['cached']})" if record["cached"] else ""
     click.echo(f"{seconds:.1f} s of measured work, {blocks}{discarded}{cached}")
+    _print_besides(record)
+
+
+def _print_besides(record: dict[str, Any]) -> None:
+    from search.cli.breakdown_table import print_breakdown
+
+    if "peak_memory_bytes" in record:
+        peak, budget = record["peak_memory_bytes"] / 2**30, record["budget_memory_gib"]
+        verdict = "" if budget is None else f", budget {budget:g} GiB: "
+        verdict += "" if budget is None else ("PASS" if peak <= budget else "FAIL")
+        click.echo(f"a step takes {peak:.3f} GiB at its peak{verdict}")
+    if "latency" in record:
+        milliseconds = [
+            1000 * record["latency"][name]
+            for name in ("median_seconds", "p90_seconds", "p99_seconds")
+        ]
+        figures = "{:.3g} ms, 90 % within {:.3g}, 99 % within {:.3g}".format(*milliseconds)
+        click.echo(f"one image, forward: {figures}, over {record['latency']['runs']} runs")
+    if "largest_batch" in record:
+        click.echo(f"largest batch that fits: {record['largest_batch']} (no throughput of it here)")
+    if "breakdown" in record:
+        print_breakdown(record["breakdown"], record["breakdown"]["mixers"])

@@ -248,3 +248,42 @@ with lease.device_lease(torch.device("cpu"), wait_seconds=1):
     assert result.exit_code == 4, result.output
     assert f"is leased by process {holder.pid}" in result.output
     assert command(tiny, "--budget-throughput", "0.1").exit_code == 0
+
+
+def test_where_the_time_goes_memory_and_latency_are_told_beside(tiny: str) -> None:
+    options = ("--max-seconds", "0.5", "--batch-size", "4", "--breakdown", "--memory", "--latency")
+    said = record(tiny, *options)
+    names = [part["name"] for part in said["breakdown"]["parts"]]
+    assert "stem" in names
+    assert said["breakdown"]["mixers"] == ["stages.0.blocks.0 pooling"]
+    assert said["peak_memory_bytes"] > 0
+    assert 0 < said["latency"]["median_seconds"] <= said["latency"]["p99_seconds"]
+    shown = command(tiny, *options)
+    assert shown.exit_code == 0, shown.output
+    assert "stages.0.blocks.0 pooling" in shown.output
+    assert "GiB at its peak" in shown.output
+    assert "one image, forward: " in shown.output
+
+
+def test_memory_is_a_budget_too(tiny: str) -> None:
+    options = ("--max-seconds", "0.5", "--batch-size", "4", "--budget-memory")
+    assert command(tiny, *options, "100").exit_code == 0
+    too_much = command(tiny, *options, "1e-9")
+    assert too_much.exit_code == 3
+    assert "budget 1e-09 GiB: FAIL" in too_much.output
+
+
+def test_the_largest_batch_that_fits_is_a_figure_of_its_own(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.besides.device_memory_bytes", lambda _device: 4_000_000)
+    said = record(tiny, "--max-seconds", "0.5", "--batch-size", "4", "--largest-batch")
+    assert 4 < said["largest_batch"] < 65536
+    assert said["batch_size"] == 4
+
+
+def test_a_compiled_model_has_no_parts(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measured_module, "measured", lambda *_a, **_k: {"verdict": None})
+    result = command(tiny, "--breakdown", "--compile")
+    assert result.exit_code == 2, result.output
+    assert "--breakdown: got --compile, which makes one of all parts" in result.output
