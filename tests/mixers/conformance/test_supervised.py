@@ -145,7 +145,7 @@ def test_the_projects_file_of_plug_ins_is_obeyed(path: Path) -> None:
     rules.write_text('schema = 1\n[block]\nstrangers = "*"\n')
     (record,) = check_in_child("blocked", plugins=rules)
     assert record.check == "import"
-    assert "installed but refused" in record.detail
+    assert "installed but blocked" in record.detail
 
 
 @pytest.mark.slow
