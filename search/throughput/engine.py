@@ -21,7 +21,7 @@ from search.throughput.workload import make_step, precision_of, reference_step
 
 BLOCKS_IN_CAP = 400  # a block is this part of the cap on measured work: 0.05 s of 20 s
 FIRST_LOOK_SECONDS = 1.0  # of measured work, within which what lies far from the budget is told
-MAX_DISCARDED = 40
+MAX_DISCARDED = 80
 MAX_RESTARTS = 3  # after so many drifts the device is not fit to measure on
 
 
