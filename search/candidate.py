@@ -21,7 +21,7 @@ from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.data import Splits
 from search.devices import device_memory_bytes, gigabytes, is_out_of_memory
-from search.measuring import Measurer
+from search.measuring.measurer import Measurer
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.study_config import MeasureConfig, StudyConfig, TrainConfig
 from search.throughput import Measurement, Protocol, Verdict, measure
