@@ -102,6 +102,8 @@ def _space(new: Study, old: Study, registry: MixerRegistry) -> SearchSpace:
         "num_classes": classes,
         "image_size": config.train.image_size,
     }
+    # a short name stays whose it was in the old study
+    registry = registry.settled(str(mixer["name"]) for mixer in old.frozen_mixers)
     if new.space is old.space:  # complete, with what the study decided in it
         own = {key: value for key, value in tree.map.items() if key not in fields}
         tree = Node(own, tree.mark, tree.key_marks)

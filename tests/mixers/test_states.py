@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Annotated
 
+import own_mixer
 import pytest
 from misbehaving import entry_point
 from torch import Tensor, nn
@@ -206,24 +207,9 @@ def test_rules_of_a_short_name_that_two_give_need_the_canonical_one() -> None:
     assert registry(SUM, RIVAL, rules=rules)["sum"].distribution == "theirs"
 
 
-LOCAL = """\
-from typing import Annotated
-from torch import nn
-from mixers import Choice, Site
-
-class Mine(nn.Module):
-    def __init__(self, site: Site, *, size: Annotated[int, Choice(3, 5)] = 3) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(site.channels, site.channels, size, padding=size // 2)
-
-    def forward(self, x):
-        return self.conv(x)
-"""
-
-
 def test_a_mixer_of_the_projects_own_comes_from_a_file_beside_plugins_toml() -> None:
     Path("experiments").mkdir()
-    Path("experiments/mine.py").write_text(LOCAL)
+    Path("experiments/mine.py").write_text(own_mixer.CODE)
     rules = "[local]\nmine = 'experiments/mine.py:Mine'"
     own = registry(rules=rules)
     entry = own["mine"]
@@ -232,13 +218,13 @@ def test_a_mixer_of_the_projects_own_comes_from_a_file_beside_plugins_toml() -> 
     before = entry.frozen()
     mixer = own.build(MixerSpec.of("mine", {"size": 5}), Site(4, 6, 6))
     assert sum(parameter.numel() for parameter in mixer.parameters()) == 4 * 4 * 25 + 4
-    Path("experiments/mine.py").write_text(LOCAL + "# changed\n")
+    Path("experiments/mine.py").write_text(own_mixer.CODE + "# changed\n")
     assert registry(rules=rules)["mine"].version != before["version"]
 
 
 def test_the_file_counts_from_where_plugins_toml_lies() -> None:
     Path("there").mkdir()
-    Path("there/mine.py").write_text(LOCAL)
+    Path("there/mine.py").write_text(own_mixer.CODE)
     Path("there/rules.toml").write_text("schema = 1\n[local]\nmine = 'mine.py:Mine'\n")
     own = registry_of(scan(), read_plugin_rules("there/rules.toml"))
     assert own["mine"].broken() is None
@@ -258,7 +244,7 @@ def test_local_code_that_fails_says_so_with_its_traceback() -> None:
 def test_what_a_mixer_prints_at_import_goes_to_the_standard_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    Path("loud.py").write_text("print('hello')\n" + LOCAL)
+    Path("loud.py").write_text("print('hello')\n" + own_mixer.CODE)
     assert registry(rules="[local]\nloud = 'loud.py:Mine'")["loud"].broken() is None
     captured = capsys.readouterr()
     assert captured.out == ""

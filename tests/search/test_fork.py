@@ -7,12 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import own_mixer
 import pytest
 from click.testing import CliRunner, Result
+from misbehaving import entry_point
 from studies import Evaluate, Heard, reject, runner
 from tiny import STUDY, write_study
 
 from mixers import MixerRegistry
+from mixers.plugins_file import read_plugin_rules
+from mixers.registry import registry_of
+from mixers.scan import scan
 from search.cli import main
 from search.errors import UsageError
 from search.fork import distribution_of, fork, said_by
@@ -200,3 +205,19 @@ def test_only_final_trials_come_along(
     begun = fork(old, Path("runs/tiny"), study_of(WIDER), Path("runs"), registry)
     assert begun.carried == 3
     assert {line["state"] for line in records("runs/wider")} == {"REJECTED"}
+
+
+def test_a_short_name_stays_whose_it_was_though_a_rival_has_been_installed(
+    evaluate_by: Callable[[Evaluate], None],
+) -> None:
+    evaluate_by(reject)
+    Path("mine.py").write_text(own_mixer.CODE)
+    Path("plugins.toml").write_text("schema = 1\n[local]\nmine = 'mine.py:Mine'\n")
+    rules = read_plugin_rules()
+    text = STUDY.replace("[identity, pooling]", "[identity, mine]")
+    study = load_study(write_study(text), {}, device="cpu")
+    runner(registry_of(scan(), rules), study=study).run()
+    old = load_study("runs/tiny/study.yaml", {}, device="cpu")
+    both = registry_of([*scan(), entry_point("rivals", "mine", "rivals:Mine")], rules)
+    new = study_of(text.replace("name: tiny", "name: wider"))
+    assert fork(old, Path("runs/tiny"), new, Path("runs"), both).carried == 3

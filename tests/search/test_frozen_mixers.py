@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import own_mixer
 import pytest
 from misbehaving import entry_point
 from studies import Evaluate, Heard, reject, runner
@@ -18,23 +19,10 @@ from search.errors import EnvironmentProblem
 from search.study import StudyRunner
 from search.study_file import load_study
 
-MINE = """\
-from typing import Annotated
-from torch import nn
-from mixers import Choice, Site
-
-class Mine(nn.Module):
-    def __init__(self, site: Site, *, size: Annotated[int, Choice(3, 5)] = 3) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(site.channels, site.channels, size, padding=size // 2)
-
-    def forward(self, x):
-        return self.conv(x)
-"""
 WITH_MINE = STUDY.replace("[identity, pooling]", "[identity, mine]")
 
 
-def own_mixers(code: str = MINE, more: str = "") -> MixerRegistry:
+def own_mixers(code: str = own_mixer.CODE, more: str = "") -> MixerRegistry:
     Path("mine.py").write_text(code)
     Path("plugins.toml").write_text(f"schema = 1\n[local]\nmine = 'mine.py:Mine'\n{more}")
     return registry_of(scan(), read_plugin_rules())
@@ -67,7 +55,7 @@ def test_the_study_keeps_where_each_mixer_came_from_and_what_it_took() -> None:
 
 @pytest.mark.usefixtures("_begun")
 def test_a_mixer_that_has_changed_stops_the_study_and_drift_may_be_allowed() -> None:
-    changed = own_mixers(MINE + "# another\n")
+    changed = own_mixers(own_mixer.CODE + "# another\n")
     with pytest.raises(EnvironmentProblem) as caught:
         study_of(changed).run()
     words = str(caught.value)
@@ -82,7 +70,7 @@ def test_a_mixer_that_has_changed_stops_the_study_and_drift_may_be_allowed() -> 
 
 @pytest.mark.usefixtures("_begun")
 def test_options_that_are_searched_otherwise_cannot_be_allowed() -> None:
-    wider = own_mixers(MINE.replace("Choice(3, 5)", "Choice(3, 5, 7)"))
+    wider = own_mixers(own_mixer.CODE.replace("Choice(3, 5)", "Choice(3, 5, 7)"))
     with pytest.raises(EnvironmentProblem, match=r"options.size.searched: was .*3, 5, 7"):
         study_of(wider, allow_drift=True).run()
 
@@ -98,7 +86,7 @@ def test_a_mixer_that_is_gone_or_refused_stops_the_study_whatever_is_allowed() -
 
 @pytest.mark.usefixtures("_begun")
 def test_a_rival_that_is_installed_later_does_not_take_a_name_from_a_study_under_way() -> None:
-    Path("rivals.py").write_text(MINE)
+    Path("rivals.py").write_text(own_mixer.CODE)
     rival = entry_point("rivals", "mine", "rivals:Mine")
     both = registry_of([*scan(), rival], read_plugin_rules())
     with pytest.raises(UnknownMixerError, match="mine is given by local .* and rivals"):
