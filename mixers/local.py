@@ -37,7 +37,7 @@ class LocalMixer:
             sys.modules[name] = module
             try:
                 specification.loader.exec_module(module)
-            except BaseException:
+            except BaseException:  # half a module must not stay, whatever ended its import
                 del sys.modules[name]
                 raise
         return getattr(sys.modules[name], self.class_name)

@@ -79,7 +79,7 @@ def _runs_somewhere(subject: Subject, name: str, value: OptionValue) -> bool:
             _require_same_shape(mixer, site, words, batches=(2,))
         except CheckFailed:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever an author's code raises, with where it did
             error.add_note(words)
             raise
         somewhere = True
@@ -116,7 +116,7 @@ def check_other_map_sizes(subject: Subject) -> str:
             _require_keeps(mixer, (2, site.channels, height, width), words)
         except CheckFailed:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever an author's code raises, with what to declare
             error.add_note(f"{words}; a mixer that cannot declares fixed_map_size = True")
             raise
     return f"built for {site.height}×{site.width}"

@@ -130,7 +130,7 @@ def _child(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
             pass_fds=(writing,),
             start_new_session=True,
         )
-    except BaseException:
+    except BaseException:  # no child, and so nobody who would read
         os.close(reading)
         raise
     finally:

@@ -14,9 +14,10 @@ from search.cli.errors import ExitCode, say_local_code, user_errors
 if TYPE_CHECKING:
     import torch
 
-    from search.subjects import Subject
+    from search.measuring.subjects import Subject
     from search.throughput import Protocol
 
+_SIDE_FIGURES = ("breakdown", "latency", "memory", "budget_memory", "largest_batch")
 _positive = click.IntRange(min=1)
 
 
@@ -68,11 +69,6 @@ def measure(
     device: str,
     threads: int,
     max_seconds: float,
-    breakdown: bool,
-    latency: bool,
-    memory: bool,
-    budget_memory: float | None,
-    largest_batch: bool,
     fresh: bool,
     plugins: str | None,
     as_json: bool,
@@ -85,16 +81,16 @@ def measure(
     with user_errors():
         from mixers import load_registry
 
+        side = {name: asked.pop(name) for name in _SIDE_FIGURES}
         wanted: dict[str, float | None] = {**budgets_by_mode(budgets, mode)}
         wanted = wanted or {mode or "train": None}
         registry = load_registry(plugins)
 
         import torch
 
-        from search import besides
         from search.devices import require_device
-        from search.measured import measured
-        from search.subjects import read_subject
+        from search.measuring.record import measured_record
+        from search.measuring.subjects import read_subject
 
         target = require_device(device)
         if target.type == "cpu":
@@ -104,17 +100,8 @@ def measure(
         records = []
         for kind, budget in wanted.items():
             protocol = _protocol(subject, target, kind, max_seconds, asked)
-            record = measured(subject, protocol, budget, target, fresh=fresh, note=_say)
-            if memory or budget_memory is not None:
-                peak = besides.memory_of_a_step(subject, protocol, target)
-                record["peak_memory_bytes"], record["budget_memory_gib"] = peak, budget_memory
-            if latency:
-                record["latency"] = besides.latency_of_an_image(subject, protocol, target)
-            if largest_batch:
-                largest = besides.largest_batch_that_fits(subject, protocol, target)
-                record["largest_batch"] = largest
-            if breakdown:
-                record["breakdown"] = besides.time_by_part(subject, protocol, target)
+            record = measured_record(subject, protocol, budget, target, fresh=fresh, note=_say)
+            _add_side_figures(record, subject, protocol, target, side)
             records.append(record)
             if not as_json:
                 _print(record)
@@ -132,7 +119,7 @@ def _protocol(
 ) -> Protocol:
     """What was asked for, over the study's settings, over the device's defaults."""
     from search.errors import UsageError
-    from search.measured import default_settings
+    from search.measuring.record import default_settings
     from search.throughput import Protocol
 
     said = {
@@ -150,6 +137,27 @@ def _protocol(
         max_seconds=max_seconds,
         **settings,
     )
+
+
+def _add_side_figures(
+    record: dict[str, Any],
+    subject: Subject,
+    protocol: Protocol,
+    device: torch.device,
+    side: dict[str, Any],
+) -> None:
+    """Puts what was asked for beside the throughput into the record."""
+    from search.measuring import side_figures
+
+    if side["memory"] or side["budget_memory"] is not None:
+        record["peak_memory_bytes"] = side_figures.memory_of_a_step(subject, protocol, device)
+        record["budget_memory_gib"] = side["budget_memory"]
+    if side["latency"]:
+        record["latency"] = side_figures.latency_of_an_image(subject, protocol, device)
+    if side["largest_batch"]:
+        record["largest_batch"] = side_figures.largest_batch_that_fits(subject, protocol, device)
+    if side["breakdown"]:
+        record["breakdown"] = side_figures.time_by_part(subject, protocol, device)
 
 
 def _code(record: dict[str, Any]) -> int:
@@ -190,10 +198,10 @@ def _print(record: dict[str, Any]) -> None:
     discarded = "".join(f"; discarded {n}: {why}" for why, n in record["discarded"].items())
     cached = f" (from the cache, {record['cached']})" if record["cached"] else ""
     click.echo(f"{seconds:.1f} s of measured work, {blocks}{discarded}{cached}")
-    _print_besides(record)
+    _print_side_figures(record)
 
 
-def _print_besides(record: dict[str, Any]) -> None:
+def _print_side_figures(record: dict[str, Any]) -> None:
     from search.cli.breakdown_table import print_breakdown
 
     if "peak_memory_bytes" in record:

@@ -13,9 +13,9 @@ import torch
 from mixers import InputError
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, UsageError
-from search.measurement_cache import cache_key, keep, read_cached
-from search.measuring import Measurer
-from search.subjects import Subject
+from search.measuring.cache import cache_key, keep, read_cached
+from search.measuring.measurer import Measurer
+from search.measuring.subjects import Subject
 from search.throughput import LeaseTimeout, Measurement, Protocol, Verdict
 from search.throughput.sensors import environment
 
@@ -42,7 +42,7 @@ def default_settings(
     }
 
 
-def measured(
+def measured_record(
     subject: Subject,
     protocol: Protocol,
     budget: float | None,

@@ -14,9 +14,9 @@ import torch
 
 from search.devices import device_memory_bytes, is_out_of_memory
 from search.errors import EnvironmentProblem, UsageError
-from search.measured import LEASE_SECONDS
+from search.measuring.record import LEASE_SECONDS
+from search.measuring.subjects import Subject
 from search.parts import backbone_parts, mixer_parts
-from search.subjects import Subject
 from search.throughput import LeaseTimeout, Protocol, device_lease
 from search.throughput.breakdown import breakdown
 from search.throughput.floors import device_rates

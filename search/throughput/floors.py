@@ -23,14 +23,12 @@ __all__ = [
     "Work",
     "arithmetic_floor",
     "bandwidth_floor",
-    "certainly_too_slow",
     "count_parts",
     "count_work",
     "device_rates",
     "floor_seconds",
 ]
 
-SLACK = 1.5  # the device was perhaps shared while its rates were measured
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _BURST_SECONDS = 0.01
 _CPU_SIDES = (384, 768)
@@ -68,15 +66,6 @@ def bandwidth_floor(work: Work, rates: Rates) -> float:
 def floor_seconds(work: Work, rates: Rates) -> float:
     """The longer of both: arithmetic and memory may work at the same time."""
     return max(arithmetic_floor(work, rates), bandwidth_floor(work, rates))
-
-
-def certainly_too_slow(
-    floor_seconds: float, batch_size: int, budget: float, slack: float = SLACK
-) -> bool:
-    """Whether not even a device `slack` times as fast as seen would make `budget` images/s."""
-    if slack < 1:
-        raise ValueError(f"slack: got {slack}; allowed: 1 or more")
-    return batch_size * slack < budget * floor_seconds
 
 
 def device_rates(device: torch.device | str, precision: Precision = "fp32") -> Rates:

@@ -15,7 +15,7 @@ from search import candidate as candidate_module
 from search.candidate import CandidateEvaluator
 from search.data import Splits, load_data
 from search.errors import Interrupted
-from search.measuring import MEASURING_ATTEMPTS
+from search.measuring.measurer import MEASURING_ATTEMPTS
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.space import SearchSpace
 from search.study_config import Study

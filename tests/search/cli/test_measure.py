@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from click.testing import CliRunner, Result
 from tiny import STUDY, write_study
 
-from search import measured as measured_module
 from search.cli import main
-from search.measurement_cache import cache_key
+from search.measuring import record as record_module
 from search.throughput import Protocol
 from search.throughput.stopping import LOOKS, interval
 
@@ -164,7 +162,7 @@ def test_others_at_work_give_no_figure_and_the_machines_exit_code(
     from search.throughput.sensors import CpuSensors, Reading
 
     monkeypatch.setattr(CpuSensors, "read", lambda _self: Reading(foreign=("somebody",)))
-    monkeypatch.setattr(measured_module.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(record_module.time, "sleep", lambda _seconds: None)
     result = command(tiny, "--budget-throughput", "1")
     assert result.exit_code == 4, result.output
     assert ": CONTAMINATED" in result.output
@@ -180,7 +178,7 @@ def test_the_same_question_is_answered_from_the_cache(
         keys.append(f"{subject.digest}-{protocol.batch_size}-{budget}")
         return keys[-1]
 
-    monkeypatch.setattr(measured_module, "cache_key", key)
+    monkeypatch.setattr(record_module, "cache_key", key)
     first = record(tiny, "--budget-throughput", "0.1")
     again = record(tiny, "--budget-throughput", "0.1")
     assert first["cached"] == ""
@@ -188,37 +186,6 @@ def test_the_same_question_is_answered_from_the_cache(
     assert again["block_seconds"] == first["block_seconds"]
     assert record(tiny, "--budget-throughput", "0.2")["cached"] == ""
     assert record(tiny, "--budget-throughput", "0.1", "--fresh")["cached"] == ""
-
-
-def test_the_cache_depends_on_network_code_protocol_budget_and_device() -> None:
-    from dataclasses import replace
-
-    from search import measurement_cache
-    from search.subjects import Subject
-
-    def build(_size: int, _device: Any) -> torch.nn.Module:
-        raise AssertionError
-
-    mixer = {"name": "a/b", "origin": "index", "files": "1"}
-    subject = Subject("x", "d", 8, 3, build, mixers=[mixer])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measurement_cache, "install_origin", lambda _own: "index")
-        patch.setattr(measurement_cache, "files_digest", lambda _own: "f")
-        device = {"device_name": "one", "host": "h"}
-        keys = [
-            cache_key(subject, Protocol(), 1.0, device),
-            cache_key(replace(subject, digest="e"), Protocol(), 1.0, device),
-            cache_key(replace(subject, mixers=[{**mixer, "files": "2"}]), Protocol(), 1.0, device),
-            cache_key(subject, Protocol(batch_size=2), 1.0, device),
-            cache_key(subject, Protocol(), 2.0, device),
-            cache_key(subject, Protocol(), 1.0, {**device, "device_name": "two"}),
-            cache_key(subject, Protocol(), 1.0, {**device, "host": "elsewhere"}),
-        ]
-        assert len(set(keys)) == len(keys)
-        assert cache_key(subject, Protocol(), 1.0, {**device, "temperature": 60}) == keys[0]
-        for origin in ("editable file:///x", "file /x/mine.py"):
-            changing = replace(subject, mixers=[{**mixer, "origin": origin}])
-            assert cache_key(changing, Protocol(), 1.0, device) is None
 
 
 def test_a_device_that_another_process_keeps_is_waited_for_and_then_said(
@@ -236,7 +203,7 @@ with lease.device_lease(torch.device("cpu"), wait_seconds=1):
     print("held", flush=True)
     sys.stdin.read()
 """
-    monkeypatch.setattr(measured_module, "LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(record_module, "LEASE_SECONDS", 0.3)
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
@@ -276,14 +243,16 @@ def test_memory_is_a_budget_too(tiny: str) -> None:
 def test_the_largest_batch_that_fits_is_a_figure_of_its_own(
     tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.besides.device_memory_bytes", lambda _device: 4_000_000)
+    monkeypatch.setattr(
+        "search.measuring.side_figures.device_memory_bytes", lambda _device: 4_000_000
+    )
     said = record(tiny, "--max-seconds", "0.5", "--batch-size", "4", "--largest-batch")
     assert 4 < said["largest_batch"] < 65536
     assert said["batch_size"] == 4
 
 
 def test_a_compiled_model_has_no_parts(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measured_module, "measured", lambda *_a, **_k: {"verdict": None})
+    monkeypatch.setattr(record_module, "measured_record", lambda *_a, **_k: {"verdict": None})
     result = command(tiny, "--breakdown", "--compile")
     assert result.exit_code == 2, result.output
     assert "--breakdown: got --compile, which makes one of all parts" in result.output

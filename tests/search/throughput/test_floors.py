@@ -13,7 +13,6 @@ from search.throughput.floors import (
     Work,
     arithmetic_floor,
     bandwidth_floor,
-    certainly_too_slow,
     count_work,
     device_rates,
     floor_seconds,
@@ -35,16 +34,6 @@ def test_what_a_cache_can_hold_is_neither_written_nor_read_at_memorys_rate() -> 
     rates = Rates(macs_per_second=1.0, bytes_per_second=10.0, cache_bytes=20)
     assert bandwidth_floor(Work(macs=0, bytes=100), rates) == 6.0
     assert bandwidth_floor(Work(macs=0, bytes=40), rates) == 0.0
-
-
-def test_only_what_misses_with_slack_is_certainly_too_slow() -> None:
-    at_best = 64 / 0.1  # images/s
-    assert not certainly_too_slow(0.1, 64, at_best * 1.01, slack=1.5)
-    assert not certainly_too_slow(0.1, 64, at_best * 1.49, slack=1.5)
-    assert certainly_too_slow(0.1, 64, at_best * 1.51, slack=1.5)
-    assert not certainly_too_slow(0.0, 64, 1e12)
-    with pytest.raises(ValueError, match="slack: got 0.5; allowed: 1 or more"):
-        certainly_too_slow(0.1, 64, 900, slack=0.5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

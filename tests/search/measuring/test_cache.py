@@ -1,0 +1,54 @@
+"""When a measurement on file answers a question, and when it is never kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from search.measuring import cache
+from search.measuring.cache import cache_key
+from search.measuring.subjects import Subject
+from search.throughput import Protocol
+
+
+def build(_size: int, _device: Any) -> torch.nn.Module:
+    raise AssertionError
+
+
+MIXER = {"name": "a/b", "origin": "index", "files": "1"}
+SUBJECT = Subject("x", "d", 8, 3, build, mixers=[MIXER])
+DEVICE = {"device_name": "one", "host": "h"}
+
+
+@pytest.fixture(autouse=True)
+def _installed_from_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "install_origin", lambda _own: "index")
+    monkeypatch.setattr(cache, "files_digest", lambda _own: "f")
+
+
+def test_the_key_depends_on_network_code_protocol_budget_and_device() -> None:
+    keys = [
+        cache_key(SUBJECT, Protocol(), 1.0, DEVICE),
+        cache_key(replace(SUBJECT, digest="e"), Protocol(), 1.0, DEVICE),
+        cache_key(replace(SUBJECT, mixers=[{**MIXER, "files": "2"}]), Protocol(), 1.0, DEVICE),
+        cache_key(SUBJECT, Protocol(batch_size=2), 1.0, DEVICE),
+        cache_key(SUBJECT, Protocol(), 2.0, DEVICE),
+        cache_key(SUBJECT, Protocol(), 1.0, {**DEVICE, "device_name": "two"}),
+        cache_key(SUBJECT, Protocol(), 1.0, {**DEVICE, "host": "elsewhere"}),
+    ]
+    assert None not in keys
+    assert len(set(keys)) == len(keys)
+
+
+def test_what_changes_from_moment_to_moment_is_not_in_the_key() -> None:
+    now = cache_key(SUBJECT, Protocol(), 1.0, {**DEVICE, "load_average": 0.5})
+    assert now == cache_key(SUBJECT, Protocol(), 1.0, DEVICE)
+
+
+@pytest.mark.parametrize("origin", ["editable file:///x", "file /x/mine.py"])
+def test_code_that_may_change_unseen_is_never_kept(origin: str) -> None:
+    changing = replace(SUBJECT, mixers=[{**MIXER, "origin": origin}])
+    assert cache_key(changing, Protocol(), 1.0, DEVICE) is None
