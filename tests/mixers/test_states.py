@@ -166,6 +166,7 @@ def test_a_domain_is_narrowed_to_values_or_to_a_part(
         ("search = {size = {low = 1}}", "size: got {'low': 1}; allowed: a list of one or more"),
         ("search = {groups = {lo = 4}}", "groups: got lo; allowed: low, high, step, log; did"),
         ("search = {groups = {step = 3}}", "groups: step: got 3; allowed: multiples of 2"),
+        ("search = {groups = {high = 14, step = 3}}", "groups: step: got 3; allowed: multiples of"),
         ("search = {groups = {low = 8, high = 4}}", "groups: got 8 to 4; allowed: low up to"),
         ("[mixers.sum.defaults]\nsize = 9", ":4:1: mixers.sum.defaults.size: got 9; allowed:"),
     ],

@@ -87,6 +87,18 @@ def test_what_was_fixed_is_known_from_the_backbone_and_what_left_the_space_stays
     assert begun.carried == len(widths) - len(narrow)
 
 
+def test_the_same_choices_that_mean_another_network_stay_behind(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(reject)
+    runner(registry).run()
+    old = load_study("runs/tiny/study.yaml", {}, device="cpu")
+    other = study_of(WIDER.replace("{norm: layer_norm}", "{norm: batch_norm}"))
+    begun = fork(old, Path("runs/tiny"), other, Path("runs"), registry)
+    assert begun.carried == 0
+    assert begun.left_behind == tuple(line["number"] for line in records("runs/tiny"))
+
+
 def test_the_best_keeps_its_weights(registry: MixerRegistry) -> None:
     summary = runner(registry).run()
     old = load_study("runs/tiny/study.yaml", {}, device="cpu")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from simulated import SimulatedDevice, noisy, remembering
 from torch import nn
 
 from search.throughput import Measurement, Protocol, Verdict, measure
+from search.throughput.cpu_state import CpuTimes
 from search.throughput.engine import MAX_DISCARDED, MAX_RESTARTS, measure_step
+from search.throughput.sensors import Reading
 from search.throughput.stopping import LOOKS, interval
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -229,3 +232,40 @@ def test_every_precision_runs_on_cuda_and_tf32_is_put_back(precision: str) -> No
     assert record.verdict is Verdict.PASS
     assert record.environment["tf32_matmul"] is (precision == "tf32")
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
+def test_few_blocks_are_looked_at_only_where_steps_are_slow() -> None:
+    assert len(run(SimulatedDevice(noisy(0.01, 0.01)), budget=1.0).block_seconds) == LOOKS[1]
+    assert len(run(SimulatedDevice(noisy(0.5, 0.01)), budget=1.0).block_seconds) == LOOKS[0]
+
+
+def test_the_warm_up_lasts_until_the_steps_are_steady() -> None:
+    steady = run(SimulatedDevice(noisy(0.01, 0.001)), budget=1.0)
+    slowing = SimulatedDevice(
+        noisy(0.01, 0.001), slowness=lambda wall: 1.0 - 0.3 * math.exp(-wall / 0.4)
+    )
+    assert steady.warm_up_seconds < 0.6
+    assert run(slowing, budget=1.0).warm_up_seconds > 1.0
+    never = SimulatedDevice(noisy(0.01, 0.001), slowness=lambda wall: 1.0 + wall / 2)
+    assert run(never, budget=1.0).warm_up_seconds < 2.2
+
+
+@dataclasses.dataclass
+class Shared(SimulatedDevice):
+    """Two threads on two CPUs, of which others have one until `until`, unseen block by block."""
+
+    until: float = 0.0
+
+    def read(self) -> Reading:
+        others = min(self.wall, self.until)
+        times = CpuTimes(busy=2 * self.wall, stolen=0.0, own=2 * self.wall - others, throttled=0.0)
+        return Reading(cpu=times, cpus=2, threads=2)
+
+
+def test_a_sample_beside_others_is_taken_again() -> None:
+    measured = run(Shared(noisy(0.01, 0.005), until=1.5), budget=1.0)
+    assert measured.verdict is Verdict.PASS
+    assert measured.discarded == {
+        "others computed on the CPUs that this process needs": pytest.approx(24, abs=12)
+    }
+    assert run(Shared(noisy(0.01, 0.005), until=1e9), budget=1.0).verdict is Verdict.CONTAMINATED

@@ -89,3 +89,32 @@ def test_outliers_do_not_hide_the_autocorrelation() -> None:
     spoilt = [s * (3 if generator.random() < 0.05 else 1) for s in sample]
     assert autocorrelation(sample) > 0.8
     assert autocorrelation(spoilt) > 0.6
+
+
+def test_blocks_that_follow_each_other_widen_the_interval() -> None:
+    generator = random.Random(5)
+    independent = [generator.lognormvariate(0, 0.01) for _ in range(80)]
+    widths = []
+    for sample in (independent, sorted(independent)):
+        _, low, high = interval(sample, ALPHA)
+        widths.append(math.log(high / low))
+    assert widths[1] > 3 * widths[0]
+
+
+def test_three_blocks_that_agree_are_not_taken_for_sure() -> None:
+    _, low, high = interval([1.0, 1.0001, 0.9999], ALPHA)
+    assert low < 0.965
+    assert high > 1.035
+
+
+def test_short_samples_do_not_hide_the_autocorrelation() -> None:
+    """An estimate from 24 blocks alone is too low, by the more the longer the noise remembers."""
+    generator = random.Random(0)
+    estimates = []
+    for _ in range(400):
+        state, sample = generator.gauss(0, 1), []
+        for _ in range(24):
+            state = 0.8 * state + 0.6 * generator.gauss(0, 1)
+            sample.append(math.exp(0.01 * state))
+        estimates.append(autocorrelation(sample))
+    assert fmean(estimates) > 0.68
