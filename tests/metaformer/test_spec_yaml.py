@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from metaformer import BackboneSpec, SpecError, dump_spec, load_spec, zoo_names
 from metaformer.spec_yaml import parse_spec, resolve_mixers
 from metaformer.yaml_tree import parse_yaml
-from mixers import MixerRegistry, MixerSpec
+from mixers import MixerRegistry, MixerSpec, load_registry
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -393,3 +393,16 @@ def resolve(text: str):  # type: ignore[no-untyped-def]
     from metaformer.extends import resolve_extends
 
     return resolve_extends(parse_yaml(text, source="x.yaml"))
+
+
+def test_what_is_published_stays_as_it_is_whatever_the_projects_defaults_are() -> None:
+    Path("plugins.toml").write_text(
+        "schema = 1\n[mixers.inception_dw]\ndefaults = {band_kernel = 9}\n"
+    )
+    registry = load_registry()
+    published = load_spec("inceptionnext_t", registry).stages[0].mixer[0]
+    assert published.options["band_kernel"] == 11
+    Path("own.yaml").write_text("extends: inceptionnext_t\nevery_stage: {mixer: inception_dw}\n")
+    assert load_spec("own.yaml", registry).stages[0].mixer[0].options["band_kernel"] == 9
+    Path("own.yaml").write_text("extends: inceptionnext_t\nnum_classes: 10\n")
+    assert load_spec("own.yaml", registry).stages[0].mixer[0].options["band_kernel"] == 11

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from search.space import SearchSpace
 from search.study_config import Study
 from search.study_file import load_study
 from search.throughput import Measurement, Protocol, SystemClock, Verdict
+from search.throughput.lease import Lease
+from search.training import Score, train_and_score
 
 BUDGET = 100.0
 
@@ -294,3 +297,29 @@ def test_a_measurement_can_be_stopped_between_its_steps(
     with pytest.raises(Interrupted):
         evaluator.evaluate(a_spec(registry), record)
     assert record.measurements == []
+
+
+def test_whoever_measures_or_trains_holds_the_device(
+    registry: MixerRegistry, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[str] = []
+
+    @contextmanager
+    def lease(_device: torch.device, **_options: Any) -> Iterator[Lease]:
+        held.append("taken")
+        yield Lease((), "")
+        held.append("given back")
+
+    class Measured(FakeMeasure):
+        def __call__(self, *arguments: Any, **options: Any) -> Measurement:
+            held.append("measured")
+            return super().__call__(*arguments, **options)
+
+    def train(*arguments: Any, **options: Any) -> Score:
+        held.append("trained")
+        return train_and_score(*arguments, **options)
+
+    monkeypatch.setattr("search.measuring.measurer.device_lease", lease)
+    monkeypatch.setattr(candidate_module, "train_and_score", train)
+    evaluate(registry, digits, Measured(Verdict.PASS))
+    assert held == ["taken", "measured", "given back", "taken", "trained", "given back"]

@@ -76,6 +76,7 @@ def test_the_record_names_the_network_and_its_interval_can_be_recomputed(tiny: s
     assert said["low"] == pytest.approx(said["batch_size"] / slowest / widening, rel=1e-4)
     assert said["high"] == pytest.approx(said["batch_size"] / fastest * widening, rel=1e-4)
     assert said["environment"]["threads"] == 1
+    assert said["environment"]["lease"].startswith("all users")
 
 
 def test_what_was_asked_reaches_the_protocol(tiny: str) -> None:
