@@ -144,6 +144,42 @@ def _attention_macs(inputs: Sequence[Any], outputs: Sequence[Any]) -> Counter[st
     return Counter(matmul=math.prod(batch) * queries * keys * (width + value_width))
 
 
+def inference_bytes(
+    model: nn.Module,
+    image_size: int,
+    batch_size: int,
+    *,
+    in_channels: int = 3,
+    half_precision: bool = False,
+) -> int:
+    """Bytes that a forward pass of a model on the meta device needs at the least.
+
+    Weights and buffers in float32, and the largest input and output that a module without parts
+    holds at the same time, half of them with `half_precision`.
+    """
+    largest = 0
+
+    def watch(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        nonlocal largest
+        tensors = [t for t in (*inputs, output) if isinstance(t, torch.Tensor)]
+        storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
+        largest = max(largest, sum(storages.values()))
+
+    handles = [
+        module.register_forward_hook(watch)
+        for module in model.modules()
+        if not any(True for _ in module.children())
+    ]
+    images = torch.empty(batch_size, in_channels, image_size, image_size, device="meta")
+    try:
+        with torch.inference_mode():
+            model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return stored_bytes(model) + largest // (2 if half_precision else 1)
+
+
 def training_bytes(
     model: nn.Module,
     image_size: int,

@@ -28,20 +28,23 @@ class _Section(BaseModel):
 
 
 class Budget(_Section):
-    """Hard limits: images per second at least, `params` and `macs` (for one image) at most.
+    """Hard limits: images per second at least; `memory` (GiB, at the peak of a measured step),
+    `params` and `macs` (for one image) at most.
 
     At least one of them is given.
     """
 
     train: _Positive | None = None
     infer: _Positive | None = None
+    memory: _Positive | None = None
     params: _Count | None = None
     macs: _Count | None = None
 
     @model_validator(mode="after")
     def _limits_something(self) -> Budget:
-        if all(value is None for value in (self.train, self.infer, self.params, self.macs)):
-            raise ValueError("limits nothing; allowed: one or more of train, infer, params, macs")
+        if not self.given():
+            names = ", ".join(type(self).model_fields)
+            raise ValueError(f"limits nothing; allowed: one or more of {names}")
         return self
 
     def given(self) -> dict[str, float]:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from metaformer.backbone import build_backbone
 from metaformer.spec_yaml import load_spec
 from mixers import MixerRegistry
+from search.budget_checks import GIB
 from search.data import Splits
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
@@ -47,7 +48,8 @@ def nearest_miss(records: Sequence[TrialRecord]) -> TrialRecord | None:
     missed = [
         record for record in records if record.state is TrialState.REJECTED and record.was_judged
     ]
-    return min(missed, key=TrialRecord.violation, default=None)
+    # what was not measured missed by more than its bound says
+    return min(missed, key=lambda trial: (bool(trial.at_most), trial.violation()), default=None)
 
 
 def test_accuracy(
@@ -113,6 +115,9 @@ def _describe(record: TrialRecord, study: Study, test: float | None) -> dict[str
                 "budget": budget,
                 "margin": measured["images_per_second"] / budget - 1,
             }
+        elif mode in record.at_most:
+            most = record.at_most[mode]
+            throughput[mode] = {"at_most": most, "budget": budget, "margin": most / budget - 1}
     return {
         "trial": record.number,
         "digest": record.digest,
@@ -120,10 +125,11 @@ def _describe(record: TrialRecord, study: Study, test: float | None) -> dict[str
         "test_accuracy": test,
         "params": record.params,
         "macs": record.macs,
+        "memory": record.peak_memory_bytes and record.peak_memory_bytes / GIB,
         "throughput": throughput,
         "limits": {
             name: limit
-            for name in ("params", "macs")
+            for name in ("memory", "params", "macs")
             if (limit := getattr(study.config.budget, name)) is not None
         },
         "reason": record.reason,

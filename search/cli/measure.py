@@ -76,7 +76,8 @@ def measure(
 ) -> None:
     """Measure images per second of a model on this device, and say whether it makes a budget.
 
-    Exit code 0 for PASS, 3 for FAIL and BORDERLINE, 4 where no valid sample could be had.
+    Exit code 0 for PASS, 3 for FAIL and BORDERLINE and where the batch does not fit, 4 where no
+    valid sample could be had.
     """
     with user_errors():
         from mixers import load_registry
@@ -164,8 +165,11 @@ def _code(record: dict[str, Any]) -> int:
     budget = record.get("budget_memory_gib")
     if budget is not None and record["peak_memory_bytes"] > budget * 2**30:
         return ExitCode.NOTHING_FEASIBLE
-    codes = {"FAIL": ExitCode.NOTHING_FEASIBLE, "BORDERLINE": ExitCode.NOTHING_FEASIBLE}
-    return {**codes, "CONTAMINATED": ExitCode.ENVIRONMENT}.get(record["verdict"], ExitCode.DONE)
+    if record["verdict"] in ("FAIL", "BORDERLINE"):
+        return ExitCode.NOTHING_FEASIBLE
+    if record["images_per_second"] is None:  # CONTAMINATED, or no memory and no budget asked about
+        return ExitCode.NOTHING_FEASIBLE if record["reason"] else ExitCode.ENVIRONMENT
+    return ExitCode.DONE
 
 
 def _print(record: dict[str, Any]) -> None:
@@ -191,14 +195,20 @@ def _print(record: dict[str, Any]) -> None:
         if record["images_per_second"] is not None:
             margin = f", margin {record['images_per_second'] / record['budget'] - 1:+.1%}"
         click.echo(f"budget {record['budget']:g} images/s{margin}: {record['verdict']}{reason}")
-    elif record["reason"]:
-        click.echo(record["reason"])
+    elif record["images_per_second"] is None:
+        click.echo(record["reason"] or "no valid sample could be had")
+    if not record["reason"]:
+        _print_work(record)
+    _print_side_figures(record)
+
+
+def _print_work(record: dict[str, Any]) -> None:
+    """What the figure rests on, and what did not count."""
     seconds = sum(record["block_seconds"]) * record["steps_per_block"]
     blocks = f"{len(record['block_seconds'])} blocks of {record['steps_per_block']} steps"
     discarded = "".join(f"; discarded {n}: {why}" for why, n in record["discarded"].items())
     cached = f" (from the cache, {record['cached']})" if record["cached"] else ""
     click.echo(f"{seconds:.1f} s of measured work, {blocks}{discarded}{cached}")
-    _print_side_figures(record)
 
 
 def _print_side_figures(record: dict[str, Any]) -> None:

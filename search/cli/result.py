@@ -64,13 +64,7 @@ def _table(title: str, trial: dict[str, Any]) -> Table:
     table.add_column(overflow="fold")
     table.add_row("trial", str(trial["trial"]))
     for mode, measured in trial["throughput"].items():
-        table.add_row(
-            f"{mode} throughput",
-            escape(
-                f"{measured['images_per_second']:.0f} images/s "
-                f"[{measured['low']:.0f}, {measured['high']:.0f}], {measured['verdict']}"
-            ),
-        )
+        table.add_row(f"{mode} throughput", escape(_speed(measured)))
         table.add_row(
             "budget", f"{measured['budget']:g} images/s, margin {measured['margin']:+.1%}"
         )
@@ -79,7 +73,23 @@ def _table(title: str, trial: dict[str, Any]) -> Table:
             table.add_row(f"{split} accuracy", f"{trial[f'{split}_accuracy']:.4f}")
     table.add_row("params, MACs", f"{trial['params']:,}, {trial['macs']:,}")
     for name, limit in trial["limits"].items():
-        table.add_row(f"budget of {name}", f"{limit:,}, margin {1 - trial[name] / limit:+.1%}")
+        table.add_row(f"budget of {name}", _limit(name, limit, trial[name]))
     for index, stage in enumerate(trial["stages"]):
         table.add_row(f"stage {index}", escape(stage))
     return table
+
+
+def _speed(throughput: dict[str, Any]) -> str:
+    """What was measured, or what cannot be exceeded where that was enough to reject."""
+    if "at_most" in throughput:
+        return f"at most {throughput['at_most']:.3g} images/s whatever the kernels, not measured"
+    return (
+        f"{throughput['images_per_second']:.0f} images/s "
+        f"[{throughput['low']:.0f}, {throughput['high']:.0f}], {throughput['verdict']}"
+    )
+
+
+def _limit(name: str, limit: float, value: float | None) -> str:
+    unit = " GiB" if name == "memory" else ""
+    margin = "not measured" if value is None else f"margin {1 - value / limit:+.1%}"
+    return f"{limit:,}{unit}, {margin}"

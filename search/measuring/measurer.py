@@ -16,9 +16,14 @@ from search.throughput import (
     SystemClock,
     Verdict,
     device_lease,
+    device_sensors,
     measure,
 )
+from search.throughput.floors import Rates, counts_own_time, measure_rates
 from search.throughput.lease import Lease
+from search.throughput.protocol import Precision
+from search.throughput.timing import Stopwatch
+from search.throughput.validity import block_problem, sample_problem
 
 MEASURING_ATTEMPTS = 4
 CONTAMINATED_WAIT_SECONDS = 2.0  # before the second attempt, doubled before each further one
@@ -67,6 +72,24 @@ class Measurer:
             else:
                 break
         return measurement
+
+    def rates(self, precision: Precision) -> Rates | None:
+        """What the device can do at its best; None where others were at work meanwhile."""
+        found: list[Rates] = []
+
+        def twice() -> None:  # long enough for the kernel's ticks to tell who else computed
+            found.extend(measure_rates(self.device, precision) for _ in range(2))
+
+        with self.leased():
+            block = Stopwatch(SystemClock(), device_sensors(self.device)).block(twice, 1)
+        shared = block_problem(block) or sample_problem([block])
+        if shared and not counts_own_time(self.device):
+            return None
+        return Rates(
+            macs_per_second=max(rates.macs_per_second for rates in found),
+            bytes_per_second=max(rates.bytes_per_second for rates in found),
+            cache_bytes=found[0].cache_bytes,
+        )
 
     def leased(self) -> AbstractContextManager[Lease]:
         """The device for this process alone; others that ask for it wait, as this one does."""

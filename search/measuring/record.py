@@ -14,12 +14,15 @@ from mixers import InputError
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, UsageError
 from search.measuring.cache import cache_key, keep, read_cached
+from search.measuring.free_checks import memory_problem, speed_problem, step_bytes
 from search.measuring.measurer import Measurer
 from search.measuring.subjects import Subject
 from search.throughput import LeaseTimeout, Measurement, Protocol, Verdict
+from search.throughput.floors import count_work, floor_seconds
 from search.throughput.sensors import environment
 
 LEASE_SECONDS = 300.0  # to wait for a device that another process has
+LONG_STEP_SECONDS = 1.0  # from here on it is said beforehand
 _LARGE_IMAGE = 96  # pixels; from here on a CPU is given small batches
 _SETTINGS = ("image_size", "batch_size", "precision", "memory_format", "compile", "optimizer")
 
@@ -79,11 +82,14 @@ def _take(
     measurer = Measurer(
         device, check=lambda: None, note=note, sleep=time.sleep, wait_seconds=LEASE_SECONDS
     )
-    reason = ""
     try:
-        measurement = measurer.until_clear(
-            lambda: subject.build(protocol.image_size, device), protocol, budget
-        )
+        reason = _foretold(subject, protocol, budget, measurer, note)
+        if reason:
+            measurement = _nothing(protocol, budget, device)
+        else:
+            measurement = measurer.until_clear(
+                lambda: subject.build(protocol.image_size, device), protocol, budget
+            )
     except InputError:
         raise
     except LeaseTimeout as error:
@@ -110,6 +116,35 @@ def _take(
         "mixers": subject.mixers,
         "cached": "",
     }
+
+
+def _foretold(
+    subject: Subject,
+    protocol: Protocol,
+    budget: float | None,
+    measurer: Measurer,
+    note: Callable[[str], None],
+) -> str:
+    """Why nothing need be run, in words: the memory, or the floor; empty where it must be."""
+    try:
+        model = subject.build(protocol.image_size, "meta")
+        needed, work = step_bytes(model, protocol), count_work(model, protocol)
+    except RuntimeError:  # a model whose code asks for values, or raises: the run will tell
+        return ""
+    problem = memory_problem(needed, measurer.device)
+    if problem is not None:
+        return f"out of memory at batch {protocol.batch_size}: a step {problem}"
+    rates = measurer.rates(protocol.precision)
+    if rates is None:
+        return ""
+    if budget is not None:
+        too_slow = speed_problem(work, protocol, budget, measurer.device, rates)
+        if too_slow is not None:
+            return f"{too_slow[1]}; without a budget it is measured"
+    seconds = floor_seconds(work, rates)
+    if seconds > LONG_STEP_SECONDS:
+        note(f"a step takes {seconds:.2g} s here or longer, and an answer six steps or more")
+    return ""
 
 
 def _nothing(protocol: Protocol, budget: float | None, device: torch.device) -> Measurement:

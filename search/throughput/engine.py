@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -22,6 +22,7 @@ from search.throughput.workload import make_step, precision_of, reference_step
 BLOCKS_IN_CAP = 400  # a block is this part of the cap on measured work: 0.05 s of 20 s
 FIRST_LOOK_SECONDS = 1.0  # of measured work, within which what lies far from the budget is told
 MAX_DISCARDED = 80
+FEWEST_DISCARDED = 5  # before the seconds spent on them may end a measurement
 MAX_RESTARTS = 3  # after so many drifts the device is not fit to measure on
 
 
@@ -70,7 +71,7 @@ def measure_step(
     """
     stopwatch = Stopwatch(clock, sensors)
     beside = Reference(reference, stopwatch) if reference is not None else None
-    discarded: Counter[str] = Counter()
+    discarded = Discarded()
     restarts = 0
     while True:
         step_seconds, warm_up_seconds = stopwatch.warm_up(step)
@@ -93,7 +94,7 @@ def measure_step(
         block_seconds=tuple(sample.seconds()),
         steps_per_block=sample.steps,
         looks=answer.looks,
-        discarded=dict(discarded),
+        discarded=dict(discarded.blocks),
         restarts=restarts,
         drift=answer.drift,
         autocorrelation=autocorrelation(sample.seconds())
@@ -118,14 +119,30 @@ class _Answer:
 
 
 @dataclass
+class Discarded:
+    """Blocks that did not count, by reason, and the seconds that they took; over all restarts."""
+
+    blocks: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def add(self, problem: str, blocks: Sequence[Block]) -> None:
+        self.blocks[problem] += len(blocks)
+        self.seconds += sum(block.wall_seconds for block in blocks)
+
+    def too_many(self, max_seconds: float) -> bool:
+        count = self.blocks.total()
+        return count > MAX_DISCARDED or (count >= FEWEST_DISCARDED and self.seconds > max_seconds)
+
+
+@dataclass
 class _Sample:
-    """The valid blocks so far; `discarded` counts the others by reason, over all restarts."""
+    """The valid blocks so far, beside those discarded."""
 
     step: Callable[[], None]
     stopwatch: Stopwatch
     protocol: Protocol
     step_seconds: float
-    discarded: Counter[str]
+    discarded: Discarded
     blocks: list[Block] = field(default_factory=list)
 
     @property
@@ -148,7 +165,7 @@ class _Sample:
 
     @property
     def contaminated(self) -> bool:
-        return self.discarded.total() > MAX_DISCARDED
+        return self.discarded.too_many(self.protocol.max_seconds)
 
     def settle(self, blocks: int) -> bool:
         """Grows to `blocks` that count together too; False where too many had to be discarded."""
@@ -156,7 +173,7 @@ class _Sample:
             problem = sample_problem(self.blocks)
             if problem is None:
                 return True
-            self.discarded[problem] += len(self.blocks)
+            self.discarded.add(problem, self.blocks)
             self.blocks.clear()
         return False
 
@@ -168,7 +185,7 @@ class _Sample:
             if problem is None:
                 self.blocks.append(block)
             else:
-                self.discarded[problem] += 1
+                self.discarded.add(problem, [block])
         return not self.contaminated
 
     def seconds(self) -> list[float]:

@@ -6,6 +6,7 @@ rate of memory, whichever takes longer.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,10 +26,14 @@ __all__ = [
     "bandwidth_floor",
     "count_parts",
     "count_work",
+    "counts_own_time",
     "device_rates",
     "floor_seconds",
+    "measure_rates",
+    "most_images_per_second",
 ]
 
+MAY_BE_FASTER = 1.5  # a device may reach more than it was seen to: other shapes, higher clocks
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _BURST_SECONDS = 0.01
 _CPU_SIDES = (384, 768)
@@ -68,20 +73,33 @@ def floor_seconds(work: Work, rates: Rates) -> float:
     return max(arithmetic_floor(work, rates), bandwidth_floor(work, rates))
 
 
+def most_images_per_second(work: Work, rates: Rates, batch_size: int) -> float:
+    """Images per second that no kernel exceeds on the device, were it half as fast again as seen.
+
+    Infinite for a model without any work that counts.
+    """
+    seconds = floor_seconds(work, rates)
+    return MAY_BE_FASTER * batch_size / seconds if seconds else math.inf
+
+
 def device_rates(device: torch.device | str, precision: Precision = "fp32") -> Rates:
-    """The rates of `device`, measured in about 0.3 s the first time that a process asks.
+    """The rates of `device`, measured the first time that a process asks."""
+    return _known(str(torch.device(device)), precision, torch.get_num_threads())
+
+
+@cache
+def _known(name: str, precision: Precision, _threads: int) -> Rates:
+    return measure_rates(torch.device(name), precision)
+
+
+def measure_rates(device: torch.device, precision: Precision = "fp32") -> Rates:
+    """The rates of `device`, in about 0.3 s.
 
     Arithmetic is the best of matrix products and 3×3 convolutions, in MACs as they are counted:
     an algorithm that saves multiplications makes the rate higher, not the floor wrong. In half
     precision both precisions are tried, since autocast leaves some work in single precision.
     Memory is the best of copying, adding, reading and filling.
     """
-    return _measured(str(torch.device(device)), precision, torch.get_num_threads())
-
-
-@cache
-def _measured(name: str, precision: Precision, _threads: int) -> Rates:
-    device = torch.device(name)
     protocol = Protocol(precision=precision)
     with precision_of(protocol, device), torch.inference_mode():
         macs = max(_rate(kernel, device) for kernel in _arithmetic(device, precision))
@@ -123,13 +141,19 @@ def _rate(kernel: _Kernel, device: torch.device) -> float:
     return max(work * count / _seconds(run, count, device) for _ in range(4))
 
 
+def counts_own_time(device: torch.device) -> bool:
+    """Whether rates are taken by the processor's own time, which others at work do not lengthen."""
+    return device.type == "cpu" and torch.get_num_threads() == 1
+
+
 def _seconds(run: Callable[[], object], count: int, device: torch.device) -> float:
+    now = time.thread_time if counts_own_time(device) else time.perf_counter
     _synchronise(device)
-    start = time.perf_counter()
+    start = now()
     for _ in range(count):
         run()
     _synchronise(device)
-    return time.perf_counter() - start
+    return now() - start
 
 
 def _synchronise(device: torch.device) -> None:

@@ -15,6 +15,7 @@ from metaformer.counting import (
     count_macs,
     count_params,
     fvcore_macs,
+    inference_bytes,
     stored_bytes,
     training_bytes,
 )
@@ -232,6 +233,17 @@ def test_the_estimate_of_training_memory_is_what_a_real_step_keeps(registry: Mix
     seen = sum(size for pointer, size in kept.items() if pointer not in weights)
     assert output.requires_grad
     assert meta - 12 * count_params(real) == pytest.approx(seen, rel=0.1)
+
+
+def test_inference_memory_is_the_weights_and_the_largest_pair_of_maps(
+    registry: MixerRegistry,
+) -> None:
+    model = build_backbone(load_spec("inceptionnext_t", registry), registry, device="meta")
+    # into and out of the activation of the first stage: 4 x 96 channels of 56 x 56
+    maps = 4 * 56 * 56 * 2 * 384
+    fixed = stored_bytes(model)
+    assert inference_bytes(model, 224, 2) == fixed + 2 * maps
+    assert inference_bytes(model, 224, 2, half_precision=True) == fixed + maps
 
 
 def test_counting_leaves_every_part_in_its_mode(registry: MixerRegistry) -> None:

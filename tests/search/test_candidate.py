@@ -12,20 +12,28 @@ from torch import nn
 
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
+from search import budget_checks
 from search import candidate as candidate_module
 from search.candidate import CandidateEvaluator
 from search.data import Splits, load_data
 from search.errors import Interrupted
-from search.measuring.measurer import MEASURING_ATTEMPTS
+from search.measuring.measurer import MEASURING_ATTEMPTS, Measurer
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.space import SearchSpace
 from search.study_config import Study
 from search.study_file import load_study
 from search.throughput import Measurement, Protocol, SystemClock, Verdict
+from search.throughput.floors import Rates
 from search.throughput.lease import Lease
 from search.training import Score, train_and_score
 
 BUDGET = 100.0
+
+
+@pytest.fixture(autouse=True)
+def endlessly_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device's rates rule nothing out."""
+    monkeypatch.setattr(Measurer, "rates", lambda *_arguments: Rates(1e30, 1e30))
 
 
 @pytest.fixture(scope="module")
@@ -222,13 +230,73 @@ def test_a_candidate_that_cannot_be_built_is_rejected_with_the_reason(
 def test_a_candidate_beyond_the_memory_is_answered_before_it_is_allocated(
     registry: MixerRegistry, digits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(candidate_module, "device_memory_bytes", lambda _device: 1000)
+    monkeypatch.setattr(budget_checks, "device_memory_bytes", lambda _device: 1000)
     measure = FakeMeasure(Verdict.PASS)
     record, _ = evaluate(registry, digits, measure)
     assert record.state is TrialState.OOM
     assert "needs " in record.reason
     assert record.constraints["memory"] > 0
     assert measure.asked == []
+
+
+def test_what_no_kernel_could_run_in_time_is_rejected_before_it_is_built(
+    registry: MixerRegistry, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def rates(*_arguments: Any) -> Rates:
+        asked.append(1)
+        return Rates(macs_per_second=1e3, bytes_per_second=1e30)
+
+    monkeypatch.setattr(Measurer, "rates", rates)
+    measure = FakeMeasure(Verdict.PASS)
+    record, _ = evaluate(registry, digits, measure)
+    assert (record.state, measure.asked) == (TrialState.REJECTED, [])
+    assert record.reason.startswith("train: at most ")
+    assert record.constraints["throughput.train"] == pytest.approx(
+        math.log(BUDGET / record.at_most["train"])
+    )
+    assert 0 < record.at_most["train"] < BUDGET
+    assert TrialRecord.from_data(record.to_data()) == record
+
+
+def test_where_the_rates_cannot_be_told_nothing_is_rejected_for_them(
+    registry: MixerRegistry, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Measurer, "rates", lambda *_arguments: None)
+    record, _ = evaluate(registry, digits, FakeMeasure(Verdict.PASS))
+    assert record.state is TrialState.COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "state", "measured"),
+    [(1.0, TrialState.COMPLETE, 1), (1e-6, TrialState.REJECTED, 0)],
+)
+def test_memory_is_a_budget(
+    registry: MixerRegistry, digits: Splits, gibibytes: float, state: TrialState, measured: int
+) -> None:
+    measure = FakeMeasure(Verdict.PASS)
+    limited = study(budget={"train": BUDGET, "memory": gibibytes})
+    record, _ = evaluate(registry, digits, measure, of=limited)
+    assert record.state is state
+    assert (record.constraints["memory"] <= 0) is (state is TrialState.COMPLETE)
+    assert len(measure.asked) == measured
+    if measured:
+        assert record.peak_memory_bytes is not None
+        assert record.peak_memory_bytes > 0
+    else:
+        assert record.reason.startswith("memory: ")
+
+
+def test_a_step_that_takes_more_memory_than_was_counted_is_rejected(
+    registry: MixerRegistry, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget_checks, "peak_memory_bytes", lambda *_arguments: 3 * 2**30)
+    limited = study(budget={"memory": 2.0})
+    record, _ = evaluate(registry, digits, FakeMeasure(Verdict.PASS), of=limited)
+    assert record.state is TrialState.REJECTED
+    assert record.reason == "memory: 3.000 of 2 GiB allowed"
+    assert record.constraints["memory"] == pytest.approx(math.log(1.5))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from tiny import STUDY, write_study
 
 from search.cli import main
 from search.measuring import record as record_module
+from search.measuring.measurer import Measurer
 from search.throughput import Protocol
+from search.throughput.floors import Rates
 from search.throughput.stopping import LOOKS, interval
 
 TINY = """\
@@ -49,7 +51,7 @@ def test_far_above_and_far_below_a_budget_are_told_apart(tiny: str) -> None:
     assert "tiny: train, adamw, batch 64, 8 pixels, fp32, channels_last, eager" in passed.output
     assert "budget 0.1 images/s, margin +" in passed.output
     assert ": PASS" in passed.output
-    failed = command(tiny, "--budget-throughput", "infer:1e9")
+    failed = command(tiny, "--budget-throughput", "infer:1e6")
     assert failed.exit_code == 3, failed.output
     assert "tiny: infer, batch 64" in failed.output
     assert ": FAIL" in failed.output
@@ -152,9 +154,43 @@ def test_what_cannot_be_measured_is_one_message(
 
 
 def test_a_batch_that_does_not_fit_fails_with_the_reason(tiny: str) -> None:
+    for budget in (("--budget-throughput", "1"), ()):
+        result = command(tiny, "--batch-size", "1000000000000", *budget)
+        assert result.exit_code == 3, result.output
+        assert "out of memory at batch 1000000000000: a step needs " in result.output
+        assert ("FAIL" in result.output) is bool(budget)
+
+
+def test_a_batch_whose_need_is_not_foretold_fails_where_torch_says_so(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_module, "memory_problem", lambda *_arguments: None)
+    monkeypatch.setattr(Measurer, "rates", lambda *_arguments: None)
     result = command(tiny, "--batch-size", "1000000000000", "--budget-throughput", "1")
     assert result.exit_code == 3, result.output
     assert "FAIL: out of memory at batch 1000000000000" in result.output
+
+
+def test_what_no_kernel_could_do_fails_without_a_measurement(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Measurer, "until_clear", _never)
+    said = record(tiny, "--budget-throughput", "infer:1e12")
+    assert (said["verdict"], said["images_per_second"]) == ("FAIL", None)
+    assert "infer: at most " in said["reason"]
+    assert "of 1e+12 images/s whatever the kernels, not measured" in said["reason"]
+
+
+def test_a_long_step_is_foretold(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Rates(macs_per_second=1.0, bytes_per_second=1e12)
+    monkeypatch.setattr(Measurer, "rates", lambda *_arguments: slow)
+    result = command(tiny, "--max-seconds", "0.5")
+    assert result.exit_code == 0, result.output
+    assert "s here or longer, and an answer six steps or more" in result.output
+
+
+def _never(*_arguments: Any) -> None:
+    raise AssertionError("measured")
 
 
 def test_others_at_work_give_no_figure_and_the_machines_exit_code(

@@ -13,7 +13,7 @@ from torch import nn
 
 from search.throughput import Measurement, Protocol, Verdict, measure
 from search.throughput.cpu_state import CpuTimes
-from search.throughput.engine import MAX_DISCARDED, MAX_RESTARTS, measure_step
+from search.throughput.engine import FEWEST_DISCARDED, MAX_DISCARDED, MAX_RESTARTS, measure_step
 from search.throughput.sensors import Reading
 from search.throughput.stopping import LOOKS, interval
 
@@ -129,6 +129,21 @@ def test_a_device_that_is_never_idle_gives_contaminated_and_no_figure() -> None:
     assert math.isnan(measured.images_per_second)
     assert measured.discarded_blocks == MAX_DISCARDED + 1
     assert measured.to_data()["images_per_second"] is None
+
+
+def test_slow_steps_are_not_discarded_for_longer_than_the_cap() -> None:
+    device = SimulatedDevice(noisy(3.0, 0.005), foreign=lambda _step: 0.5)
+    measured = run(device, budget=900)
+    assert measured.verdict is Verdict.CONTAMINATED
+    assert measured.discarded_blocks == FEWEST_DISCARDED
+
+
+def test_a_step_of_half_a_minute_is_answered_after_six_of_them() -> None:
+    device = SimulatedDevice(noisy(30.0, 0.003))
+    measured = run(device, budget=2 * BATCH / 30)
+    assert measured.verdict is Verdict.FAIL
+    assert len(measured.block_seconds) == LOOKS[0]
+    assert device.wall == pytest.approx(6 * 30.0, rel=0.05)
 
 
 def test_the_measured_work_ends_at_its_cap() -> None:

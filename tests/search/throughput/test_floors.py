@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from search.throughput.floors import (
     count_work,
     device_rates,
     floor_seconds,
+    most_images_per_second,
 )
 from search.throughput.workload import make_step
 
@@ -34,6 +36,12 @@ def test_what_a_cache_can_hold_is_neither_written_nor_read_at_memorys_rate() -> 
     rates = Rates(macs_per_second=1.0, bytes_per_second=10.0, cache_bytes=20)
     assert bandwidth_floor(Work(macs=0, bytes=100), rates) == 6.0
     assert bandwidth_floor(Work(macs=0, bytes=40), rates) == 0.0
+
+
+def test_no_kernel_exceeds_the_floor_were_the_device_half_as_fast_again() -> None:
+    rates = Rates(macs_per_second=100.0, bytes_per_second=10.0)
+    assert most_images_per_second(Work(macs=200, bytes=0), rates, batch_size=8) == 1.5 * 8 / 2
+    assert most_images_per_second(Work(macs=0, bytes=0), rates, batch_size=8) == math.inf
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
