@@ -136,7 +136,9 @@ def _others(facts: Facts) -> list[str]:
     stolen = "unknown" if facts.stolen_cpus is None else f"{facts.stolen_cpus:.2f}"
     lines = [f"{busy} CPUs just now, stolen {stolen}, load average {_or(facts.cpu.load_average)}"]
     if facts.gpu is not None and facts.gpu.foreign is not None:
-        lines.append(f"{len(facts.gpu.foreign)} foreign processes on the GPU")
+        idle = len(facts.gpu.idle)
+        words = f"{len(facts.gpu.foreign) + idle} foreign processes on the GPU"
+        lines.append(words + (f", {idle} of them idle" if idle else ""))
     return lines
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from search.doctor.facts import Facts
 from search.throughput.cpu_state import ranges
+from search.throughput.gpu_processes import GpuProcess
+from search.throughput.nvml import GpuReading
 
 MAX_FOREIGN_CPUS = 0.1  # of one; and on many CPUs
 MAX_FOREIGN_SHARE = 0.02  # of all, whichever is more
@@ -143,22 +145,7 @@ def _gpu(facts: Facts) -> Iterator[Finding]:
             "(NVIDIA_DRIVER_CAPABILITIES=compute,utility)",
         )
         return
-    if gpu.foreign is None:
-        yield Finding(
-            f"who else computes on the GPU cannot be told: {gpu.foreign_unknown}",
-            "share the host's process ids (docker run --pid=host), or see that it is yours alone",
-        )
-    for process in gpu.foreign or ():
-        name = f" ({process.name})" if process.name else ""
-        yield Finding(
-            f"process {process.pid}{name} computes on the GPU", "wait for it, or take another GPU"
-        )
-    busy = gpu.utilisation_percent
-    if not gpu.foreign and busy is not None and busy > MAX_UTILISATION_PERCENT:
-        yield Finding(
-            f"the GPU is {busy}% busy, by nobody who can be seen from here",
-            "look from the host: nvidia-smi",
-        )
+    yield from _gpu_processes(gpu)
     if gpu.slowdowns:
         yield Finding(
             f"the GPU's clocks are held down: {', '.join(gpu.slowdowns)}",
@@ -170,6 +157,37 @@ def _gpu(facts: Facts) -> Iterator[Finding]:
             f"application clocks hold the GPU at {asked} of {highest} MHz",
             "nvidia-smi -rac, where you may; else the figures are those of this setting",
         )
+
+
+def _gpu_processes(gpu: GpuReading) -> Iterator[Finding]:
+    busy = gpu.utilisation_percent
+    if gpu.foreign is None:
+        yield Finding(
+            f"who else computes on the GPU cannot be told: {gpu.foreign_unknown}",
+            "share the host's process ids (docker run --pid=host), or see that it is yours alone",
+        )
+    for process in gpu.foreign or ():
+        does = "computes on the GPU"
+        if gpu.idle_unknown:
+            whole = gpu.idle_unknown if busy is None else f"the GPU as a whole is {busy}% busy"
+            does = f"has a context on the GPU and may compute: {whole}"
+        yield Finding(f"{_named(process)} {does}", "wait for it, or take another GPU")
+    for process in gpu.idle:
+        memory = process.memory_bytes
+        held = "memory" if memory is None else f"{memory / 2**20:,.0f} MiB"
+        yield Finding(
+            f"{_named(process)} is idle and holds {held} of the GPU",
+            "it spoils nothing until it computes; end it where its memory is needed",
+        )
+    if not gpu.foreign and busy is not None and busy > MAX_UTILISATION_PERCENT:
+        yield Finding(
+            f"the GPU is {busy}% busy, by nobody who can be seen from here",
+            "look from the host: nvidia-smi",
+        )
+
+
+def _named(process: GpuProcess) -> str:
+    return f"process {process.pid}" + (f" ({process.name})" if process.name else "")
 
 
 def _switches(facts: Facts) -> Iterator[Finding]:

@@ -102,7 +102,7 @@ def measure_step(
         else None,
         host_share=_host_share(blocks),
         warm_up_seconds=warm_up_seconds,
-        environment=environment,
+        environment=environment | _idle(blocks),
     )
 
 
@@ -230,6 +230,12 @@ def _look(
 def _host_share(blocks: list[Block]) -> float | None:
     shares = [b.host_seconds / b.wall_seconds for b in blocks if b.device_seconds is not None]
     return median(shares) if shares else None
+
+
+def _idle(blocks: list[Block]) -> dict[str, object]:
+    """Processes that had a place on the device while these blocks ran, and did not compute."""
+    names = sorted({name for block in blocks for name in block.after.idle})
+    return {"idle_processes": names} if names else {}
 
 
 def _environment(device: torch.device, protocol: Protocol) -> dict[str, object]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from search.throughput.process_family import command_of, is_family, printable
+from search.throughput.gpu_processes import GpuProcess, ProcessWatch, unix_microseconds
 
 # https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html
 _REASONS = {
@@ -33,23 +33,16 @@ _REASONS = {
 SLOWDOWNS = frozenset(_REASONS.values()) - {"idle", "application clocks", "display clocks"}
 
 
-@dataclass(frozen=True, slots=True)
-class GpuProcess:
-    """A process that computes on the GPU; its name is empty where it cannot be seen from here."""
-
-    pid: int
-    name: str
-    memory_bytes: int | None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReading:
     """The state of a GPU at one moment; None is what could not be read.
 
     `clock_reasons` are why the clocks are what they are; those in SLOWDOWNS hold them down.
-    `foreign` are the processes outside this one's family, None where they cannot be told from
-    it, with the reason in `foreign_unknown`. Of a MIG instance, clocks, heat and power are those
-    of the whole GPU. Utilisation is over the driver's last sample, up to a second.
+    `foreign` are the processes outside this one's family that compute, or may; None where they
+    cannot be told from it, with the reason in `foreign_unknown`. `idle` are those that only hold a
+    context; where that cannot be told they are foreign, with the reason in `idle_unknown`. Of a
+    MIG instance, clocks, heat and power are those of the whole GPU. Utilisation is over the
+    driver's last sample, up to a second.
     """
 
     uuid: str
@@ -72,6 +65,8 @@ class GpuReading:
     total_memory_bytes: int | None
     foreign: tuple[GpuProcess, ...] | None
     foreign_unknown: str
+    idle: tuple[GpuProcess, ...]
+    idle_unknown: str
 
     @property
     def slowdowns(self) -> tuple[str, ...]:
@@ -98,10 +93,15 @@ class NvmlReader:
     reason = ""
 
     def __init__(
-        self, nvml: Any, uuid: str, handle: Any, owns_context: Callable[[], bool] = lambda: False
+        self,
+        nvml: Any,
+        uuid: str,
+        handle: Any,
+        owns_context: Callable[[], bool] = lambda: False,
+        now: Callable[[], int] = unix_microseconds,
     ) -> None:
         self._nvml, self._uuid, self._handle = nvml, uuid, handle
-        self._owns_context = owns_context
+        self._processes = ProcessWatch(self._ask, handle, owns_context, now)
         parent = None
         if uuid.startswith("MIG-"):
             parent = self._ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle)
@@ -114,7 +114,8 @@ class NvmlReader:
         mig = self._ask("nvmlDeviceGetMigMode", whole)
         persistence = self._ask("nvmlDeviceGetPersistenceMode", whole)
         utilisation = self._ask("nvmlDeviceGetUtilizationRates", whole)
-        foreign, unknown = self._foreign()
+        instance = self._uuid.startswith("MIG-") or bool(mig and mig[0])
+        others = self._processes.read(mig=instance)
         return GpuReading(
             uuid=self._uuid,
             name=self._ask("nvmlDeviceGetName", self._handle),
@@ -134,8 +135,10 @@ class NvmlReader:
             utilisation_percent=None if utilisation is None else int(utilisation.gpu),
             used_memory_bytes=None if used is None else int(used.used),
             total_memory_bytes=None if used is None else int(used.total),
-            foreign=foreign,
-            foreign_unknown=unknown,
+            foreign=others.foreign,
+            foreign_unknown=others.foreign_unknown,
+            idle=others.idle,
+            idle_unknown=others.idle_unknown,
         )
 
     def _clock_reasons(self) -> tuple[str, ...] | None:
@@ -150,42 +153,14 @@ class NvmlReader:
         rest = bits & ~sum(_REASONS)
         return (*named, f"unknown ({rest:#x})") if rest else tuple(named)
 
-    def _foreign(self) -> tuple[tuple[GpuProcess, ...] | None, str]:
-        """Compute processes outside the family, or why they cannot be told.
-
-        A container may show none of the others', or all of them under pids of the host, where
-        this process cannot find itself: then one of the list is this one.
-        """
-        listed = self._ask("nvmlDeviceGetComputeRunningProcesses", self._handle)
-        if listed is None:
-            return None, "the driver does not list the processes on this GPU"
-        found = {int(process.pid): process for process in listed}
-        others = [found[pid] for pid in found if not is_family(pid)]
-        seen = len(others) < len(found)
-        if seen or not self._owns_context():
-            return tuple(self._named(process) for process in others), ""
-        if not found:
-            return (
-                None,
-                "this process is not in the driver's list, as in a container: nor may others",
-            )
-        if len(found) == 1:
-            return (), ""
-        words = f"{len(found)} processes, one of which is this, under pids of another container"
-        return None, words
-
-    def _named(self, process: Any) -> GpuProcess:
-        pid = int(process.pid)
-        name = command_of(pid) or self._ask("nvmlSystemGetProcessName", pid) or ""
-        memory = process.usedGpuMemory
-        return GpuProcess(pid, printable(str(name), 100), None if memory is None else int(memory))
-
     def _ask(self, function: str, *arguments: Any) -> Any:
         """The library's answer, or None where package, driver or permission lack it."""
         return _ask(self._nvml, function, *arguments)
 
 
-def gpu_reader(device: torch.device, nvml: Any = None) -> NvmlReader | MissingReader:
+def gpu_reader(
+    device: torch.device, nvml: Any = None, *, now: Callable[[], int] = unix_microseconds
+) -> NvmlReader | MissingReader:
     """The reader of a CUDA device, found by its UUID, since CUDA_VISIBLE_DEVICES renumbers."""
     if device.type != "cuda":
         return MissingReader(f"{device} is no CUDA device")
@@ -205,7 +180,9 @@ def gpu_reader(device: torch.device, nvml: Any = None) -> NvmlReader | MissingRe
     for name in names:
         handle = _ask(nvml, "nvmlDeviceGetHandleByUUID", name)
         if handle is not None:
-            return NvmlReader(nvml, name, handle, lambda: torch.cuda.memory_reserved(device) > 0)
+            return NvmlReader(
+                nvml, name, handle, lambda: torch.cuda.memory_reserved(device) > 0, now
+            )
     return MissingReader(f"NVML does not know the GPU {uuid}, or may not show it here")
 
 

@@ -36,12 +36,14 @@ class Reading:
     """What can be seen of a device at one moment; None and empty where it cannot be told.
 
     `busy_seconds` is how long this process has computed so far, on one thread. `foreign` names
-    other processes that compute on the device, `throttled` why it runs slower than it could.
+    other processes that compute on the device, `idle` those that only have a place on it,
+    `throttled` why it runs slower than it could.
     `cpu` are the times of the `cpus` that this process may use with `threads` threads.
     """
 
     busy_seconds: float | None = None
     foreign: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
     throttled: tuple[str, ...] = ()
     cpu: CpuTimes | None = None
     cpus: int = 0
@@ -98,8 +100,10 @@ class CudaSensors:
         gpu = self._reader.read()
         if gpu is None:
             return Reading()
-        foreign = tuple(f"{process.name} ({process.pid})" for process in gpu.foreign or ())
-        return Reading(foreign=foreign, throttled=gpu.slowdowns)
+        perhaps = ", perhaps idle" if gpu.idle_unknown else ""
+        foreign = tuple(f"{other.name} ({other.pid}{perhaps})" for other in gpu.foreign or ())
+        idle = tuple(f"{other.name} ({other.pid})" for other in gpu.idle)
+        return Reading(foreign=foreign, idle=idle, throttled=gpu.slowdowns)
 
     def mark(self) -> object | None:
         event = torch.cuda.Event(enable_timing=True)

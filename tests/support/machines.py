@@ -41,6 +41,8 @@ GPU = GpuReading(
     total_memory_bytes=80 * 2**30,
     foreign=(),
     foreign_unknown="",
+    idle=(),
+    idle_unknown="",
 )
 ON_CPU = Facts(
     host="here",

@@ -12,6 +12,7 @@ import search.doctor
 from search.cli import main
 from search.cli.errors import ExitCode
 from search.doctor import Facts, PluginState
+from search.throughput.gpu_processes import GpuProcess
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +76,9 @@ def test_a_gpu_is_described_whatever_is_known_of_it(monkeypatch: pytest.MonkeyPa
     assert "SM 345 of 1980 MHz (application 1980), memory 2619 of 2619 MHz" in described
     assert "31 °C, 71.5 of 700 W, 0% busy, MIG off, persistence on" in described
     assert "0 foreign processes on the GPU" in described
+    idle = replace(GPU, idle=(GpuProcess(7, "jupyter", 1),))
+    described = doctor_on(replace(facts, gpu=idle), monkeypatch).output
+    assert "1 foreign processes on the GPU, 1 of them idle" in described
     unknown = dict.fromkeys(("name", "power_watts", "mig", "clock_reasons", "foreign"))
     described = doctor_on(replace(facts, gpu=replace(GPU, **unknown)), monkeypatch).output
     assert "cuda:0, –, GPU-1" in described

@@ -7,7 +7,7 @@ import pytest
 from machines import CPU, GPU, ON_CPU
 
 from search.doctor import Facts, Storage, findings
-from search.throughput.nvml import GpuProcess
+from search.throughput.gpu_processes import GpuProcess
 
 ON_GPU = replace(
     ON_CPU, device="cuda:0", cuda_devices=("H100",), driver="570", gpu=GPU, gpu_unknown=""
@@ -58,6 +58,26 @@ def test_nothing_is_said_of_a_machine_that_is_fit() -> None:
         (gpu(foreign=None, foreign_unknown="a container"), "a container", "--pid=host"),
         (gpu(foreign=(GpuProcess(7, "train", 1),)), "process 7 (train) computes", "wait"),
         (gpu(foreign=(GpuProcess(7, "", None),)), "process 7 computes", "wait"),
+        (
+            gpu(foreign=(GpuProcess(7, "train", 1),), idle_unknown="nothing is shown"),
+            "process 7 (train) has a context on the GPU and may compute: the GPU as a whole is 0%",
+            "wait",
+        ),
+        (
+            gpu(
+                foreign=(GpuProcess(7, "", 1),),
+                idle_unknown="nothing is shown",
+                utilisation_percent=None,
+            ),
+            "may compute: nothing is shown",
+            "wait",
+        ),
+        (
+            gpu(idle=(GpuProcess(7, "jupyter", 3 * 2**30),)),
+            "process 7 (jupyter) is idle and holds 3,072 MiB of the GPU",
+            "spoils nothing until it computes",
+        ),
+        (gpu(idle=(GpuProcess(7, "", None),)), "is idle and holds memory of the GPU", "end it"),
         (gpu(utilisation_percent=60), "60% busy, by nobody", "from the host"),
         (gpu(clock_reasons=("power cap",)), "held down: power cap", "cool"),
         (

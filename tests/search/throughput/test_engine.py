@@ -284,3 +284,22 @@ def test_a_sample_beside_others_is_taken_again() -> None:
         "others computed on the CPUs that this process needs": pytest.approx(24, abs=12)
     }
     assert run(Shared(noisy(0.01, 0.005), until=1e9), budget=1.0).verdict is Verdict.CONTAMINATED
+
+
+@dataclasses.dataclass
+class BesideNotebook(SimulatedDevice):
+    """A notebook has a context there; that it is idle can be told from 1.5 s on."""
+
+    def read(self) -> Reading:
+        if self.wall < 1.5:
+            return Reading(foreign=("jupyter (7, perhaps idle)",))
+        return Reading(idle=("jupyter (7)",))
+
+
+def test_who_is_known_to_be_idle_spoils_nothing_and_is_on_record() -> None:
+    measured = run(BesideNotebook(noisy(0.01, 0.005)), budget=1.0)
+    assert measured.verdict is Verdict.PASS
+    (reason,) = measured.discarded
+    assert reason == "others compute on the device: jupyter (7, perhaps idle)"
+    assert measured.environment["idle_processes"] == ["jupyter (7)"]
+    assert "idle_processes" not in run(SimulatedDevice(noisy(0.01, 0.005)), 1.0).environment
