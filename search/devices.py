@@ -10,6 +10,7 @@ import torch
 
 from search.errors import EnvironmentProblem
 
+TENSOR_CAPABILITY = (8, 0)  # of CUDA devices that have TF32 and bf16
 DEVICE_NAME = r"auto|cpu|cuda(:\d+)?"
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
 _CGROUP_LIMITS = (
@@ -59,3 +60,23 @@ def require_device(name: str) -> torch.device:
             raise EnvironmentProblem(f"device: got {name}; CUDA devices here: {count}")
         return torch.device("cuda", index)
     return torch.device("cpu")
+
+
+def compute_capability(device: torch.device) -> tuple[int, int] | None:
+    """Of a CUDA device; None where CUDA is not to be had, as on the machine that reads a study."""
+    return torch.cuda.get_device_capability(device) if torch.cuda.is_available() else None
+
+
+def precision_problem(precision: str, device: torch.device) -> str:
+    """Why `device` has no such precision: got, and allowed; empty where it has.
+
+    Before capability 8.0 torch computes bf16 in fp32, slowly, and takes TF32 for fp32, silently.
+    """
+    if device.type == "cpu":
+        lacks = precision in ("tf32", "fp16")
+        return f"got {precision} on a CPU; allowed: fp32, bf16" if lacks else ""
+    capability = compute_capability(device)
+    if precision not in ("tf32", "bf16") or capability is None or capability >= TENSOR_CAPABILITY:
+        return ""
+    here = f"a CUDA device of compute capability {capability[0]}.{capability[1]}"
+    return f"got {precision} on {here}; allowed below 8.0: fp32, fp16"

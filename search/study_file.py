@@ -10,12 +10,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from metaformer.errors import Problem, SpecError
 from metaformer.extends import merge, resolve_extends
 from metaformer.spec_yaml import shorten, validate_node
 from metaformer.yaml_tree import Node, plain_node, read_yaml
 from search.data import DataSource, read_source
-from search.devices import DEVICE_NAME, require_device
+from search.devices import DEVICE_NAME, precision_problem, require_device
 from search.errors import EnvironmentProblem, UsageError
 from search.study_config import Study, StudyConfig, legal_name
 from search.study_path import require_study_file
@@ -50,6 +52,7 @@ def load_study(
     node = Node(entries, asked.mark, asked.key_marks)
     problems: list[Problem] = []
     source = _data_source(node, problems)
+    problems += _precision_problems(node, device)
     data = node.plain()
     _complete(data, device)
     if source is not None:
@@ -109,7 +112,11 @@ def _asked_device(asked: Node) -> str:
 
 def _defaults(device: str, asked: Node) -> Node:
     if device.startswith("cuda"):
-        return read_yaml(DEFAULTS / "cuda.yaml")
+        defaults = read_yaml(DEFAULTS / "cuda.yaml")
+        if precision_problem("tf32", torch.device(device)):
+            plain = {section: {"precision": "fp32"} for section in ("measure", "train")}
+            defaults = merge(defaults, plain_node(plain, source=""))
+        return defaults
     measure = asked.map.get("measure")
     size = measure.map.get("image_size") if measure is not None else None
     large = size is not None and isinstance(size.value, int) and size.value >= LARGE_CPU_IMAGE
@@ -142,6 +149,20 @@ def _data_source(node: Node, problems: list[Problem]) -> DataSource | None:
         place = f"{data.mark}: {where}" if in_file else where
         raise EnvironmentProblem(f"{place}: {error.filename}: permission denied") from error
     return None
+
+
+def _precision_problems(node: Node, device: str) -> list[Problem]:
+    """Precisions that a CUDA device lacks, at their places; of a CPU MeasureConfig says it."""
+    problems = []
+    for section in ("measure", "train") if device.startswith("cuda") else ():
+        asked = node.map[section].map.get("precision") if section in node.map else None
+        if asked is None or not isinstance(asked.value, str):
+            continue
+        if words := precision_problem(asked.value, torch.device(device)):
+            in_file = asked.mark.line > 0
+            where = f"{section}.precision" if in_file else "--precision"
+            problems.append(Problem(where, words, asked.mark if in_file else None))
+    return problems
 
 
 def _without(node: Node, key: str) -> Node:

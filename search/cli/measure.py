@@ -119,6 +119,7 @@ def _protocol(
     subject: Subject, device: torch.device, mode: str, max_seconds: float, asked: dict[str, Any]
 ) -> Protocol:
     """What was asked for, over the study's settings, over the device's defaults."""
+    from search.devices import precision_problem
     from search.errors import UsageError
     from search.measuring.record import default_settings
     from search.throughput import Protocol
@@ -129,8 +130,7 @@ def _protocol(
         if value is not None
     }
     settings = {**default_settings(subject, device, said), **said}
-    if device.type == "cpu" and settings["precision"] in ("tf32", "fp16"):
-        words = f"got {settings['precision']} on a CPU; allowed: fp32, bf16"
+    if words := precision_problem(settings["precision"], device):
         raise UsageError(f"--precision: {words}")
     return Protocol(
         mode="train" if mode == "train" else "infer",

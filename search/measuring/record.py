@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mixers import InputError
-from search.devices import is_out_of_memory
+from search.devices import is_out_of_memory, precision_problem
 from search.errors import EnvironmentProblem, UsageError
 from search.measuring.cache import cache_key, keep, read_cached
 from search.measuring.free_checks import memory_problem, speed_problem, step_bytes
@@ -31,13 +31,15 @@ def default_settings(
     subject: Subject, device: torch.device, said: dict[str, Any]
 ) -> dict[str, Any]:
     """What the command line leaves out: the study's settings for a run folder, else the model's
-    own size, and on CUDA batch 128 in TF32, on a CPU fp32 with a batch that a CPU can bear."""
+    own size, and on CUDA batch 128 in TF32 (fp32 where there is none), on a CPU fp32 with a batch
+    that a CPU can bear."""
     own = {key: subject.settings[key] for key in _SETTINGS if key in subject.settings}
     if own:
         return own
     size = said.get("image_size", subject.image_size)
     if device.type == "cuda":
-        return {"image_size": size, "batch_size": 128, "precision": "tf32"}
+        precision = "fp32" if precision_problem("tf32", device) else "tf32"
+        return {"image_size": size, "batch_size": 128, "precision": precision}
     return {
         "image_size": size,
         "batch_size": 8 if size >= _LARGE_IMAGE else 64,

@@ -6,7 +6,12 @@ import sys
 import pytest
 import torch
 
-from search.devices import device_memory_bytes, is_out_of_memory, require_device
+from search.devices import (
+    device_memory_bytes,
+    is_out_of_memory,
+    precision_problem,
+    require_device,
+)
 from search.errors import EnvironmentProblem
 
 
@@ -38,3 +43,29 @@ def test_a_device_is_found_or_its_absence_said() -> None:
     assert require_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(EnvironmentProblem, match="device: got cuda:99; CUDA devices here:"):
         require_device("cuda:99")
+
+
+@pytest.mark.parametrize(
+    ("precision", "capability", "words"),
+    [
+        ("bf16", (7, 5), "got bf16 on a CUDA device of compute capability 7.5; allowed below 8.0"),
+        ("tf32", (7, 0), "got tf32 on a CUDA device of compute capability 7.0; allowed below 8.0"),
+        ("bf16", (8, 0), ""),
+        ("tf32", (12, 0), ""),
+        ("fp16", (7, 0), ""),
+        ("fp32", (6, 1), ""),
+        ("bf16", None, ""),
+    ],
+)
+def test_a_precision_that_a_cuda_device_lacks_is_named_with_those_that_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    capability: tuple[int, int] | None,
+    words: str,
+) -> None:
+    monkeypatch.setattr("search.devices.compute_capability", lambda _device: capability)
+    problem = precision_problem(precision, torch.device("cuda", 0))
+    assert problem.startswith(words)
+    assert bool(problem) == bool(words)
+    if words:
+        assert problem.endswith("allowed below 8.0: fp32, fp16")

@@ -31,6 +31,24 @@ def test_on_cuda_the_defaults_are_those_of_the_study() -> None:
     assert measured.device == "cuda:0"
 
 
+def test_precisions_that_the_gpu_lacks_are_refused_at_their_place_and_no_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.devices.compute_capability", lambda _device: (7, 5))
+    config = load(device="cuda:0", budget={"train": 900}).config
+    assert (config.measure.precision, config.train.precision) == ("fp32", "fp32")
+    text = STUDY.replace("batch_size: 4}", "batch_size: 4, precision: bf16}")
+    with pytest.raises(SpecError) as caught:
+        load(text, device="cuda:0")
+    assert "measure.precision: got bf16 on a CUDA device" in str(caught.value)
+    assert "allowed below 8.0: fp32, fp16" in str(caught.value)
+    with pytest.raises(SpecError, match="--precision: got tf32 on a CUDA device of compute"):
+        load(device="cuda:0", budget={"train": 900}, measure={"precision": "tf32"})
+    with pytest.raises(SpecError, match="measure.precision: got 3"):
+        load(text.replace("precision: bf16", "precision: 3"), device="cuda:0")
+    assert load(text, device="cpu").config.measure.precision == "bf16"
+
+
 def test_the_study_file_overrides_the_defaults_and_the_command_line_the_file() -> None:
     study = load(STUDY, search={"trials": 7}, train={"epochs": 2})
     config = study.config

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from tiny import STUDY, write_study
 
+from mixers import MixerRegistry
 from search.cli import main
 from search.measuring import record as record_module
 from search.measuring.measurer import Measurer
+from search.measuring.record import default_settings
+from search.measuring.subjects import read_subject
 from search.throughput import Protocol
 from search.throughput.floors import Rates
 from search.throughput.stopping import LOOKS, interval
@@ -117,6 +121,21 @@ def test_the_best_of_a_study_is_measured_under_the_studys_settings() -> None:
     missing = command("runs")
     assert missing.exit_code == 2
     assert "runs: no best.yaml; allowed: the folder of a study" in missing.output
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_precision_that_the_gpu_lacks_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, registry: MixerRegistry
+) -> None:
+    gpu = torch.device("cuda", 0)
+    monkeypatch.setattr("search.devices.require_device", lambda _name: gpu)
+    monkeypatch.setattr("search.devices.compute_capability", lambda _device: (7, 5))
+    result = command("tiny.yaml", "--precision", "bf16")
+    assert result.exit_code == 2, result.output
+    words = "--precision: got bf16 on a CUDA device of compute capability 7.5; allowed below 8.0: "
+    assert words + "fp32, fp16" in result.output
+    subject = read_subject("tiny.yaml", registry)
+    assert default_settings(subject, gpu, {})["precision"] == "fp32"
 
 
 @pytest.mark.parametrize(
