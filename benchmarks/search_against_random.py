@@ -113,7 +113,15 @@ def random_networks(
         spec = space.backbone(lambda _name, domain: draw(domain, generator))
         seed = len(found) % arguments.seeds
         config = study.config.model_copy(update={"search": SearchConfig(trials=1, seed=seed)})
-        evaluator = CandidateEvaluator(config, registry, data, device, print, lambda: None)
+        evaluator = CandidateEvaluator(
+            config=config,
+            registry=registry,
+            data=data,
+            device=device,
+            phase=print,
+            note=print,
+            check=lambda: None,
+        )
         record = TrialRecord(number=len(found), state=TrialState.FAILED)
         weights = evaluator.evaluate(spec, record)
         if weights is None:
