@@ -196,7 +196,7 @@ def _print(record: dict[str, Any]) -> None:
             margin = f", margin {record['images_per_second'] / record['budget'] - 1:+.1%}"
         click.echo(f"budget {record['budget']:g} images/s{margin}: {record['verdict']}{reason}")
     elif record["images_per_second"] is None:
-        click.echo(record["reason"] or "no valid sample could be had")
+        click.echo(record["reason"] or record["verdict"])
     if not record["reason"]:
         _print_work(record)
     _print_side_figures(record)

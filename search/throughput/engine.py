@@ -82,7 +82,7 @@ def measure_step(
             break
         restarts += 1
     if sample.contaminated or (undecided and budget is not None):
-        answer = _Answer(Verdict.CONTAMINATED if budget is not None else None, looks=answer.looks)
+        answer = _Answer(Verdict.CONTAMINATED, looks=answer.looks)
     blocks = sample.blocks
     return Measurement(
         protocol=protocol,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median, variance
 
-from search.throughput.cpu_state import foreign_seconds, stolen_seconds
+from search.throughput.cpu_state import CpuTimes, foreign_seconds, stolen_seconds
 from search.throughput.timing import Block, Stopwatch
 
 MAX_WALL_OVER_BUSY = 1.1  # above, somebody else had the processor
@@ -17,6 +17,7 @@ _MAX_SHARE = 0.1  # of a CPU
 _REFERENCE_BLOCKS = 7
 _REFERENCE_SECONDS = 0.01  # of a block
 _SURE = 5.0  # standard errors, of two samples of seven
+_NONE = CpuTimes(busy=0.0, stolen=0.0, own=0.0, throttled=0.0)
 
 
 def block_problem(block: Block) -> str | None:
@@ -38,20 +39,40 @@ def sample_problem(blocks: Sequence[Block]) -> str | None:
 
     Others at work matter where they and this process's threads want more than the CPUs there are.
     """
-    first, last = blocks[0].before, blocks[-1].after
+    first = blocks[0].before
     wall = sum(block.wall_seconds for block in blocks)
-    if first.cpu is None or last.cpu is None or wall < _SECONDS_TO_TELL:
+    spent = _times_within(blocks)
+    if spent is None or wall < _SECONDS_TO_TELL:
         return None
-    if (last.cpu.throttled or 0.0) - (first.cpu.throttled or 0.0) > _MAX_SHARE * wall:
+    if (spent.throttled or 0.0) > _MAX_SHARE * wall:
         return "the container's quota held the process back"
-    stolen = stolen_seconds(first.cpu, last.cpu) or 0.0
-    if stolen > _MAX_SHARE * wall:
+    if (stolen_seconds(_NONE, spent) or 0.0) > _MAX_SHARE * wall:
         return "the hypervisor gave the CPU to other machines"
-    foreign = (foreign_seconds(first.cpu, last.cpu) or 0.0) / wall
+    foreign = (foreign_seconds(_NONE, spent) or 0.0) / wall
     wanted = first.threads + foreign
     if foreign > _MAX_SHARE and wanted > first.cpus + _MAX_SHARE:
         return "others computed on the CPUs that this process needs"
     return None
+
+
+def _times_within(blocks: Sequence[Block]) -> CpuTimes | None:
+    """CPU seconds within the blocks alone: what was discarded between them is in no figure."""
+    pairs = [(block.before.cpu, block.after.cpu) for block in blocks]
+    known = [(before, after) for before, after in pairs if before is not None and after is not None]
+    if not known:
+        return None
+    return CpuTimes(
+        busy=_sum((before.busy, after.busy) for before, after in known),
+        stolen=_sum((before.stolen, after.stolen) for before, after in known),
+        own=sum(after.own - before.own for before, after in known),
+        throttled=_sum((before.throttled, after.throttled) for before, after in known),
+    )
+
+
+def _sum(pairs: Iterable[tuple[float | None, float | None]]) -> float | None:
+    """Of the differences; None where nothing can be read."""
+    known = [(first, last) for first, last in pairs if first is not None and last is not None]
+    return sum(last - first for first, last in known) if known else None
 
 
 @dataclass

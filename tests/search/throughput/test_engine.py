@@ -122,9 +122,10 @@ def test_blocks_during_which_others_computed_are_discarded() -> None:
     assert measured.images_per_second == pytest.approx(BATCH / 0.05, rel=0.03)
 
 
-def test_a_device_that_is_never_idle_gives_contaminated_and_no_figure() -> None:
+@pytest.mark.parametrize("budget", [900, None])
+def test_a_device_that_is_never_idle_gives_contaminated_and_no_figure(budget: float | None) -> None:
     device = SimulatedDevice(noisy(0.01, 0.005), foreign=lambda _step: 0.5)
-    measured = run(device, budget=900)
+    measured = run(device, budget=budget)
     assert measured.verdict is Verdict.CONTAMINATED
     assert math.isnan(measured.images_per_second)
     assert measured.discarded_blocks == MAX_DISCARDED + 1

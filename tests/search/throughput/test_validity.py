@@ -57,6 +57,16 @@ def test_a_sample_counts_where_there_were_cpus_for_all(
     assert sample_problem([block(begun, ended, wall=0.1)]) is None  # too short to tell
 
 
+def test_what_others_did_between_the_blocks_of_a_sample_is_not_in_it() -> None:
+    def reading(busy: float, own: float, stolen: float, throttled: float) -> Reading:
+        return Reading(cpu=times(busy, own, stolen, throttled), cpus=1, threads=1)
+
+    alone = block(reading(0, 0, 0, 0), reading(1, 1, 0, 0))
+    later = block(reading(5, 2, 1, 1), reading(6, 3, 1, 1))
+    assert sample_problem([alone, later]) is None
+    assert sample_problem([alone, block(reading(5, 2, 1, 1), reading(6, 2.5, 1, 1))]) is not None
+
+
 def test_what_cannot_be_read_is_no_problem() -> None:
     assert sample_problem([block(Reading(), Reading())]) is None
     unread = Reading(cpu=CpuTimes(busy=None, stolen=None, own=0.0, throttled=None), cpus=1)
