@@ -40,6 +40,7 @@ from co_tenant import bursts
 from provenance import provenance
 from scipy.stats import t as student
 from search_against_random import draw
+from spread_ratios import FIXED, summary
 from torch import nn
 from torch.utils.benchmark import Timer
 
@@ -58,8 +59,7 @@ REPEATED = "poolformer_s12"  # what the spread is taken of
 GOAL = 0.02
 FAR_BUDGET = 1.0  # images/s
 WARM_UP_STEPS, FIXED_STEPS = 10, 40
-METHODS = ("fixed mean", "engine", "engine, far budget")
-BOOTSTRAP_DRAWS = 4000
+METHODS = (FIXED, "engine", "engine, far budget")
 
 
 def main() -> None:
@@ -71,7 +71,8 @@ def main() -> None:
     part = {"medians": medians, "spread": spread}[arguments.part](arguments)
     if arguments.out is not None:
         kept = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
-        kept[arguments.part] = {"provenance": provenance(), **part}
+        name = f"{arguments.part} {arguments.only or ''}".strip()
+        kept[name] = {"provenance": provenance(), **part}
         arguments.out.write_text(json.dumps(kept, indent=1) + "\n")
 
 
@@ -84,7 +85,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--max-seconds", type=float, help="the engine's cap [default: 3, spread 6]")
     parser.add_argument("--pairs", type=int, default=6, help="of each model and mode, for medians")
     parser.add_argument("--repeats", type=int, default=30, help="idle, and as many busy")
-    parser.add_argument("--only", choices=["idle", "busy"], help="of the spread")
+    parser.add_argument("--only", choices=["idle", "busy"], help="one half of the spread")
     parser.add_argument("--number", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -188,7 +189,7 @@ def spread(arguments: argparse.Namespace) -> dict[str, Any]:
     for state in [arguments.only] if arguments.only else ["idle", "busy"]:
         with bursts(cpus) if state == "busy" else nullcontext():
             repeats = [fresh_repeat(number) for number in range(arguments.repeats)]
-        found[state] = {"load_average": round(os.getloadavg()[0], 2), **summary(repeats)}
+        found[state] = {"load_average": round(os.getloadavg()[0], 2), **summary(repeats, METHODS)}
         for name, row in found[state]["methods"].items():
             print(state, name, row, flush=True)
         found[state]["repeats"] = repeats
@@ -216,7 +217,7 @@ def one_repeat(arguments: argparse.Namespace) -> dict[str, Any]:
     with device_lease(arguments.device, wait_seconds=math.inf):
         for name in (*METHODS[first:], *METHODS[:first]):
             begun = time.perf_counter()
-            if name == "fixed mean":
+            if name == FIXED:
                 facts = fixed_mean(build(), protocol, arguments.device)
             else:
                 budget = FAR_BUDGET if name.endswith("budget") else None
@@ -271,62 +272,6 @@ def until_clear(
         "attempts": len(attempts),
         "discarded": discarded,
     }
-
-
-def summary(repeats: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """By method the figures' median, spread and cost; for the engine the ratio of spreads too."""
-    rows: dict[str, Any] = {}
-    for name in METHODS:
-        both = [
-            (logarithm(row[name]), logarithm(row[METHODS[0]]))
-            for row in repeats
-            if row[name]["images_per_second"] is not None
-        ]
-        rows[name] = {
-            "figures": len(both),
-            "no_valid_sample": len(repeats) - len(both),
-            "median_seconds": statistics.median(row[name]["seconds"] for row in repeats),
-        }
-        if len(both) < 4:
-            continue
-        ours = [pair[0] for pair in both]
-        rows[name]["median_images_per_second"] = round(math.exp(statistics.median(ours)), 2)
-        for measure_name, of in SPREADS.items():
-            rows[name][measure_name] = round(of(ours), 5)
-            if name != METHODS[0]:
-                rows[name][f"ratio_of_{measure_name}"] = ratio_of_spreads(both, of)
-    return {"methods": rows}
-
-
-def logarithm(facts: dict[str, Any]) -> float:
-    return math.log(facts["images_per_second"])
-
-
-def interquartile_range(values: Sequence[float]) -> float:
-    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-    return high - low
-
-
-SPREADS: dict[str, Callable[[Sequence[float]], float]] = {
-    "standard_deviation": statistics.stdev,
-    "interquartile_range": interquartile_range,
-}
-
-
-def ratio_of_spreads(
-    pairs: Sequence[tuple[float, float]], of: Callable[[Sequence[float]], float]
-) -> list[float]:
-    """First over second, and its bootstrap interval at 95 %."""
-
-    def ratio(drawn: Sequence[tuple[float, float]]) -> float:
-        first, second = zip(*drawn, strict=True)
-        below = of(second)
-        return of(first) / below if below else math.inf
-
-    generator = random.Random(0)
-    draws = sorted(ratio(generator.choices(pairs, k=len(pairs))) for _ in range(BOOTSTRAP_DRAWS))
-    ends = (draws[int(0.025 * BOOTSTRAP_DRAWS)], draws[int(0.975 * BOOTSTRAP_DRAWS)])
-    return [round(value, 3) for value in (ratio(pairs), *ends)]
 
 
 if __name__ == "__main__":
