@@ -68,11 +68,12 @@ def main() -> None:
     if arguments.part == "one-repeat":
         print(json.dumps(one_repeat(arguments)))
         return
+    before = round(os.getloadavg()[0], 2)  # who else computed when it began; later it is our own
     part = {"medians": medians, "spread": spread}[arguments.part](arguments)
     if arguments.out is not None:
         kept = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
         name = f"{arguments.part} {arguments.only or ''}".strip()
-        kept[name] = {"provenance": provenance(), **part}
+        kept[name] = {"provenance": provenance(), "load_average_before": before, **part}
         arguments.out.write_text(json.dumps(kept, indent=1) + "\n")
 
 
