@@ -167,9 +167,9 @@ def _code(record: dict[str, Any]) -> int:
         return ExitCode.NOTHING_FEASIBLE
     if record["verdict"] in ("FAIL", "BORDERLINE"):
         return ExitCode.NOTHING_FEASIBLE
-    if record["images_per_second"] is None:  # CONTAMINATED, or no memory and no budget asked about
-        return ExitCode.NOTHING_FEASIBLE if record["reason"] else ExitCode.ENVIRONMENT
-    return ExitCode.DONE
+    if record["verdict"] == "CONTAMINATED":
+        return ExitCode.ENVIRONMENT
+    return ExitCode.NOTHING_FEASIBLE if record["reason"] else ExitCode.DONE  # it did not fit
 
 
 def _print(record: dict[str, Any]) -> None:
