@@ -58,6 +58,9 @@ class CandidateEvaluator:
             out_of_memory(record, str(error).splitlines()[0])
             return None
 
+    def close(self) -> None:
+        """Nothing to end: all of it runs in this process."""
+
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Trains and scores; the weights, or None where the training diverged."""
         self.phase("train")

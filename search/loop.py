@@ -12,13 +12,12 @@ from optuna.trial import Trial
 from torch import Tensor
 
 from metaformer.spec import BackboneSpec
-from search.candidate import CandidateEvaluator
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.strategy import SpaceExhausted, Strategy
 from search.summary import Outcome, best_of
-from search.trial_store import TrialStore
+from search.trial_store import MAX_ATTEMPTS, TrialStore
 
 MAX_FAILURES_RUNNING = 5
 MAX_UNMEASURED_RUNNING = 3  # candidates that others at work on the device left without a figure
@@ -36,6 +35,18 @@ class Observer(Protocol):
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
 
 
+class Evaluator(Protocol):
+    """Evaluates candidates, here or in another process; fills in their records."""
+
+    def evaluate(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
+        """The trained weights where the candidate completed."""
+        ...
+
+    def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None: ...
+
+    def close(self) -> None: ...
+
+
 @dataclass
 class SearchLoop:
     """Tries candidates one after the other. `should_stop` is asked between them; within one,
@@ -43,7 +54,7 @@ class SearchLoop:
 
     store: TrialStore
     strategy: Strategy
-    evaluator: CandidateEvaluator
+    evaluator: Evaluator
     folder: RunFolder
     observer: Observer
     should_stop: Callable[[], bool]
@@ -110,6 +121,9 @@ class SearchLoop:
             raise
         if record.state is TrialState.INTERRUPTED:
             self.store.enqueue_again(trial, died=False)
+        if record.state is TrialState.LOST and not self.store.enqueue_again(trial, died=True):
+            record.state = TrialState.FAILED
+            record.reason += f", as {MAX_ATTEMPTS - 1} times before"
         self._finish(trial, record, weights)
         best = best_of(self.store.records)
         self.folder.settle_best(best)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from metaformer.errors import SpecError
 from metaformer.yaml_tree import read_yaml
 from mixers import MixerRegistry
 from search.buildable import BuildCheck, require_some_buildable
-from search.candidate import CandidateEvaluator
 from search.data import Splits, load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.executor.child import Child
+from search.executor.evaluator import ChildEvaluator
 from search.frozen_mixers import freeze, require_unchanged
 from search.journal import exclusive
-from search.loop import Observer, SearchLoop
+from search.loop import Evaluator, Observer, SearchLoop
 from search.run_folder import RunFolder
 from search.space import SearchSpace
 from search.strategy import Strategy
@@ -27,7 +28,7 @@ from search.study_config import Study, differences
 from search.summary import Outcome, best_of, summarise, test_accuracy
 from search.trial_store import TrialStore
 
-_NOT_COMPARED = ("search.trials:",)  # what may change while a study goes on
+_NOT_COMPARED = ("search.trials:", "search.trial_seconds:")  # what may change while a study goes on
 
 
 @dataclass
@@ -68,12 +69,13 @@ class StudyRunner:
             self._freeze(folder, space, data)
             limits = ", ".join(f"{key} {value:g}" for key, value in config.budget.given().items())
             self.observer.note(f"study {config.name} in {folder.path}, budget: {limits}")
-            loop = self._loop(folder, space, data)
-            try:
-                loop.restore_best()
-                outcome = loop.run(config.search.trials, time_limit)
-            except Interrupted:
-                outcome = Outcome.INTERRUPTED
+            with closing(self._evaluator(folder)) as evaluator:
+                loop = self._loop(folder, space, data, evaluator)
+                try:
+                    loop.restore_best()
+                    outcome = loop.run(config.search.trials, time_limit)
+                except Interrupted:
+                    outcome = Outcome.INTERRUPTED
             return self._conclude(loop.store, folder, data, outcome)
 
     def _take_up(self, folder: RunFolder) -> None:
@@ -172,18 +174,24 @@ class StudyRunner:
             names = ", ".join(new[:5])
             self.observer.note(f"skipped {len(new)} unreadable images: {names}")
 
-    def _loop(self, folder: RunFolder, space: SearchSpace, data: Splits) -> SearchLoop:
-        config = self.study.config
-        store = TrialStore(config.name, folder)
-        evaluator = CandidateEvaluator(
-            config=config,
-            registry=self.registry,
-            data=data,
-            device=self.device,
+    def _evaluator(self, folder: RunFolder) -> ChildEvaluator:
+        return ChildEvaluator(
+            start=lambda: Child(folder.study, self._plugins_file()),
             phase=self.observer.phase,
             note=self.observer.note,
+            log_error=folder.log_error,
             check=self._check,
+            trial_seconds=self.study.config.search.trial_seconds,
         )
+
+    def _plugins_file(self) -> str | None:
+        return self.registry.file if Path(self.registry.file).is_file() else None
+
+    def _loop(
+        self, folder: RunFolder, space: SearchSpace, data: Splits, evaluator: Evaluator
+    ) -> SearchLoop:
+        config = self.study.config
+        store = TrialStore(config.name, folder)
 
         def write_summary(outcome: Outcome) -> None:
             folder.write_summary(summarise(self.study, store.records, self.device, outcome))

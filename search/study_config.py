@@ -95,9 +95,11 @@ class TrainConfig(_Section):
 
 
 class SearchConfig(_Section):
-    """`trials` is the study's total, not how many more."""
+    """`trials` is the study's total, not how many more. A trial that takes longer than
+    `trial_seconds` is ended; by default none is."""
 
     trials: _Count
+    trial_seconds: _Positive | None = None
     objective: Literal["accuracy"] = "accuracy"
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
 

@@ -108,11 +108,13 @@ class TrialStore:
             trial.set_constraint("buildable", NOT_BUILDABLE)
         self.study.tell(trial, state=OptunaState.FAIL if buildable else OptunaState.PRUNED)
 
-    def enqueue_again(self, trial: Trial | FrozenTrial, *, died: bool) -> None:
+    def enqueue_again(self, trial: Trial | FrozenTrial, *, died: bool) -> bool:
         """Has the same candidate proposed again, unless its process died too often."""
         attempt = int(trial.user_attrs.get(_ATTEMPT, 1)) + died
-        if attempt <= MAX_ATTEMPTS and trial.params:
-            self.study.enqueue_trial(trial.params, user_attrs={_ATTEMPT: attempt})
+        if attempt > MAX_ATTEMPTS or not trial.params:
+            return False
+        self.study.enqueue_trial(trial.params, user_attrs={_ATTEMPT: attempt})
+        return True
 
     def _tell(self, record: TrialRecord) -> None:
         state = _OPTUNA_STATES.get(record.state, OptunaState.FAIL)

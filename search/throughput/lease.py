@@ -114,10 +114,10 @@ def device_lease(
 ) -> Iterator[Lease]:
     """Holds `device` exclusively; LeaseTimeout where others keep it for `wait_seconds`.
 
-    While it waits, `on_wait` hears who has the device, whenever that changes, and `check` is
-    called several times a second: what it raises ends the waiting. Within one process a lease
-    may be taken again, and a process enters the lease of one that it descends from; children of
-    one holder are not kept from each other.
+    While it waits, `on_wait` hears once of each process that has the device, and `check` is called
+    several times a second: what it raises ends the waiting. Within one process a lease may be taken
+    again, and a process enters the lease of one that it descends from; children of one holder are
+    not kept from each other.
     """
     folder, reach = _open_folder()
     keys = device_keys(device)
@@ -126,7 +126,7 @@ def device_lease(
         return
     taken: list[Path] = []
     deadline = now() + wait_seconds
-    said = ""
+    heard: set[tuple[str, int] | None] = set()
     try:
         # ascending, and what is taken is kept: nobody starves, and no two wait for each other
         for key in keys:
@@ -136,10 +136,11 @@ def device_lease(
                 words = f"{_named(device, key)} is leased by {holder or 'another process'}"
                 if now() >= deadline:
                     raise LeaseTimeout(f"{words}; waited {wait_seconds:g} s for it", holder)
-                if words != said:
+                who = None if holder is None else (key, holder.pid)
+                if who not in heard:
                     limit = f" up to {wait_seconds:g} s" if math.isfinite(wait_seconds) else ""
                     on_wait(f"{words}; waiting{limit}")
-                    said = words
+                    heard.add(who)
                 sleep(min(POLL_SECONDS, max(0.0, deadline - now())))
             taken.append(folder.path / key)
         yield Lease(keys, reach)

@@ -14,6 +14,7 @@ import torch
 
 from search.throughput import lease
 from search.throughput.lease import LeaseTimeout, device_keys, device_lease, lease_holders
+from search.throughput.lease_files import Holder, LeaseFolder
 
 CPU = torch.device("cpu")
 
@@ -204,6 +205,27 @@ def test_waiting_says_for_whom_asks_whether_to_go_on_and_ends_in_time(
     assert len(heard) == 1
     assert "waiting up to 7 s" in heard[0]
     assert len(checks) > 30
+
+
+def test_a_holder_that_takes_the_lease_again_and_again_is_named_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert start(0).says() == "held"
+    moments = iter(range(1000))
+
+    def holder(_self: LeaseFolder, _key: str) -> Holder | None:
+        since = next(moments)
+        return Holder(7, "search run", str(since)) if since % 3 else None
+
+    monkeypatch.setattr(LeaseFolder, "holder", holder)
+    clock, heard = Time(), list[str]()
+    waiting = device_lease(
+        CPU, wait_seconds=7, on_wait=heard.append, now=clock.now, sleep=clock.sleep
+    )
+    with on_cpus(monkeypatch, 0), pytest.raises(LeaseTimeout), waiting:
+        pass
+    assert sum("process 7 " in words for words in heard) == 1
+    assert len(heard) == 2  # before that, of one that was not known
 
 
 def test_the_check_may_end_the_waiting(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

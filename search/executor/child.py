@@ -1,0 +1,92 @@
+"""A worker process as the study's own process sees it: started, asked, ended with all it began."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from search.executor.messages import Receiver, Sender
+
+ENDING_SECONDS = 5.0
+
+
+class WorkerDied(Exception):
+    """The process ended in the middle of a task; the words say how."""
+
+
+class Child:
+    """One worker of the study in `study`, a run folder's study.yaml."""
+
+    def __init__(self, study: Path, plugins: str | None) -> None:
+        tasks, self._asking = os.pipe()
+        self._hearing, answers = os.pipe()
+        command = [sys.executable, "-m", "search.executor.worker", str(study)]
+        command += ["--tasks", str(tasks), "--answers", str(answers)]
+        command += ["--plugins", plugins] if plugins else []
+        try:
+            # a session of its own: Ctrl-C reaches the study first, and all of it can be ended
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr.fileno() if _is_open(sys.stderr) else subprocess.DEVNULL,
+                pass_fds=(tasks, answers),
+                start_new_session=True,
+            )
+        finally:
+            os.close(tasks)
+            os.close(answers)
+        self._sender, self._receiver = Sender(self._asking), Receiver(self._hearing)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, message: dict[str, Any]) -> None:
+        """WorkerDied where nobody is there to hear it."""
+        try:
+            self._sender.send(message)
+        except BrokenPipeError:
+            raise WorkerDied(self._how()) from None
+
+    def receive(self, timeout_seconds: float) -> tuple[dict[str, Any], bytes] | None:
+        """The next message and its payload, None where none came in time; WorkerDied."""
+        try:
+            return self._receiver.receive(timeout_seconds)
+        except EOFError:
+            raise WorkerDied(self._how()) from None
+
+    def ask_to_stop(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        """Ends the process and all that it started, whatever they are doing."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for descriptor in (self._asking, self._hearing):
+            with suppress(OSError):
+                os.close(descriptor)
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    def _how(self) -> str:
+        try:
+            code = self._process.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "it closed its pipe"
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _is_open(stream: Any) -> bool:
+    try:
+        stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return False
+    return True

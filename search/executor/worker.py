@@ -1,0 +1,143 @@
+"""`python -m search.executor.worker`: evaluates candidates of one study, one after the other.
+
+Started by the study's own process, which sends the candidates; ends with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from metaformer.spec import BackboneSpec
+from mixers import load_registry
+from search.candidate import CandidateEvaluator
+from search.data import load_data
+from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.executor.messages import Receiver, Sender
+from search.records import TrialRecord, TrialState
+from search.study_file import load_study
+
+LISTENING_SECONDS = 1.0
+_RAISED_AGAIN = {"UsageError": UsageError, "EnvironmentProblem": EnvironmentProblem}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("study", type=Path, help="The run folder's study.yaml.")
+    parser.add_argument("--plugins")
+    parser.add_argument("--tasks", type=int, required=True, help="The pipe to read from.")
+    parser.add_argument("--answers", type=int, required=True, help="The pipe to write to.")
+    arguments = parser.parse_args()
+    worker = Worker(arguments.study, arguments.plugins, Sender(arguments.answers))
+    try:
+        worker.prepare()
+        worker.serve(Receiver(arguments.tasks))
+    except (BrokenPipeError, Abandoned):  # the study's process is gone
+        sys.exit(1)
+
+
+class Abandoned(BaseException):
+    """The process that asked is gone: nothing that is done here is of use to anybody."""
+
+
+class Worker:
+    """Answers each task with what came of it, and says meanwhile what it does."""
+
+    def __init__(self, study: Path, plugins: str | None, answers: Sender) -> None:
+        self._study, self._plugins, self._answers = study, plugins, answers
+        self._parent = os.getppid()
+        self._asked_to_stop = False
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, _number: int, _frame: Any) -> None:
+        self._asked_to_stop = True
+
+    def _check(self) -> None:
+        if os.getppid() != self._parent:
+            raise Abandoned
+        if self._asked_to_stop:
+            raise Interrupted
+
+    def prepare(self) -> None:
+        """Loads what all candidates need; says `ready`, or what is wrong."""
+        try:
+            study = load_study(self._study, {})
+            config = study.config
+            registry = load_registry(self._plugins)
+            registry = registry.settled(mixer["name"] for mixer in study.frozen_mixers)
+            device = torch.device(config.measure.device)
+            if device.type == "cpu":
+                torch.set_num_threads(config.measure.threads)
+            self._evaluator = CandidateEvaluator(
+                config=config,
+                registry=registry,
+                data=load_data(config.train.data, config.train.image_size),
+                device=device,
+                phase=lambda text: self._answers.send({"phase": text}),
+                note=lambda text: self._answers.send({"note": text}),
+                check=self._check,
+            )
+        except Exception as error:  # noqa: BLE001  # whatever it is, the study's process says it
+            self._answers.send(_error(error))
+            sys.exit(1)
+        self._answers.send({"ready": True})
+
+    def serve(self, tasks: Receiver) -> None:
+        """Answers tasks until nobody asks any more."""
+        while True:
+            try:
+                task = tasks.receive(LISTENING_SECONDS)
+            except EOFError:
+                return
+            if task is not None:
+                self._answers.send(*self._answer(task[0]))
+                self._asked_to_stop = False
+            elif os.getppid() != self._parent:
+                return
+
+    def _answer(self, task: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """The record of a task, and the weights as a safetensors file's bytes."""
+        spec = BackboneSpec.model_validate(task["spec"])
+        record = TrialRecord.from_data(task["record"])
+        run: Callable[[BackboneSpec, TrialRecord], dict[str, Tensor] | None]
+        run = getattr(self._evaluator, task["do"])
+        weights, trace = None, None
+        try:
+            weights = run(spec, record)
+        except Interrupted:
+            record.state, record.reason = TrialState.INTERRUPTED, "stopped by the user"
+        except (UsageError, EnvironmentProblem) as error:
+            return _error(error), b""
+        except Exception as error:  # noqa: BLE001  # a mixer's code is anybody's and may raise anything
+            record.state = TrialState.FAILED
+            record.reason = f"{type(error).__name__}: {error}"
+            trace = traceback.format_exc()
+        own = {key: value.clone().contiguous() for key, value in (weights or {}).items()}
+        return {"record": record.to_data(), "traceback": trace}, save(own) if own else b""
+
+
+def _error(error: Exception) -> dict[str, Any]:
+    trace = "".join(traceback.format_exception(error))
+    return {"error": type(error).__name__, "words": str(error), "traceback": trace}
+
+
+def raise_again(message: dict[str, Any]) -> None:
+    """What a worker met that is not a candidate's doing, in the study's own process."""
+    kind = _RAISED_AGAIN.get(message["error"])
+    if kind is not None:
+        raise kind(message["words"])
+    raise EnvironmentProblem(f"a worker could not go on:\n{message['traceback']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Workers as real processes: killed, left alone, ended by a mixer's code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import STUDY, write_study
+
+LONG = (
+    STUDY.replace("trials: 3", "trials: 2")
+    .replace("epochs: 1", "epochs: 60")
+    .replace("{train: 1}", "{params: 100000000}")
+)
+DEADLY = """\
+import os
+from torch import nn
+
+
+class Deadly(nn.Module):
+    def __init__(self, site):
+        super().__init__()
+
+    def forward(self, x):
+        if not x.is_meta:
+            os.abort()
+        return x
+"""
+PATIENCE = 400.0  # a worker imports torch and timm, beside whatever else the machine does
+
+
+@pytest.fixture
+def started() -> Any:
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(study: str) -> subprocess.Popen[str]:
+        write_study(study, "long.yaml")
+        command = [sys.executable, "-m", "search", "run", "long.yaml"]
+        processes.append(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+            process.communicate()
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def workers_of(study: int) -> list[int]:
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            command = (process / "cmdline").read_text()
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+        if "search.executor.worker" in command and (parent == study or study == 0):
+            found.append(int(process.name))
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def heard(process: subprocess.Popen[str], words: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if words in line:
+            return
+    raise AssertionError(f"never said: {words}")
+
+
+def trials() -> list[dict[str, Any]]:
+    file = Path("runs/tiny/trials.jsonl")
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def test_a_worker_that_is_killed_costs_its_trial_an_attempt_and_the_study_nothing(
+    started: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    study = started(LONG.replace("epochs: 60", "epochs: 4"))
+    (worker,) = wait_for(lambda: workers_of(study.pid))
+    wait_for(lambda: len(trials()) >= 1)
+    os.kill(worker, signal.SIGKILL)
+    _, err = study.communicate(timeout=PATIENCE)
+    assert study.returncode == 0, err
+    states = [trial["state"] for trial in trials()]
+    assert states.count("COMPLETE") == 2
+    lost = [trial["reason"] for trial in trials() if trial["state"] == "LOST"]
+    assert lost in ([], ["its process died: SIGKILL"])  # [] where it had answered by then
+
+
+def test_a_study_that_is_killed_takes_its_worker_with_it(
+    started: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    study = started(LONG)
+    (worker,) = wait_for(lambda: workers_of(study.pid))
+    wait_for(lambda: Path("runs/tiny/study.yaml").exists())
+    study.kill()
+    wait_for(lambda: not is_alive(worker))
+
+
+@pytest.mark.slow
+def test_a_mixer_that_ends_its_process_fails_and_the_study_goes_on(
+    started: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    Path("deadly.py").write_text(DEADLY)
+    Path("plugins.toml").write_text('schema = 1\n[local]\ndeadly = "deadly.py:Deadly"\n')
+    text = LONG.replace("epochs: 60", "epochs: 1")
+    text = text.replace("[identity, pooling]", "[local/deadly, pooling]").replace(
+        "{choice: [4, 6, 8]}", "4"
+    )
+    assert "local/deadly" in text
+    study = started(text.replace("trials: 2", "trials: 4"))
+    _, err = study.communicate(timeout=PATIENCE)
+    assert study.returncode == 0, err
+    deadly = [t for t in trials() if t["spec"]["stages"][0]["mixer"] == "local/deadly"]
+    assert [t["state"] for t in deadly] == ["LOST", "LOST", "FAILED"]
+    assert deadly[-1]["reason"] == "its process died: SIGABRT, as 2 times before"
+    assert any(t["state"] == "COMPLETE" for t in trials())
