@@ -9,19 +9,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.history import Candidate, History
+    from search.optimization import optimize
+    from search.proposals.limits import AtLeast, AtMost
     from search.space import SearchSpace
     from search.study import StudyRunner
     from search.study_config import Study
     from search.study_file import load_study
 
 _HOMES = {
+    "AtLeast": "proposals.limits",
+    "AtMost": "proposals.limits",
+    "Candidate": "history",
+    "History": "history",
     "SearchSpace": "space",
     "Study": "study_config",
     "StudyRunner": "study",
     "load_study": "study_file",
+    "optimize": "optimization",
 }
 
-__all__ = ["SearchSpace", "Study", "StudyRunner", "load_study"]
+__all__ = [
+    "AtLeast",
+    "AtMost",
+    "Candidate",
+    "History",
+    "SearchSpace",
+    "Study",
+    "StudyRunner",
+    "load_study",
+    "optimize",
+]
 
 
 def __getattr__(name: str) -> Any:

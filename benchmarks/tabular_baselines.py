@@ -1,0 +1,68 @@
+"""Optuna's samplers on a table, as people use them: plain, and with rejection before training."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.samplers import (
+    BaseSampler,
+    GPSampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.trial import TrialState
+from tabular_tables import Cell, Trained
+
+MAX_PROPOSALS = 1000  # of a run with rejection
+MAX_SAME_RUNNING = 50  # then the sampler is taken to stall: its model no longer changes
+
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "random": lambda seed: RandomSampler(seed=seed),
+    "tpe": lambda seed: TPESampler(seed=seed),
+    "gp": lambda seed: GPSampler(seed=seed),
+    "nsga2": lambda seed: NSGAIISampler(seed=seed),
+}
+
+
+def run_baseline(
+    cell: Cell, sampler: str, seed: int, *, reject: bool, num_trainings: int
+) -> tuple[list[Trained], int]:
+    """What was trained, in order, and the number of proposals.
+
+    With `reject` a proposal that misses the budget is told as PRUNED, its constraint set, and
+    costs no training. Such a run ends early where the sampler proposes one rejected network again
+    and again: the GP learns from completed trials only, so nothing could bring it off.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study = optuna.create_study(direction="maximize", sampler=SAMPLERS[sampler](seed))
+        distributions = {
+            name: CategoricalDistribution(choices) for name, choices in cell.space.items()
+        }
+        trained: list[Trained] = []
+        num_proposals = same_running = 0
+        last: dict[str, Any] = {}
+        limit = MAX_PROPOSALS if reject else num_trainings
+        while len(trained) < num_trainings and num_proposals < limit:
+            trial = study.ask(distributions)  # type: ignore[arg-type]  # a mapping of a narrower kind
+            num_proposals += 1
+            same_running = same_running + 1 if trial.params == last else 0
+            last = trial.params
+            if reject and same_running >= MAX_SAME_RUNNING:
+                break
+            excess = math.log(cell.latency(trial.params) / cell.budget)
+            trial.set_constraint("latency", excess)
+            if reject and excess > 0:
+                study.tell(trial, state=TrialState.PRUNED)
+                continue
+            accuracy = cell.accuracy(trial.params)
+            study.tell(trial, accuracy)
+            trained.append(Trained(accuracy, feasible=excess <= 0))
+    return trained, num_proposals

@@ -1,0 +1,1 @@
+"""What to try next, from parameters, constraints and values only: no torch, no backbones."""
