@@ -35,10 +35,10 @@ def optimize(
     this_round = 0
     while len(history.evaluated) < num_evaluations:
         left = max_measurements - history.num_measurements
-        pace = math.ceil(left / (num_evaluations - len(history.evaluated)))
+        pace = left / (num_evaluations - len(history.evaluated))
         stock = any(c.feasible and c.score is None for c in history.candidates)
         may = left > 0 and (not stock or this_round < pace)
-        c = planner.propose(may_measure=may)
+        c = planner.propose(allowance=pace if may else 0)
         if c is None:
             history.outcome = Outcome.SPACE_EXHAUSTED if may else Outcome.MEASUREMENTS_SPENT
             break

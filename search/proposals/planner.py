@@ -1,9 +1,10 @@
-"""Which candidate to look at next: the one with the most to gain that likely keeps its limits.
+"""Which candidate to look at next: the one with the most to gain for what it costs to find out.
 
-A candidate's promise is ln EI + Σ ln P(quantity keeps its limit), EI the expected improvement of
-the score over the best so far (Gardner et al. 2014, Bayesian optimisation with inequality
-constraints). Those known to be feasible compete with those not measured yet, whose chances come
-from a model of each quantity; what was rejected teaches these models.
+To measure a candidate is to open a box that holds its expected improvement EI of the score with
+the probability P that it keeps its limits. The order that gains the most is known (Weitzman 1979,
+Optimal search for the best alternative): by EI - c / P, c the price of a measurement, and those
+known to be feasible stand in the same line at EI, nothing being left to pay. The price follows
+from how many measurements may be spent on each evaluation: that many cost what they can gain.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from search.proposals.gaussian_process import Array
 from search.proposals.limits import Limit
 from search.proposals.parameters import Key, Params, Space, key_of
 from search.proposals.quantity import QuantityModel
-from search.proposals.surrogate import Model, log_expected_improvement, warped
+from search.proposals.surrogate import ScoreModel
 
 NUM_STARTUP = 6  # evaluated before the score is modelled
 NUM_DRAWN = 32  # new random candidates each time
@@ -28,6 +29,7 @@ NUM_GENERATIONS = 3  # of neighbours of the most promising
 NUM_PARENTS = 8
 NUM_CHILDREN = 8  # of each parent
 MAX_POOL = 512  # candidates kept in mind
+LOWEST = -300.0  # of a logarithm that is to be raised again
 
 
 class Planner:
@@ -53,33 +55,32 @@ class Planner:
         self._pool: dict[Key, Params] = {}
         self._rows: dict[Key, Array] = {}
         self._features = Features(space.distributions)
-        self._score = Model()
-        self._best = 0.0
+        self._score = ScoreModel(generator)
+        self._log_chances: dict[Key, float] = {}  # those of this proposal
         self._known_gains: dict[Key, float] = {}
         self._num_modelled = -1  # scores in the model
         self._num_searched = -1  # scores known at the last thorough search of the pool
 
-    def propose(self, *, may_measure: bool) -> Candidate | None:
-        """A feasible candidate to evaluate, or a new one if `may_measure`; None if there is none."""
+    def propose(self, *, allowance: float) -> Candidate | None:
+        """A feasible candidate to evaluate, or a new one; None where there is neither.
+
+        `allowance` is how many measurements an evaluation may cost; at 0 nothing new is proposed.
+        """
         stock = {k: c for k, c in self._known.items() if c.feasible and c.score is None}
         starting = sum(c.score is not None for c in self._known.values()) < NUM_STARTUP
-        if stock and (starting or not may_measure):
-            if starting:
-                return next(iter(stock.values()))
-            self._condition()
-            return self._known[max(zip(self._gains(list(stock)), stock, strict=True))[1]]
-        if not may_measure or not self._fill_pool():
+        if stock and starting:
+            return next(iter(stock.values()))
+        fresh = allowance > 0 and self._fill_pool()
+        if not stock and not fresh:
             return None
         self._condition()
-        keys, promises = self._searched(starting)
-        if starting:  # random, the likely more often
-            weights = np.exp(promises - promises.max())
-            return self._take(self._generator.choices(keys, weights.tolist())[0])
-        if stock:
-            gains = self._gains(list(stock))
-            if gains.max() >= promises.max():
-                return self._known[list(stock)[int(gains.argmax())]]
-        return self._take(keys[int(promises.argmax())])
+        keys = self._searched(starting, allowance) if fresh else []
+        line = keys + list(stock)
+        worths = self._worths(line, starting, allowance)
+        if starting and worths.max() > 0:  # at random among those worth their price
+            return self._take(self._generator.choice([k for k, w in zip(line, worths) if w > 0]))
+        chosen = line[int(worths.argmax())]
+        return stock[chosen] if chosen in stock else self._take(chosen)
 
     def _take(self, key: Key) -> Candidate:
         candidate = Candidate(len(self._known), self._pool.pop(key))
@@ -110,6 +111,7 @@ class Planner:
 
     def _condition(self) -> None:
         """Brings the models up to what is known."""
+        self._log_chances.clear()
         if self._features.num_parameters != len(self._space.distributions):
             self._features = Features(self._space.distributions)
             self._rows.clear()
@@ -125,9 +127,7 @@ class Planner:
         self._known_gains.clear()
         scores = np.array([self._known[key].score for key in scored], dtype=np.float64)
         scores = np.where(np.isfinite(scores), scores, np.nanmin(scores))  # diverged: the worst
-        values, rows = warped(scores), self._rows_of(scored)
-        self._score.condition(self._features, rows, values, values)
-        self._best = float(self._score.predict(rows)[0].max())
+        self._score.condition(self._features, self._rows_of(scored), scores)
 
     def _rows_of(self, keys: Sequence[Key]) -> Array:
         missing = [key for key in keys if key not in self._rows]
@@ -141,28 +141,40 @@ class Planner:
         """ln EI of each, worked out once while no score is added."""
         missing = [key for key in keys if key not in self._known_gains]
         if missing:
-            mean, deviation = self._score.predict(self._rows_of(missing))
-            gains = log_expected_improvement(mean, deviation, self._best)
+            gains = self._score.log_gains(self._rows_of(missing))
             self._known_gains.update(zip(missing, gains.tolist(), strict=True))
         return np.array([self._known_gains[key] for key in keys])
 
-    def _promises(self, keys: Sequence[Key], starting: bool) -> Array:
-        rows = self._rows_of(keys)
-        promises = np.zeros(len(keys)) if starting else self._gains(keys)
-        for model in self.quantities.values():
-            promises = promises + model.log_chance(rows)
-        return promises
+    def _worths(self, keys: Sequence[Key], starting: bool, allowance: float) -> Array:
+        """EI - c / P of each, in units of what a round of `allowance` measurements can gain."""
+        gains = np.zeros(len(keys)) if starting else self._gains(keys)
+        if not self.quantities:
+            return gains
+        new = np.array([key not in self._known for key in keys])
+        missing = [k for k in keys if k not in self._known and k not in self._log_chances]
+        if missing:
+            rows = self._rows_of(missing)
+            chances = [model.log_chance(rows) for model in self.quantities.values()]
+            self._log_chances.update(zip(missing, np.sum(chances, axis=0), strict=True))
+        log_chances = np.array([self._log_chances.get(key, 0.0) for key in keys])
+        if not new.any():
+            return gains
+        log_rounds = np.maximum(log_chances + np.log(allowance), LOWEST)  # finds a round brings
+        reach = float((gains + np.minimum(log_rounds, 0)).max())
+        worths: Array = np.exp(np.clip(gains - reach, LOWEST, -LOWEST))
+        worths[new] -= np.exp(-log_rounds[new])
+        return worths
 
-    def _searched(self, starting: bool) -> tuple[list[Key], Array]:
-        """The pool after some generations of neighbours of the best, and its promises."""
+    def _searched(self, starting: bool, allowance: float) -> list[Key]:
+        """The pool after some generations of neighbours of the best."""
         keys = list(self._pool)
-        promises = self._promises(keys, starting)
-        scored = [c for c in self._known.values() if c.score is not None]
-        fresh = len(scored) != self._num_searched
-        self._num_searched = len(scored)
+        worths = self._worths(keys, starting, allowance)
+        num_scored = sum(c.score is not None for c in self._known.values())
+        fresh = num_scored != self._num_searched
+        self._num_searched = num_scored
         parents = self._incumbents() if fresh else []
         for _ in range(NUM_GENERATIONS if fresh else 1):
-            order = np.argsort(-promises, kind="stable")[:NUM_PARENTS]
+            order = np.argsort(-worths, kind="stable")[:NUM_PARENTS]
             parents += [self._pool[keys[int(index)]] for index in order]
             born = [
                 key
@@ -172,14 +184,13 @@ class Planner:
             ]
             parents = []
             if self._features.num_parameters != len(self._space.distributions):
-                continue  # new parameters are known to the models from the next proposal on
+                break  # new parameters are known to the models from the next proposal on
             keys += born
-            promises = np.concatenate([promises, self._promises(born, starting)])
-        if len(keys) > MAX_POOL:
-            kept = np.sort(np.argsort(-promises, kind="stable")[:MAX_POOL])
-            keys, promises = [keys[int(index)] for index in kept], promises[kept]
-            self._pool = {key: self._pool[key] for key in keys}
-        return keys, promises
+            worths = self._worths(keys, starting, allowance)
+        kept = np.sort(np.argsort(-worths, kind="stable")[:MAX_POOL])
+        keys = [keys[int(index)] for index in kept]
+        self._pool = {key: self._pool[key] for key in keys}
+        return keys
 
     def _incumbents(self) -> list[Params]:
         """The best evaluated; where none is, those measured nearest to their limits."""

@@ -6,9 +6,9 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from search.proposals.features import Features
-from search.proposals.gaussian_process import Array
+from search.proposals.gaussian_process import Array, GaussianProcess
 from search.proposals.limits import AtMost, Limit
-from search.proposals.surrogate import Model
+from search.proposals.surrogate import QuantityProcess
 
 MIN_VALUES = 4  # before that a candidate's chance is not modelled
 
@@ -25,13 +25,12 @@ class QuantityModel:
         self.limit = limit
         self.error: float | None = None
         self.calibration = 1.0
-        self._model = Model()
+        self._process = QuantityProcess()
+        self._model: GaussianProcess | None = None
         self._threshold = 0.0
-        self._ready = False
 
     def condition(self, features: Features, rows: Array, values: Array) -> None:
-        self._ready = len(values) >= MIN_VALUES and float(np.ptp(values)) > 0
-        if not self._ready:
+        if len(values) < MIN_VALUES or float(np.ptp(values)) == 0:
             return
         threshold = self.limit.limit
         if threshold > 0 and float(values.min()) > 0:
@@ -39,18 +38,19 @@ class QuantityModel:
         center, scale = float(values.mean()), float(values.std())
         standard = (values - center) / scale
         self._threshold = (threshold - center) / scale
-        self._model.condition(features, rows, standard, -np.abs(standard - self._threshold))
-        mean, deviation = self._model.process.left_out()
-        errors = self._model.process.values - mean
+        nearness = -np.abs(standard - self._threshold)
+        self._model = self._process.condition(features, rows, standard, nearness)
+        mean, deviation = self._model.left_out()
+        errors = self._model.values - mean
         self.calibration = max(1.0, float(np.sqrt(np.mean((errors / deviation) ** 2))))
         self.error = float(np.sqrt(np.mean(errors**2))) * scale
 
     def log_chance(self, rows: Array) -> Array:
         """ln of the probability that the quantity keeps the limit, for each row."""
-        if not self._ready:
+        if self._model is None:
             return np.zeros(len(rows))
         mean, deviation = self._model.predict(rows)
-        noise = self._model.process.noise_deviation
+        noise = self._model.noise_deviation
         deviation = self.calibration * np.sqrt(deviation**2 + noise**2)
         sign = 1.0 if isinstance(self.limit, AtMost) else -1.0
         chance: Array = log_ndtr(sign * (self._threshold - mean) / deviation)

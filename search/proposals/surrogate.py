@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 from scipy.stats import norm, rankdata
 
 from search.proposals.features import Features
@@ -11,52 +14,88 @@ from search.proposals.gaussian_process import (
     Array,
     GaussianProcess,
     Hyperparameters,
+    Posterior,
     default_hyperparameters,
-    fit_hyperparameters,
 )
 
 MAX_CONDITIONED = 300  # values that predictions rest on; the rest is left out
 MAX_FITTED = 200  # values that hyperparameters are fitted to
-REFIT_GROWTH = 1.1  # they are fitted anew when there are this many times as many values
+MAX_SAMPLED = 100  # values that they are drawn by
+REFIT_GROWTH = 1.1  # they are found anew when there are this many times as many values
 MAX_STEPS = 60  # of a climb
+NUM_DRAWS = 5  # of hyperparameters, for a score
+MAX_UPDATES = 10  # between draws
 
 
-class Model:
-    """A Gaussian process that is conditioned anew when asked, and fitted anew as values come in.
+class QuantityProcess:
+    """A Gaussian process at the most likely hyperparameters; found anew as values come in.
 
-    Where there are more values than it can hold, it keeps those nearest to what matters: `weights`
-    are highest there.
+    Where there are more values than it can hold, it keeps half by `matter`, half spread over the
+    rest.
     """
 
     def __init__(self) -> None:
         self._found: Hyperparameters | None = None
         self._fitted_at = 0
-        self._process: GaussianProcess | None = None
         self._features: Features | None = None
 
-    def condition(self, features: Features, rows: Array, values: Array, matter: Array) -> None:
+    def condition(
+        self, features: Features, rows: Array, values: Array, matter: Array
+    ) -> GaussianProcess:
         """`values` have mean about 0 and spread about 1; the highest of `matter` are kept."""
-        kept = _kept(matter, MAX_CONDITIONED)
-        fresh = self._features is not features
-        if fresh or len(values) >= REFIT_GROWTH * self._fitted_at or self._found is None:
-            start = self._found
-            if fresh or start is None:
-                start = default_hyperparameters(features.num_groups)
+        if self._features is not features or self._found is None:
+            self._found = default_hyperparameters(features.num_groups)
+            self._features, self._fitted_at = features, 0
+        if len(values) >= REFIT_GROWTH * self._fitted_at:
             some = _kept(matter, MAX_FITTED)
-            self._found = fit_hyperparameters(
-                rows[some], values[some], features.groups, start, MAX_STEPS
-            )
-            self._fitted_at, self._features = len(values), features
-        self._process = GaussianProcess(rows[kept], values[kept], features.groups, self._found)
+            posterior = Posterior(rows[some], values[some], features.groups)
+            self._found = posterior.highest(self._found, MAX_STEPS)
+            self._fitted_at = len(values)
+        kept = _kept(matter, MAX_CONDITIONED)
+        return GaussianProcess(rows[kept], values[kept], features.groups, self._found)
 
-    def predict(self, rows: Array) -> tuple[Array, Array]:
-        assert self._process is not None, "conditioned first"
-        return self._process.predict(rows)
 
-    @property
-    def process(self) -> GaussianProcess:
-        assert self._process is not None, "conditioned first"
-        return self._process
+class ScoreModel:
+    """Gaussian processes at several draws of the hyperparameters, so that few scores do not pass
+    for certain knowledge of which parameters matter."""
+
+    def __init__(self, generator: random.Random) -> None:
+        self._generator = generator
+        self._draws: list[Hyperparameters] = []
+        self._drawn_at = 0
+        self._features: Features | None = None
+        self._processes: list[tuple[GaussianProcess, float]] = []
+
+    def condition(self, features: Features, rows: Array, scores: Array) -> None:
+        values = warped(scores)
+        if self._features is not features or not self._draws:
+            some = _kept(values, MAX_FITTED)
+            posterior = Posterior(rows[some], values[some], features.groups)
+            start = default_hyperparameters(features.num_groups)
+            self._draws = [posterior.highest(start, MAX_STEPS)]
+            self._features, self._drawn_at = features, 0
+        if len(values) <= MAX_SAMPLED or len(values) >= REFIT_GROWTH * self._drawn_at:
+            some = _kept(values, MAX_SAMPLED)
+            posterior = Posterior(rows[some], values[some], features.groups)
+            num_updates = min(features.num_groups + 1, MAX_UPDATES)
+            draws = [self._draws[-1]]
+            for _ in range(NUM_DRAWS):
+                draws.append(posterior.draw(draws[-1], num_updates, self._generator))
+            self._draws, self._drawn_at = draws[1:], len(values)
+        kept = _kept(values, MAX_CONDITIONED)
+        self._processes = []
+        for found in self._draws:
+            process = GaussianProcess(rows[kept], values[kept], features.groups, found)
+            self._processes.append((process, float(process.predict(rows[kept])[0].max())))
+
+    def log_gains(self, rows: Array) -> Array:
+        """ln of the expected improvement over the best so far, the mean over the draws."""
+        gains = [
+            log_expected_improvement(*process.predict(rows), best)
+            for process, best in self._processes
+        ]
+        result: Array = logsumexp(gains, axis=0) - np.log(len(gains))
+        return result
 
 
 def _kept(matter: Array, number: int) -> NDArray[np.intp]:
