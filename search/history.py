@@ -20,8 +20,9 @@ class Outcome(StrEnum):
 class Candidate:
     """One point of the space, in the order of proposal.
 
-    `quantities` are those counted and measured, the last figure of each; `feasible` is None until
-    all that have a limit are known; `score` is None until evaluated and NaN where that diverged.
+    `quantities` are those measured, the last figures; `feasible` is None until measured; `score`
+    is None until evaluated and NaN where that diverged; `confirmed` says that it was measured
+    again at the end.
     """
 
     number: int

@@ -10,7 +10,7 @@ from how many measurements may be spent on each evaluation: that many cost what 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -43,15 +43,11 @@ class Planner:
         space: Space,
         limits: Mapping[str, Limit],
         generator: random.Random,
-        admit: Callable[[Params], bool] = lambda _params: True,
     ) -> None:
-        """What `admit` refuses is neither proposed nor counted."""
         self.quantities = {name: QuantityModel(limit) for name, limit in limits.items()}
         self._space = space
         self._generator = generator
-        self._admit = admit
         self._known: dict[Key, Candidate] = {}
-        self._refused: set[Key] = set()
         self._pool: dict[Key, Params] = {}
         self._rows: dict[Key, Array] = {}
         self._features = Features(space.distributions)
@@ -74,11 +70,14 @@ class Planner:
         if not stock and not fresh:
             return None
         self._condition()
-        keys = self._searched(starting, allowance) if fresh else []
-        line = keys + list(stock)
+        line = list(self._pool) + list(stock) if fresh else list(stock)
         worths = self._worths(line, starting, allowance)
         if starting and worths.max() > 0:  # at random among those worth their price
-            return self._take(self._generator.choice([k for k, w in zip(line, worths) if w > 0]))
+            worthwhile = [line[int(index)] for index in np.flatnonzero(worths > 0)]
+            return self._take(self._generator.choice(worthwhile))
+        if fresh:
+            line = self._searched(starting, allowance) + list(stock)
+            worths = self._worths(line, starting, allowance)
         chosen = line[int(worths.argmax())]
         return stock[chosen] if chosen in stock else self._take(chosen)
 
@@ -101,10 +100,7 @@ class Planner:
         if params is None:
             return None
         key = key_of(params)
-        if key in self._known or key in self._pool or key in self._refused:
-            return None
-        if not self._admit(params):
-            self._refused.add(key)
+        if key in self._known or key in self._pool:
             return None
         self._pool[key] = params
         return key
@@ -117,7 +113,9 @@ class Planner:
             self._rows.clear()
             self._num_modelled = -1
         for name, model in self.quantities.items():
-            measured = [k for k, c in self._known.items() if name in c.quantities]
+            measured = [
+                k for k, c in self._known.items() if np.isfinite(c.quantities.get(name, np.nan))
+            ]
             values = [self._known[key].quantities[name] for key in measured]
             model.condition(self._features, self._rows_of(measured), np.array(values))
         scored = [k for k, c in self._known.items() if c.score is not None]
@@ -126,7 +124,9 @@ class Planner:
         self._num_modelled = len(scored)
         self._known_gains.clear()
         scores = np.array([self._known[key].score for key in scored], dtype=np.float64)
-        scores = np.where(np.isfinite(scores), scores, np.nanmin(scores))  # diverged: the worst
+        finite = scores[np.isfinite(scores)]
+        lowest = finite.min() if len(finite) else 0.0
+        scores = np.where(np.isfinite(scores), scores, lowest)  # diverged: as bad as the worst
         self._score.condition(self._features, self._rows_of(scored), scores)
 
     def _rows_of(self, keys: Sequence[Key]) -> Array:
