@@ -6,7 +6,7 @@ something.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,8 +26,9 @@ from metaformer.errors import Problem, SpecError
 from metaformer.extends import zoo_names
 from metaformer.layers import PatchMerging
 from metaformer.spec import BackboneSpec
-from metaformer.spec_yaml import load_spec
+from metaformer.spec_yaml import load_spec, parse_spec
 from metaformer.weights import fitted, our_names
+from metaformer.yaml_tree import plain_node
 from metaformer.zoo_table import published
 from mixers import MixerRegistry, installed_mixers, load_registry
 from mixers.builtin.random_mixing import RandomMixing
@@ -112,7 +113,7 @@ def _fitted_weights(state_dict: dict[str, Tensor], model: Backbone) -> dict[str,
     return {key: named[key] if fit is None else fit for key, fit in fits.items()}
 
 
-def _cfg_of(spec: BackboneSpec, registry: MixerRegistry) -> dict[str, Any]:
+def pretrained_cfg_of(spec: BackboneSpec, registry: MixerRegistry) -> dict[str, Any]:
     """What timm has to know of a backbone: sizes, preprocessing, where first and last layer are."""
     size = spec.image_size
     last = map_sizes(spec, size)[-1]
@@ -133,7 +134,7 @@ def _cfg_of(spec: BackboneSpec, registry: MixerRegistry) -> dict[str, Any]:
 
 def _default_cfg(name: str) -> dict[str, Any]:
     """That of the zoo's `name`: with published weights, evaluated as they are in timm."""
-    cfg = _cfg_of(_SPECS[name], _REGISTRY)
+    cfg = pretrained_cfg_of(_SPECS[name], _REGISTRY)
     weights = published(name).weights
     theirs = get_pretrained_cfg(weights) if weights is not None else None
     if theirs is None:
@@ -152,18 +153,28 @@ def _entry_point(name: str) -> Callable[..., torch.nn.Module]:
 
 
 def mf_spec(
-    pretrained: bool = False, *, spec: str | BackboneSpec | None = None, **settings: Any
+    pretrained: bool = False,
+    *,
+    spec: str | Mapping[str, Any] | BackboneSpec | None = None,
+    **settings: Any,
 ) -> torch.nn.Module:
-    """The backbone of `spec`, a YAML file, a name of the zoo or a spec; ValueError without one."""
+    """The backbone of `spec`, a YAML file, a name of the zoo or a spec; ValueError without one.
+
+    A map is a spec as `BackboneSpec.to_data` makes it, which timm's config.json can hold.
+    """
     if spec is None:
         raise ValueError("mf_spec: spec: missing; allowed: a YAML file or a known backbone")
-    if not isinstance(spec, BackboneSpec):
+    if isinstance(spec, Mapping):
+        spec = parse_spec(plain_node(dict(spec), source="mf_spec: spec"))
+    elif not isinstance(spec, BackboneSpec):
         spec = load_spec(spec)
     settings.setdefault("num_classes", spec.num_classes)
     settings.setdefault("in_chans", spec.in_channels)
     size = settings.get("img_size", spec.image_size)
     settings.setdefault("img_size", size)
-    settings["pretrained_cfg"] = settings.get("pretrained_cfg") or _cfg_of(spec, load_registry())
+    settings["pretrained_cfg"] = settings.get("pretrained_cfg") or pretrained_cfg_of(
+        spec, load_registry()
+    )
     return create(spec, "mf_spec", pretrained, **settings)
 
 

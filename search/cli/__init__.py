@@ -8,18 +8,22 @@ from __future__ import annotations
 import click
 
 from search.cli.doctor import doctor
+from search.cli.export import export
 from search.cli.fork import fork
 from search.cli.measure import measure
 from search.cli.mixers import mixers
+from search.cli.rerun import rerun
+from search.cli.resume import resume
 from search.cli.run import run
 from search.cli.spec import spec
+from search.cli.status import status
 from search.cli.zoo import zoo
 
 EXIT_CODES = """\b
 Exit codes:
   0    done
   2    usage, spec, study or data that cannot be used
-  3    finished, and nothing makes the budget
+  3    finished, and nothing makes the budget; a rerun that differs
   4    this machine, what is installed on it, or its disk
   5    too many failed trials
   130  interrupted; the same command goes on"""
@@ -33,8 +37,12 @@ def main() -> None:
 
 main.add_command(run)
 main.add_command(doctor)
+main.add_command(export)
 main.add_command(fork)
 main.add_command(measure)
 main.add_command(mixers)
+main.add_command(rerun)
+main.add_command(resume)
 main.add_command(spec)
+main.add_command(status)
 main.add_command(zoo)

@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     DONE = 0
     USAGE = 2
     NOTHING_FEASIBLE = 3
+    DIFFERS = 3  # of `search rerun`: the same number, since it is finished too
     ENVIRONMENT = 4
     TOO_MANY_FAILURES = 5
     INTERRUPTED = 130

@@ -6,15 +6,20 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from search.cli.errors import ExitCode, stop
 
 
-@contextmanager
-def interrupted_before_the_study() -> Iterator[None]:
+def interrupted_before_the_study() -> AbstractContextManager[None]:
     """Ctrl-C while libraries are imported and settings read, which takes seconds."""
+    return interrupted("Interrupted before the study began. To go on:")
+
+
+@contextmanager
+def interrupted(words: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the command with `words`, the command itself behind them."""
 
     def interrupt(_number: int, _frame: Any) -> None:
         raise KeyboardInterrupt
@@ -23,9 +28,7 @@ def interrupted_before_the_study() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        stop(
-            f"Interrupted before the study began. To go on: {command_line()}", ExitCode.INTERRUPTED
-        )
+        stop(f"{words} {command_line()}", ExitCode.INTERRUPTED)
     finally:
         signal.signal(signal.SIGTERM, before)
 

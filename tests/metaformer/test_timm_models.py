@@ -19,7 +19,7 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 import metaformer
-from metaformer import Backbone, SpecError, from_timm, published, zoo_names
+from metaformer import Backbone, SpecError, from_timm, load_spec, published, zoo_names
 from metaformer.blocks import OneResidualBlock
 
 REPRESENTATIVES = [  # one a family
@@ -66,6 +66,14 @@ def test_a_yaml_file_is_a_model_of_timms_too() -> None:
         timm.create_model("mf_spec")
     with pytest.raises(SpecError, match="none.yaml: no such file"):
         timm.create_model("mf_spec", spec="none.yaml")
+
+
+def test_a_specs_own_data_are_a_model_of_timms_too() -> None:
+    data = load_spec("inceptionnext_atto").to_data()
+    assert timm.create_model("mf_spec", spec=data).spec.to_data() == data
+    data["stages"][0]["depht"] = 2
+    with pytest.raises(SpecError, match=r"mf_spec: spec: stages\[0\].depht: unknown key"):
+        timm.create_model("mf_spec", spec=data)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from studies import Evaluate
+from tiny import write_study
 from torch import Tensor
 
 from metaformer import BackboneSpec
 from search.candidate import CandidateEvaluator
+from search.cli import main
 from search.data import load_data
 from search.records import TrialRecord
 from search.run_folder import RunFolder
@@ -48,3 +53,15 @@ def evaluate_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Evaluate], None]:
         monkeypatch.setattr(CandidateEvaluator, "evaluate", evaluate)
 
     return put
+
+
+@pytest.fixture
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """runs/tiny: a study of two complete trials, a copy for each test."""
+    kept = tmp_path_factory.getbasetemp() / "finished"
+    if not kept.exists():
+        arguments = ["run", str(write_study()), "--trials", "2", "--out", str(kept)]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+    shutil.copytree(kept / "tiny", "runs/tiny")
+    return Path("runs/tiny")

@@ -1,0 +1,77 @@
+"""`search export`: a trained candidate as files that others can load."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from search.cli.errors import say_local_code, user_errors
+from search.cli.interrupt import interrupted
+
+FORMS = ("folder", "onnx", "timm")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--trial", type=click.IntRange(min=0), help="A complete trial.  [default: the best]")
+@click.option(
+    "--to",
+    "form",
+    required=True,
+    type=click.Choice(FORMS),
+    help="spec and safetensors, one ONNX file, or what timm loads by local-dir:PATH",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The new folder.  [default: NAME-trialN-FORM here]",
+)
+@click.option("--retrain", is_flag=True, help="Train again where the weights are not on file.")
+@click.option("--force", is_flag=True, help="Replace an earlier export.")
+@click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
+@click.option("--allow-drift", is_flag=True, help="Export although mixers have changed since.")
+def export(
+    folder: Path,
+    trial: int | None,
+    form: str,
+    out: Path | None,
+    retrain: bool,
+    force: bool,
+    plugins: str | None,
+    allow_drift: bool,
+) -> None:
+    """Write the best of the study in FOLDER, or one --trial, with weights and a model card."""
+    with interrupted("Interrupted; nothing was left behind. Again:"), user_errors():
+        from mixers import load_registry
+        from search.export.placing import placed, require_free
+        from search.study_path import require_study_folder
+
+        require_study_folder(folder)
+        if out is not None:
+            require_free(out, force=force)
+        registry = load_registry(plugins)
+
+        from search.export.chosen import choose, record_to_export
+        from search.past_study import open_past_study
+
+        writer = import_module(f"search.export.{form}")
+        if form == "onnx":
+            writer.require_packages()
+        past = open_past_study(folder, registry)
+        record = record_to_export(past, trial)
+        place = out or Path(f"{past.study.config.name}-trial{record.number}-{form}")
+        require_free(place, force=force)
+        chosen = choose(past, record, retrain=retrain, allow_drift=allow_drift, note=_note)
+        say_local_code(past.registry)
+        with placed(place, force=force) as filling:
+            lines = writer.write(chosen, filling)
+        for line in lines:
+            click.echo(line)
+        for file in sorted(place.iterdir()):
+            click.echo(file)
+
+
+def _note(text: str) -> None:
+    click.echo(text, err=True)

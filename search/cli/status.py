@@ -1,0 +1,140 @@
+"""`search status`: how a study stands, also while it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from search.cli.errors import user_errors
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder whose studies are listed where no FOLDER is given.  [default: runs]",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, or a list without FOLDER.")
+def status(folder: Path | None, out: Path | None, as_json: bool) -> None:
+    """Say how the study in FOLDER stands: trials, best, last trials, whether it runs.
+
+    Without FOLDER, a line for each study. A running study is not disturbed.
+    """
+    with user_errors():
+        from search.errors import UsageError
+        from search.status import study_status
+        from search.study_path import require_study_folder, study_folders
+
+        if folder is None:
+            place = out or Path("runs")
+            found = [study_status(path) for path in study_folders(place)]
+            if not found:
+                words = "no study in it; allowed: a folder of run folders, or FOLDER"
+                raise UsageError(f"{place}: {words}")
+            click.echo(json.dumps(found, indent=2) if as_json else _list(found))
+            return
+        if out is not None:
+            raise click.UsageError("--out lists the studies of a folder; give it or FOLDER")
+        one = study_status(require_study_folder(folder))
+        click.echo(json.dumps(one, indent=2) if as_json else _text(one))
+
+
+def _list(studies: list[dict[str, Any]]) -> str:
+    return "\n".join(
+        f"{study['folder']}: {_progress(study)}; best: {_best_in_short(study)}; {_now(study)}"
+        for study in studies
+    )
+
+
+def _text(study: dict[str, Any]) -> str:
+    train, measure = study["train"], study["measure"]
+    lines = [
+        f"{study['name']} in {study['folder']}: {_budget(study)}",
+        f"measured on {measure.get('device')} at {measure.get('image_size')} pixels, batch "
+        f"{measure.get('batch_size')}, {measure.get('precision')}; trained on {train.get('data')} "
+        f"at {train.get('image_size')} pixels, epochs: {train.get('epochs')}",
+        _progress(study),
+    ]
+    if study["best"] is not None:
+        lines.append(f"best: {_candidate(study['best'])}")
+    elif study["nearest_miss"] is not None:
+        lines.append(f"best: none; nearest miss: {_candidate(study['nearest_miss'])}")
+    else:
+        lines.append("best: none yet")
+    if study["not_yet_in_summary"]:
+        lines.append(f"trials that ended since that was written: {study['not_yet_in_summary']}")
+    if study["last"]:
+        lines += ["last trials:", *(f"  {_trial(trial)}" for trial in study["last"])]
+    spent = ", ".join(f"{name} {_time(value)}" for name, value in study["seconds"].items())
+    lines.append(f"time spent: {spent or 'none'}")
+    lines.append(_now(study))
+    return "\n".join(lines)
+
+
+def _budget(study: dict[str, Any]) -> str:
+    return "budget " + ", ".join(f"{name} {limit}" for name, limit in study["budget"].items())
+
+
+def _progress(study: dict[str, Any]) -> str:
+    trials = study["trials"]
+    states = ", ".join(f"{count} {state}" for state, count in sorted(trials["by_state"].items()))
+    total = max(trials["total"], trials["counted"])
+    return f"{trials['counted']} of {total} trials ({states or 'none'})"
+
+
+def _now(study: dict[str, Any]) -> str:
+    if study["running"]:
+        known = f"process {study['pid']}" if study["pid"] else "a process that cannot be told"
+        return f"running: {known}"
+    if study["outcome"] == "done" and study["trials"]["counted"] >= study["trials"]["total"]:
+        total = study["trials"]["total"]
+        return f"done; for more: {study['go_on']} --trials N, with N above {total}"
+    ended = study["outcome"]
+    why = "" if ended in (None, "running") else f" ({ended})"
+    return f"stopped{why}; to go on: {study['go_on']}"
+
+
+def _best_in_short(study: dict[str, Any]) -> str:
+    best = study["best"]
+    return "none" if best is None else f"trial {best['trial']}, {best['validation_accuracy']:.4f}"
+
+
+def _candidate(trial: dict[str, Any]) -> str:
+    parts = [f"trial {trial['trial']}"]
+    for mode, speed in trial["throughput"].items():
+        if "at_most" in speed:
+            parts.append(f"{mode} at most {speed['at_most']:.3g} images/s")
+            continue
+        parts.append(
+            f"{mode} {speed['images_per_second']:.0f} images/s [{speed['low']:.0f}, "
+            f"{speed['high']:.0f}], margin {speed['margin']:+.1%}"
+        )
+    for split in ("validation", "test"):
+        if trial[f"{split}_accuracy"] is not None:
+            parts.append(f"{split} accuracy {trial[f'{split}_accuracy']:.4f}")
+    return ", ".join([*parts, trial["reason"]] if trial["reason"] else parts)
+
+
+def _trial(trial: dict[str, Any]) -> str:
+    parts = [f"{trial['trial']}  {trial['state']}  {_time(trial['seconds'])}"]
+    parts += [
+        f"{speed['mode']} {speed['images_per_second']:.0f} images/s"
+        for speed in trial["throughput"]
+        if speed["images_per_second"] is not None
+    ]
+    if trial["accuracy"] is not None:
+        parts.append(f"accuracy {trial['accuracy']:.4f}")
+    return "  ".join([*parts, trial["reason"].partition("\n")[0]]).rstrip()
+
+
+def _time(seconds: float) -> str:
+    """Hours, minutes and seconds; tenths below a minute."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,152 @@
+"""The trial that is exported, with its weights: those on file, or trained again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from metaformer.backbone import Backbone, build_backbone
+from metaformer.spec import BackboneSpec
+from metaformer.spec_yaml import dump_spec
+from search.devices import is_out_of_memory
+from search.errors import EnvironmentProblem, UsageError
+from search.past_study import PastStudy
+from search.records import TrialRecord, TrialState
+from search.status import read_summary
+from search.summary import best_of
+from search.training import PREPROCESSING
+from search.trial_lines import complete, in_words
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A complete trial and its weights.
+
+    `accuracy` is that of these weights on the validation split, 0..1; `test_accuracy` None where
+    none was reported of them. `retrained` says that the weights are not the study's own.
+    """
+
+    past: PastStudy
+    record: TrialRecord
+    spec: BackboneSpec
+    weights: dict[str, Tensor]
+    accuracy: float
+    test_accuracy: float | None
+    retrained: bool
+
+    @property
+    def class_names(self) -> list[str]:
+        return [str(name) for name in (self.past.study.frozen_data or {}).get("classes", [])]
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """How an image becomes the model's input, and what its outputs are called."""
+        size = self.past.study.config.train.image_size
+        return {"image_size": size, **PREPROCESSING, "class_names": self.class_names}
+
+    def model(self) -> Backbone:
+        """The trained backbone on the CPU, in eval mode."""
+        model = build_backbone(self.spec, self.past.registry, device="cpu")
+        model.load_state_dict(self.weights)
+        return model.eval()
+
+    def write_parts(self, place: Path, *, weights: bool) -> None:
+        """backbone.yaml and preprocessing.json, and model.safetensors where asked for."""
+        (place / "backbone.yaml").write_text(dump_spec(self.spec), encoding="utf-8")
+        text = json.dumps(self.preprocessing, indent=2, ensure_ascii=False) + "\n"
+        (place / "preprocessing.json").write_text(text, encoding="utf-8")
+        if weights:
+            own = {key: value.clone().contiguous() for key, value in self.weights.items()}
+            metadata = {"format": "pt", "digest": self.spec.digest}
+            save_file(own, place / "model.safetensors", metadata=metadata)
+
+
+def choose(
+    past: PastStudy,
+    record: TrialRecord,
+    *,
+    retrain: bool,
+    allow_drift: bool,
+    note: Callable[[str], None],
+) -> Chosen:
+    """A complete trial with its weights.
+
+    UsageError where these are not on file and `retrain` does not allow to train it again;
+    EnvironmentProblem where its mixers or its device are not what they were.
+    """
+    spec, drift = past.spec_of(record, allow_drift=allow_drift)
+    for line in drift:
+        note(f"changed since the study began: {line}")
+    weights = past.folder.weights_of_best(spec.digest)
+    if weights is None and not retrain:
+        spent = record.seconds.get("train")
+        took = f", which took {spent:.0f} s" if spent is not None else ""
+        raise UsageError(
+            f"trial {record.number}: its weights are not in {past.folder.path}, which keeps those "
+            f"of the best only; --retrain trains it again{took}"
+        )
+    if weights is not None:
+        accuracy, test = record.accuracy, _test_accuracy(past, record)
+        return Chosen(past, record, spec, weights, accuracy or 0.0, test, retrained=False)
+    note(f"training trial {record.number} again")
+    weights, accuracy = _train(past, record, spec, note)
+    return Chosen(past, record, spec, weights, accuracy, None, retrained=True)
+
+
+def record_to_export(past: PastStudy, number: int | None) -> TrialRecord:
+    """Trial `number`, or the best; UsageError where there is none, or it is not complete."""
+    known = complete(past.records)
+    if number is None:
+        best = best_of(past.records)
+        if best is None:
+            raise UsageError(f"{past.folder.path}: no trial is complete yet, so none is the best")
+        return best
+    record = past.trial(number)
+    if record.state is not TrialState.COMPLETE:
+        reason = record.reason.partition("\n")[0]
+        raise UsageError(
+            f"trial {number}: got one that is {record.state} ({reason}) and was not trained to its "
+            f"end; allowed: {in_words([trial.number for trial in known])}"
+        )
+    return record
+
+
+def _train(
+    past: PastStudy, record: TrialRecord, spec: BackboneSpec, note: Callable[[str], None]
+) -> tuple[dict[str, Tensor], float]:
+    """Weights and validation accuracy of a training from the beginning."""
+    again = TrialRecord(number=record.number, state=TrialState.FAILED)
+    try:
+        weights = past.evaluator(note).train(spec, again)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        words = str(error).partition("\n")[0]
+        raise EnvironmentProblem(f"trial {record.number}: {words}") from None
+    accuracy = again.accuracy
+    if weights is None or accuracy is None:
+        raise EnvironmentProblem(f"trial {record.number}: trained again it {again.reason}")
+    if accuracy != record.accuracy:
+        note(f"trained again it has accuracy {accuracy:.4f}, on record {record.accuracy:.4f}")
+    return weights, accuracy
+
+
+def _test_accuracy(past: PastStudy, record: TrialRecord) -> float | None:
+    """As the study reported it, where this is the trial that it reported."""
+    best = read_summary(past.folder.path).get("best") or {}
+    told = best.get("trial") == record.number and best.get("digest") == record.digest
+    return best.get("test_accuracy") if told else None
+
+
+def random_images(spec: BackboneSpec, batch_size: int, seed: int) -> Tensor:
+    """(batch_size, in_channels, S, S) from a normal distribution, as normalised images are."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch_size, spec.in_channels, spec.image_size, spec.image_size)
+    return torch.randn(shape, generator=generator)

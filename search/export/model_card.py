@@ -1,0 +1,202 @@
+"""The README.md of an export: what the model is, what was measured of it, what it is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from metaformer.spec import BackboneSpec, StageSpec
+from metaformer.spec_parts import DownsampleSpec
+from mixers import MixerRegistry
+from search.export.chosen import Chosen
+from search.status import read_summary
+
+_SHOWN_CLASSES = 100
+_OWN = "metaformer-search"
+
+
+def model_card(
+    chosen: Chosen, loading: str, *, notes: Sequence[str] = (), library: str = ""
+) -> str:
+    """The card in Markdown, with `loading` as its Python and `notes` beside the figures.
+
+    `library` is what model hubs call the library that loads it, where it is one of theirs.
+    """
+    record, config = chosen.record, chosen.past.study.config
+    budget = ", ".join(f"{name} {limit:g}" for name, limit in config.budget.given().items())
+    sections = [
+        _front_matter(library),
+        f"# {config.name}, trial {record.number}\n\n"
+        f"An image classifier of {chosen.spec.num_classes} classes: the backbone that trial "
+        f"{record.number} of the study `{config.name}` tried, found by a search with {_OWN} for "
+        f"accuracy within a budget ({budget}; train and infer in images/s at least).",
+        f"## Loading\n\n```python\n{loading}```\n{_installing(chosen)}",
+        f"## Architecture\n\n{_lines(architecture_in_words(chosen.spec, chosen.past.registry))}",
+        f"## Figures\n\n{_lines([*_figures(chosen), *notes])}",
+        f"## Mixers\n\n{_mixers(chosen)}",
+        f"## Preprocessing\n\n{_preprocessing(chosen)}",
+        f"## Where it comes from\n\n{_lines(_origin(chosen))}",
+        f"## Limits\n\n{_lines(_limits(chosen))}",
+    ]
+    return "\n\n".join(section.strip("\n") for section in sections) + "\n"
+
+
+def architecture_in_words(spec: BackboneSpec, registry: MixerRegistry) -> list[str]:
+    """The backbone from image to logits, a line a part."""
+    stem = spec.stem
+    names = sorted({mixer.name for stage in spec.stages for mixer in stage.mixer})
+    fixed = [name for name in names if registry[name].fixed_map_size]
+    others = f"no other size, as {', '.join(fixed)} works with their maps only" if fixed else ""
+    behind: list[str] = [
+        part for part in (stem.norm.kind, stem.activation) if part not in (None, "none")
+    ]
+    behind += ["max pooling"] if stem.max_pool is not None else []
+    lines = [
+        f"images of {spec.image_size}×{spec.image_size} pixels, {spec.in_channels} channels; "
+        + (others or "other sizes work too"),
+        f"stem: convolution {stem.kernel_size}×{stem.kernel_size}, stride {stem.stride}, to "
+        f"{spec.stem_width} channels" + "".join(f", {part}" for part in behind),
+    ]
+    lines += [f"stage {index}: {_stage(stage)}" for index, stage in enumerate(spec.stages)]
+    head = spec.head
+    position = head.norm_position.replace("_pool", " it")
+    norm = "" if head.norm.kind == "none" else f", {head.norm.kind} {position}"
+    hidden = f" with {head.ratio:g} times the width hidden" if head.kind == "mlp" else ""
+    lines.append(f"head: average pooling{norm}; {head.kind}{hidden}, {spec.num_classes} classes")
+    return lines
+
+
+def _stage(stage: StageSpec) -> str:
+    before = "" if stage.downsample is None else f"{_downsample(stage.downsample)}, then "
+    mixers = " | ".join(str(mixer) for mixer in stage.mixer)
+    return (
+        f"{before}{stage.depth} {stage.block} blocks of {stage.width} channels; mixer {mixers}; "
+        f"norm {stage.norm.kind}; MLP ratio {stage.mlp.ratio:g}, {stage.mlp.activation}"
+    )
+
+
+def _downsample(step: DownsampleSpec) -> str:
+    return f"{step.kind} downsampling by {step.stride}"
+
+
+def _figures(chosen: Chosen) -> list[str]:
+    record, config = chosen.record, chosen.past.study.config
+    size = config.measure.image_size
+    lines = [
+        f"params: {record.params or 0:,}",
+        f"MACs: {record.macs or 0:,} for one image of {size}×{size} pixels",
+    ]
+    lines += [_throughput(measured) for measured in record.measurements]
+    if not record.measurements:
+        lines.append("throughput: not measured, as the study has no budget of it")
+    if record.peak_memory_bytes:
+        lines.append(f"memory at the peak of a step: {record.peak_memory_bytes / 2**30:.3f} GiB")
+    data = chosen.past.study.frozen_data or {}
+    epochs = (record.score or {}).get("epochs", config.train.epochs)
+    lines.append(
+        f"validation accuracy: {chosen.accuracy:.4f} on {data.get('validation', '?')} images of "
+        f"{config.train.data} at {config.train.image_size} pixels, epochs {epochs} on "
+        f"{data.get('train', '?')} images, seed {config.search.seed}, {config.train.precision}"
+    )
+    if chosen.retrained:
+        lines[-1] += f"; trained again for this export, {record.accuracy or 0:.4f} on record"
+    if chosen.test_accuracy is not None:
+        test = f"test accuracy: {chosen.test_accuracy:.4f} on {data.get('test', '?')} images, once"
+        lines.append(test)
+    else:
+        lines.append("test accuracy: none reported of these weights")
+    return lines
+
+
+def _throughput(measured: dict[str, Any]) -> str:
+    mode = "training step" if measured["mode"] == "train" else "forward pass"
+    if measured["images_per_second"] is None:
+        return f"throughput, {mode}: no valid measurement"
+    environment = measured["environment"]
+    compiled = "compiled" if measured["compile"] else "eager"
+    return (
+        f"throughput, {mode}: {measured['images_per_second']:.0f} images/s, interval "
+        f"[{measured['low']:.0f}, {measured['high']:.0f}] at {1 - measured['alpha']:.0%}, "
+        f"{measured['verdict'] or 'no budget'}; batch {measured['batch_size']}, "
+        f"{measured['image_size']}×{measured['image_size']} pixels, {measured['precision']}, "
+        f"{measured['memory_format']}, {compiled}, median of {len(measured['block_seconds'])} "
+        f"blocks of {measured['steps_per_block']} steps; {environment.get('device_name', '?')}, "
+        f"threads {environment.get('threads', '?')}, torch {environment.get('torch', '?')}"
+    )
+
+
+def _mixers(chosen: Chosen) -> str:
+    rows = ["| mixer | distribution | version | origin |", "|---|---|---|---|"]
+    rows += [
+        "| " + " | ".join(str(mixer.get(key, "")) for key in keys) + " |"
+        for keys in [("name", "distribution", "version", "origin")]
+        for mixer in chosen.record.mixers
+    ]
+    return "\n".join(rows)
+
+
+def _installing(chosen: Chosen) -> str:
+    others = sorted(
+        {
+            f"{mixer['distribution']}=={mixer['version']}"
+            for mixer in chosen.record.mixers
+            if mixer["distribution"] not in (_OWN, "local")
+        }
+    )
+    lines = [f"\nIts mixers come with `pip install {' '.join(others)}`."] if others else []
+    lines += [
+        f"\n`{mixer['name']}` is {mixer['origin']}, which a plugins.toml must name in [local]."
+        for mixer in chosen.record.mixers
+        if mixer["name"].startswith("local/")
+    ]
+    return "\n".join(lines)
+
+
+def _preprocessing(chosen: Chosen) -> str:
+    said = chosen.preprocessing
+    size, names = said["image_size"], said["class_names"]
+    shown = ", ".join(f"{place} {json.dumps(name, ensure_ascii=False)}"
+                      for place, name in enumerate(names[:_SHOWN_CLASSES]))  # fmt: skip
+    more = len(names) - _SHOWN_CLASSES
+    return (
+        f"RGB images, the square at the centre scaled to {size}×{size} ({said['interpolation']}), "
+        f"divided by 255, less the mean {said['mean']}, over the deviation {said['std']}. "
+        "preprocessing.json has the same for programs.\n\n"
+        f"Classes, by the place of their logit: {shown}" + (f" and {more} more" if more > 0 else "")
+    )
+
+
+def _origin(chosen: Chosen) -> list[str]:
+    record, config = chosen.record, chosen.past.study.config
+    versions = read_summary(chosen.past.folder.path).get("versions") or {}
+    said = ", ".join(f"{name} {version}" for name, version in versions.items())
+    train = config.train.model_dump(mode="json")
+    lines = [
+        f"study `{config.name}`, trial {record.number}, digest of the backbone {record.digest}",
+        f"data: {config.train.data}, fingerprint "
+        f"{(chosen.past.study.frozen_data or {}).get('fingerprint', '?')}",
+        "training: " + ", ".join(f"{key} {value}" for key, value in train.items()),
+    ]
+    return [*lines, f"versions: {said}"] if said else lines
+
+
+def _limits(chosen: Chosen) -> list[str]:
+    epochs = chosen.past.study.config.train.epochs
+    return [
+        f"The weights come from a short training (epochs: {epochs}) that ranks candidates: no "
+        "finished model. Train the backbone to its end before you rely on it.",
+        "The validation split chose among the trials, so its accuracy flatters the best of them.",
+        "The throughput is that of the device and settings above, and of no other.",
+        "The licence of weights follows from the data and is for whoever publishes them to say.",
+    ]
+
+
+def _front_matter(library: str) -> str:
+    lines = ["---", "pipeline_tag: image-classification", "tags:", "- image-classification"]
+    lines += [f"library_name: {library}"] if library else []
+    return "\n".join([*lines, "---"])
+
+
+def _lines(items: Sequence[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)

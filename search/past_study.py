@@ -1,0 +1,96 @@
+"""A study read from its folder, which is left as it is: settings, mixers, trials, data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from metaformer.spec import BackboneSpec
+from mixers import MixerRegistry
+from search.candidate import CandidateEvaluator
+from search.data import Splits, load_data
+from search.devices import require_device
+from search.errors import UsageError
+from search.frozen_mixers import require_unchanged
+from search.records import TrialRecord
+from search.run_folder import RunFolder
+from search.status import study_device
+from search.study_config import Study, differences
+from search.study_file import load_study
+from search.study_path import require_study_folder
+from search.trial_lines import read_records, require_trial
+
+
+@dataclass(frozen=True)
+class PastStudy:
+    """`registry` gives the mixers that the study began with, where they are still installed."""
+
+    folder: RunFolder
+    study: Study
+    registry: MixerRegistry
+    records: list[TrialRecord]
+
+    def trial(self, number: int) -> TrialRecord:
+        """The record of that trial; UsageError, with the nearest number, where there is none."""
+        return require_trial(self.folder.path, self.records, number)
+
+    def spec_of(self, record: TrialRecord, *, allow_drift: bool) -> tuple[BackboneSpec, list[str]]:
+        """The backbone of the record, and what has changed about its mixers since, in lines.
+
+        UsageError where the record holds none, EnvironmentProblem where mixers are gone, or have
+        changed and `allow_drift` does not let that pass.
+        """
+        if record.spec is None:
+            raise UsageError(
+                f"trial {record.number}: got one that is {record.state} ({record.reason}), whose "
+                "record holds no backbone; the candidate was tried again under another number"
+            )
+        drift = require_unchanged(
+            self.folder.path, tuple(record.mixers), self.registry, allow_drift=allow_drift
+        )
+        return BackboneSpec.model_validate(record.spec), drift
+
+    def load_data(self) -> Splits:
+        """The study's data; UsageError where they are no longer what they were."""
+        train = self.study.config.train
+        data = load_data(train.data, train.image_size)
+        changes = differences(self.study.frozen_data or data.identity(), data.identity(), "data")
+        if changes:
+            lines = "\n".join(f"  {line}" for line in changes[:20])
+            words = f"{train.data} has changed since {self.folder.path} began:\n{lines}"
+            raise UsageError(f"{words}\nrestore the data")
+        return data
+
+    def evaluator(self, note: Callable[[str], None]) -> CandidateEvaluator:
+        """What measures and trains under the study's settings, on its device.
+
+        EnvironmentProblem where that device is not here. `note` hears what a user should know.
+        """
+        config = self.study.config
+        device = require_device(config.measure.device)
+        if device.type == "cpu":
+            torch.set_num_threads(config.measure.threads)
+        return CandidateEvaluator(
+            config=config,
+            registry=self.registry,
+            data=self.load_data(),
+            device=device,
+            phase=lambda _text: None,
+            note=note,
+            check=lambda: None,
+        )
+
+
+def open_past_study(path: Path, registry: MixerRegistry) -> PastStudy:
+    """The study in the folder `path`, whether or not its device is here.
+
+    UsageError where `path` is no study's folder, EnvironmentProblem where a file in it is damaged.
+    """
+    folder = RunFolder(require_study_folder(path))
+    study = load_study(folder.study, {}, device=study_device(path))
+    # a short name stays whose it was, whatever has been installed since
+    settled = registry.settled(mixer["name"] for mixer in study.frozen_mixers)
+    return PastStudy(folder, study, settled, read_records(path))

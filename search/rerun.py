@@ -1,0 +1,141 @@
+"""A trial once more, from its record alone: rebuilt, measured, trained, and held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from metaformer.spec import BackboneSpec
+from search.candidate import CandidateEvaluator
+from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.records import TrialRecord, TrialState
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One figure on record and now. `note` says by how much it differs, or why it may."""
+
+    what: str
+    recorded: Any
+    now: Any
+    agrees: bool
+    note: str = ""
+
+    def __str__(self) -> str:
+        words = f"{self.what}: recorded {self.recorded}, now {self.now}"
+        verdict = "agrees" if self.agrees else "DIFFERS"
+        return f"{words}: {verdict}" + (f"; {self.note}" if self.note else "")
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """The new record, and how it compares."""
+
+    record: TrialRecord
+    comparisons: list[Comparison]
+
+    @property
+    def agrees(self) -> bool:
+        return all(comparison.agrees for comparison in self.comparisons)
+
+    def to_data(self, recorded: TrialRecord) -> dict[str, Any]:
+        """What `search rerun --json` prints."""
+        return {
+            "schema": 1,
+            "agrees": self.agrees,
+            "comparisons": [asdict(comparison) for comparison in self.comparisons],
+            "recorded": recorded.to_data(),
+            "rerun": self.record.to_data(),
+        }
+
+
+def rerun(
+    recorded: TrialRecord,
+    spec: BackboneSpec,
+    evaluator: CandidateEvaluator,
+    *,
+    accuracy_within: float = 0.0,
+) -> Rerun:
+    """Evaluates `spec` anew and compares with `recorded`, the accuracy to `accuracy_within`.
+
+    What was trained then is trained now, even where it misses its budget now. EnvironmentProblem
+    where others at work on the device leave no valid measurement.
+    """
+    record = TrialRecord(number=recorded.number, state=TrialState.FAILED)
+    _guarded(record, lambda: evaluator.evaluate(spec, record))
+    if record.state is TrialState.INTERRUPTED:
+        raise EnvironmentProblem(f"trial {recorded.number}: {record.reason}; try again when idle")
+    if recorded.score is not None and record.state is TrialState.REJECTED:
+        trained = TrialRecord(number=record.number, state=record.state)
+        _guarded(trained, lambda: evaluator.train(spec, trained))
+        record.score = trained.score
+        record.seconds |= trained.seconds
+    return Rerun(record, _compare(recorded, record, accuracy_within))
+
+
+def _guarded(record: TrialRecord, evaluate: Callable[[], object]) -> None:
+    try:
+        evaluate()
+    except (UsageError, EnvironmentProblem, Interrupted):  # of the machine, not the candidate
+        raise
+    except Exception as error:  # noqa: BLE001  # a mixer's code is anybody's and may raise anything
+        record.state, record.reason = TrialState.FAILED, f"{type(error).__name__}: {error}"
+
+
+def _compare(old: TrialRecord, new: TrialRecord, accuracy_within: float) -> list[Comparison]:
+    found = [_equal("digest", old.digest, new.digest), _state(old, new)]
+    found += [
+        _equal(name, getattr(old, name), getattr(new, name))
+        for name in ("params", "macs")
+        if getattr(old, name) is not None
+    ]
+    modes = dict.fromkeys(measured["mode"] for measured in old.measurements)
+    found += [_throughput(mode, old, new) for mode in modes if _has_interval(old, mode)]
+    if old.score is not None:
+        found.append(_accuracy(old, new, accuracy_within))
+    return found
+
+
+def _equal(what: str, recorded: Any, now: Any) -> Comparison:
+    return Comparison(what, recorded, now, recorded == now)
+
+
+def _state(old: TrialRecord, new: TrialRecord) -> Comparison:
+    note = new.reason.partition("\n")[0] if old.state is not new.state else ""
+    return Comparison("state", old.state.value, new.state.value, old.state is new.state, note)
+
+
+def _has_interval(record: TrialRecord, mode: str) -> bool:
+    measured = record.measurement(mode)
+    return measured is not None and measured["images_per_second"] is not None
+
+
+def _throughput(mode: str, old: TrialRecord, new: TrialRecord) -> Comparison:
+    """Agrees where the intervals overlap."""
+    before, now = old.measurement(mode), new.measurement(mode)
+    assert before is not None
+    what = f"{mode} throughput"
+    if now is None or now["images_per_second"] is None:
+        return Comparison(what, _interval(before), None, False, new.reason.partition("\n")[0])
+    overlap = before["low"] <= now["high"] and now["low"] <= before["high"]
+    note = f"{now['images_per_second'] / before['images_per_second'] - 1:+.1%}"
+    devices = [measured["environment"].get("device_name") for measured in (before, now)]
+    if devices[0] != devices[1]:
+        note += f", recorded on {devices[0]}, here {devices[1]}"
+    return Comparison(what, _interval(before), _interval(now), overlap, note)
+
+
+def _interval(measured: dict[str, Any]) -> str:
+    figure, low, high = (measured[key] for key in ("images_per_second", "low", "high"))
+    return f"{figure:.0f} images/s [{low:.0f}, {high:.0f}]"
+
+
+def _accuracy(old: TrialRecord, new: TrialRecord, within: float) -> Comparison:
+    recorded, now = old.accuracy, new.accuracy
+    if recorded is None or now is None:
+        reason = new.reason.partition("\n")[0]
+        return Comparison("validation accuracy", recorded, now, False, reason)
+    note = "" if recorded == now else f"by {now - recorded:+.4f}"
+    agrees = abs(now - recorded) <= within
+    return Comparison("validation accuracy", recorded, now, agrees, note)

@@ -1,0 +1,170 @@
+"""How a study stands, read from its folder while it may be running: no lock held, no torch."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search.errors import EnvironmentProblem
+from search.records import TrialRecord
+from search.study_path import STUDY_FILE
+from search.trial_lines import read_records
+
+LAST_TRIALS = 5
+_SECTIONS = ("budget", "measure", "train", "search")
+_LOCKS = Path("/proc/locks")
+
+
+def study_status(folder: Path) -> dict[str, Any]:
+    """What `search status --json` prints of one study.
+
+    `running` is whether a process holds the study now, `pid` which, where that can be told.
+    `best` and `nearest_miss` are those of summary.json; `not_yet_in_summary` counts trials that
+    ended since it was written. `seconds` are those that trials took, by what they were spent on.
+    EnvironmentProblem where a file is not what the study wrote.
+    """
+    settings = _settings(folder / STUDY_FILE)
+    records = read_records(folder)
+    summary = read_summary(folder)
+    pid = holder_of(folder / "study.lock")
+    counted = sum(record.state.is_final for record in records)
+    told = summary.get("trials", {}).get("counted", 0)
+    return {
+        "schema": 1,
+        "name": settings["name"],
+        "folder": str(folder),
+        "running": pid is not None,
+        "pid": pid or None,
+        "outcome": summary.get("outcome"),
+        "go_on": None if pid is not None else shlex.join(["search", "resume", str(folder)]),
+        **{section: settings[section] for section in _SECTIONS},
+        "trials": {
+            "total": int(settings["search"]["trials"]),
+            "counted": counted,
+            "by_state": dict(Counter(record.state.value for record in records)),
+        },
+        "best": summary.get("best"),
+        "nearest_miss": summary.get("nearest_miss"),
+        "not_yet_in_summary": max(0, counted - told),
+        "last": [_describe(record) for record in records[-LAST_TRIALS:]],
+        "seconds": _seconds(records),
+    }
+
+
+def study_name(folder: Path) -> str:
+    """The name of the study in `folder`; EnvironmentProblem where its study.yaml is damaged."""
+    return str(_settings(folder / STUDY_FILE)["name"])
+
+
+def study_device(folder: Path) -> str:
+    """The device that the study in `folder` measures on, as its study.yaml has it."""
+    return str(_settings(folder / STUDY_FILE)["measure"].get("device", "cpu"))
+
+
+def holder_of(lock: Path) -> int | None:
+    """The process that holds the lock file; 0 where one does that cannot be told, None if none."""
+    if not lock.exists():
+        return None
+    pid = _listed_holder(lock)
+    if pid is not None:
+        return pid
+    # a process of another container is not listed; asking takes a shared lock for an instant
+    descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return 0
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _listed_holder(lock: Path) -> int | None:
+    """Who holds the file by the kernel's list, `1: FLOCK ADVISORY WRITE PID DEVICE:INODE 0 EOF`."""
+    found = os.stat(lock)
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    try:
+        lines = _LOCKS.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        parts = line.split()
+        if len(parts) >= 6 and parts[1] == "FLOCK" and parts[5] == place and parts[4].isdigit():
+            return int(parts[4])
+    return None
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """Name and sections of a run folder's study.yaml; scalars as they are written, in text."""
+    refusal = f"{file} is not what `search run` wrote; restore it"
+    try:
+        tree = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise EnvironmentProblem(refusal) from None
+    top = _entries(tree)
+    found: dict[str, Any] = {section: _scalars(top.get(section)) for section in _SECTIONS}
+    name = top.get("name")
+    found["name"] = name.value if isinstance(name, yaml.ScalarNode) else None
+    by_hand = not isinstance(top.get("mixers"), yaml.SequenceNode)
+    if by_hand or found["name"] is None or not str(found["search"].get("trials")).isdigit():
+        raise EnvironmentProblem(refusal)
+    return found
+
+
+def _entries(node: Any) -> dict[str, Any]:
+    if not isinstance(node, yaml.MappingNode):
+        return {}
+    return {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+
+
+def _scalars(node: Any) -> dict[str, str]:
+    entries = _entries(node).items()
+    return {key: item.value for key, item in entries if isinstance(item, yaml.ScalarNode)}
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What the study's summary.json holds; nothing where no trial has ended yet.
+
+    EnvironmentProblem where it is damaged.
+    """
+    file = folder / "summary.json"
+    if not file.exists():
+        return {}
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        words = "is not what `search run` wrote; it is written again when the study goes on"
+        raise EnvironmentProblem(f"{file} {words}")
+    return data
+
+
+def _describe(record: TrialRecord) -> dict[str, Any]:
+    measured = [
+        {key: found.get(key) for key in ("mode", "images_per_second", "low", "high", "verdict")}
+        for found in record.measurements
+    ]
+    return {
+        "trial": record.number,
+        "state": record.state.value,
+        "accuracy": record.accuracy,
+        "throughput": measured,
+        "reason": record.reason,
+        "seconds": round(sum(record.seconds.values()), 3),
+    }
+
+
+def _seconds(records: Sequence[TrialRecord]) -> dict[str, float]:
+    totals: Counter[str] = Counter()
+    for record in records:
+        totals.update(record.seconds)
+    return {name: round(seconds, 3) for name, seconds in totals.items()}

@@ -1,0 +1,49 @@
+"""`search resume`: a study goes on from its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from search.cli import main
+
+
+def resume(*arguments: str) -> Result:
+    result = CliRunner().invoke(main, ["resume", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_it_goes_on_to_the_total_that_is_asked_for(finished: Path) -> None:
+    before = (finished / "trials.jsonl").read_text()
+    result = resume(str(finished), "--trials", "3", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["trials"]["counted"] == 3
+    assert (finished / "trials.jsonl").read_text().startswith(before)
+
+
+def test_the_working_directory_does_not_matter(finished: Path) -> None:
+    os.chdir(finished)
+    result = resume(".", "--trials", "3")
+    assert result.exit_code == 0, result.output
+    assert "tiny: 3 of 3 trials" in result.output
+    assert not Path("runs").exists()
+
+
+def test_it_says_what_cannot_go_on(finished: Path) -> None:
+    result = resume("runs/tinny")
+    assert (result.exit_code, "did you mean runs/tiny?" in result.output) == (2, True)
+    finished.rename("runs/moved")
+    result = resume("runs/moved")
+    assert result.exit_code == 2
+    assert "holds the study tiny, which goes on in a folder of that name only" in result.output
+
+
+def test_its_options_are_those_of_run_that_may_change() -> None:
+    shown = CliRunner().invoke(main, ["resume", "--help"]).output
+    for option in ("--trials", "--time-limit", "--plugins", "--allow-drift", "--json"):
+        assert option in shown
+    assert "--budget-throughput" not in shown
