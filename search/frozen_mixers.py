@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mixers import MixerRegistry
+from mixers.local import LOCAL_DISTRIBUTION
 from search.errors import EnvironmentProblem
 from search.study_config import differences
 
@@ -49,7 +50,12 @@ def require_unchanged(
 
 def _why_gone(name: str, registry: MixerRegistry) -> str:
     refused = registry.refused.get(name)
-    return f"{name}: {refused.state}: {refused.reason}" if refused else f"{name}: not installed"
+    if refused is not None:
+        return f"{name}: {refused.state}: {refused.reason}"
+    words = f"{name}: not installed"
+    if name.startswith(f"{LOCAL_DISTRIBUTION}/"):
+        words += "; --plugins names the plugins.toml that has it in [local]"
+    return words
 
 
 def _words(folder: Path, lines: Sequence[str], way: str) -> str:

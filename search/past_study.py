@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.candidate import CandidateEvaluator
 from search.data import Splits, load_data
 from search.devices import require_device
-from search.errors import UsageError
+from search.errors import EnvironmentProblem, UsageError
 from search.frozen_mixers import require_unchanged
 from search.records import TrialRecord
 from search.run_folder import RunFolder
@@ -40,8 +41,8 @@ class PastStudy:
     def spec_of(self, record: TrialRecord, *, allow_drift: bool) -> tuple[BackboneSpec, list[str]]:
         """The backbone of the record, and what has changed about its mixers since, in lines.
 
-        UsageError where the record holds none, EnvironmentProblem where mixers are gone, or have
-        changed and `allow_drift` does not let that pass.
+        UsageError where the record holds none, EnvironmentProblem where it is damaged, or mixers
+        are gone, or have changed and `allow_drift` does not let that pass.
         """
         if record.spec is None:
             raise UsageError(
@@ -51,7 +52,15 @@ class PastStudy:
         drift = require_unchanged(
             self.folder.path, tuple(record.mixers), self.registry, allow_drift=allow_drift
         )
-        return BackboneSpec.model_validate(record.spec), drift
+        try:
+            return BackboneSpec.model_validate(record.spec), drift
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise EnvironmentProblem(
+                f"{self.folder.trials}: trial {record.number}: spec.{where}: {first['msg']}; the "
+                "record was damaged, or written by another version of metaformer-search"
+            ) from None
 
     def load_data(self) -> Splits:
         """The study's data; UsageError where they are no longer what they were."""

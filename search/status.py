@@ -47,7 +47,7 @@ def study_status(folder: Path) -> dict[str, Any]:
         "go_on": None if pid is not None else shlex.join(["search", "resume", str(folder)]),
         **{section: settings[section] for section in _SECTIONS},
         "trials": {
-            "total": int(settings["search"]["trials"]),
+            "total": settings["search"]["trials"],
             "counted": counted,
             "by_state": dict(Counter(record.state.value for record in records)),
         },
@@ -103,7 +103,7 @@ def _listed_holder(lock: Path) -> int | None:
 
 
 def _settings(file: Path) -> dict[str, Any]:
-    """Name and sections of a run folder's study.yaml; scalars as they are written, in text."""
+    """Name and sections of a run folder's study.yaml, of the sections the scalars."""
     refusal = f"{file} is not what `search run` wrote; restore it"
     try:
         tree = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
@@ -114,7 +114,7 @@ def _settings(file: Path) -> dict[str, Any]:
     name = top.get("name")
     found["name"] = name.value if isinstance(name, yaml.ScalarNode) else None
     by_hand = not isinstance(top.get("mixers"), yaml.SequenceNode)
-    if by_hand or found["name"] is None or not str(found["search"].get("trials")).isdigit():
+    if by_hand or found["name"] is None or type(found["search"].get("trials")) is not int:
         raise EnvironmentProblem(refusal)
     return found
 
@@ -125,9 +125,17 @@ def _entries(node: Any) -> dict[str, Any]:
     return {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
 
 
-def _scalars(node: Any) -> dict[str, str]:
+def _scalars(node: Any) -> dict[str, Any]:
     entries = _entries(node).items()
-    return {key: item.value for key, item in entries if isinstance(item, yaml.ScalarNode)}
+    return {key: _value(item) for key, item in entries if isinstance(item, yaml.ScalarNode)}
+
+
+def _value(node: yaml.ScalarNode) -> Any:
+    """A scalar as JSON reads it where it can, else the text."""
+    try:
+        return json.loads(node.value) if node.style is None else node.value
+    except ValueError:
+        return node.value
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def status(folder: Path | None, out: Path | None, as_json: bool) -> None:
 
         if folder is None:
             place = out or Path("runs")
-            found = [study_status(path) for path in study_folders(place)]
+            found = [_status_or_problem(path) for path in study_folders(place)]
             if not found:
                 words = "no study in it; allowed: a folder of run folders, or FOLDER"
                 raise UsageError(f"{place}: {words}")
@@ -43,9 +43,22 @@ def status(folder: Path | None, out: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(one, indent=2) if as_json else _text(one))
 
 
+def _status_or_problem(folder: Path) -> dict[str, Any]:
+    """A study's status; one that cannot be read does not keep the others from being told."""
+    from search.errors import EnvironmentProblem
+    from search.status import study_status
+
+    try:
+        return study_status(folder)
+    except EnvironmentProblem as error:
+        return {"schema": 1, "folder": str(folder), "problem": str(error)}
+
+
 def _list(studies: list[dict[str, Any]]) -> str:
     return "\n".join(
-        f"{study['folder']}: {_progress(study)}; best: {_best_in_short(study)}; {_now(study)}"
+        f"{study['folder']}: {study['problem']}"
+        if "problem" in study
+        else f"{study['folder']}: {_progress(study)}; best: {_best_in_short(study)}; {_now(study)}"
         for study in studies
     )
 
@@ -76,7 +89,7 @@ def _text(study: dict[str, Any]) -> str:
 
 
 def _budget(study: dict[str, Any]) -> str:
-    return "budget " + ", ".join(f"{name} {limit}" for name, limit in study["budget"].items())
+    return "budget " + ", ".join(f"{name} {limit:,}" for name, limit in study["budget"].items())
 
 
 def _progress(study: dict[str, Any]) -> str:

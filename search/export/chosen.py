@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from metaformer.backbone import Backbone, build_backbone
@@ -65,7 +65,8 @@ class Chosen:
         if weights:
             own = {key: value.clone().contiguous() for key, value in self.weights.items()}
             metadata = {"format": "pt", "digest": self.spec.digest}
-            save_file(own, place / "model.safetensors", metadata=metadata)
+            # written by us: what safetensors raises on a full disk is no OSError
+            (place / "model.safetensors").write_bytes(save(own, metadata=metadata))
 
 
 def choose(

@@ -51,10 +51,8 @@ def require_packages() -> None:
 
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise EnvironmentProblem(
-            f"--to onnx: not installed: {', '.join(missing)}; "
-            "to install them: pip install 'metaformer-search[export]'"
-        )
+        words = f"--to onnx: not installed: {', '.join(missing)}"
+        raise EnvironmentProblem(f"{words}; to install: pip install {' '.join(missing)}")
 
 
 def write(chosen: Chosen, place: Path) -> list[str]:
@@ -71,7 +69,9 @@ def write(chosen: Chosen, place: Path) -> list[str]:
     chosen.write_parts(place, weights=False)
     spec = chosen.spec
     loading = _LOADING.format(channels=spec.in_channels, size=spec.image_size)
-    card = model_card(chosen, loading, notes=[f"ONNX: {checked}."], library="onnx")
+    size = f"{spec.image_size}×{spec.image_size}"
+    notes = [f"ONNX: {checked}", f"the ONNX file takes any number of images, all of {size} pixels"]
+    card = model_card(chosen, loading, notes=notes, library="onnx")
     (place / CARD).write_text(card, encoding="utf-8")
     return [str(checked)]
 

@@ -77,7 +77,7 @@ def test_options_that_are_searched_otherwise_cannot_be_allowed() -> None:
 
 @pytest.mark.usefixtures("_begun")
 def test_a_mixer_that_is_gone_or_refused_stops_the_study_whatever_is_allowed() -> None:
-    with pytest.raises(EnvironmentProblem, match="  local/mine: not installed"):
+    with pytest.raises(EnvironmentProblem, match="  local/mine: not installed; --plugins names"):
         study_of(registry_of(scan(), PluginRules()), allow_drift=True).run()
     off = own_mixers(more="[mixers.mine]\nenabled = false\n")
     with pytest.raises(EnvironmentProblem, match="local/mine: disabled: plugins.toml switches"):

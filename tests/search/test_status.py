@@ -27,7 +27,7 @@ def test_a_finished_study_is_told_whole(finished: Path) -> None:
     assert found["last"][0]["throughput"][0]["mode"] == "train"
     assert not found["running"]
     assert found["go_on"] == "search resume runs/tiny"
-    assert found["budget"] == {"train": "1.0"}
+    assert found["budget"] == {"train": 1.0}
 
 
 def test_whoever_holds_the_study_is_named_and_no_command_offered(finished: Path) -> None:

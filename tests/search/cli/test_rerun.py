@@ -126,3 +126,11 @@ def test_bad_input_is_answered_in_one_message(finished: Path) -> None:
         assert result.exit_code == 2, result.output
         assert words in result.output
         assert result.output.count("rror: ") == 1
+
+
+def test_a_record_whose_backbone_cannot_be_read_is_named(finished: Path) -> None:
+    edit(finished, 0, spec={"name": "tiny"})
+    result = rerun(str(finished), "0")
+    assert result.exit_code == 4
+    assert "trials.jsonl: trial 0: spec.stem: " in result.output
+    assert result.output.count("rror: ") == 1

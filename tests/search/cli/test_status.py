@@ -82,3 +82,13 @@ def test_what_is_no_study_is_answered_in_one_message(finished: Path) -> None:
         assert result.exit_code == 2
         assert words in result.output
         assert result.output.count("rror: ") == 1
+
+
+def test_a_study_that_cannot_be_read_does_not_hide_the_others(finished: Path) -> None:
+    other = Path("runs/another")
+    other.mkdir()
+    (other / "study.yaml").write_text("name: another\n")
+    lines = status().output.splitlines()
+    assert lines[0].startswith("runs/another: runs/another/study.yaml is not what `search run`")
+    assert lines[1].startswith(f"{finished}: 2 of 2 trials")
+    assert "problem" in json.loads(status("--json").output)[0]

@@ -12,7 +12,8 @@ import torch
 from chosen import best_of, snippet
 from torch import Tensor, nn
 
-from mixers import MixerRegistry
+from metaformer import BackboneSpec, build_backbone
+from mixers import MixerRegistry, installed_mixers
 from search.errors import EnvironmentProblem
 from search.export import onnx
 from search.export.chosen import Chosen, random_images
@@ -35,6 +36,8 @@ def test_it_takes_batches_of_any_size_and_says_how_near_it_is(chosen: Chosen) ->
         with torch.inference_mode():
             expected = chosen.model()(images).numpy()
         np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-4)
+    card = Path("exported/README.md").read_text()
+    assert "takes any number of images, all of 8×8 pixels" in card
     code = snippet(Path("exported/README.md"))
     os.chdir("exported")
     names: dict[str, object] = {}
@@ -81,6 +84,24 @@ def test_missing_packages_are_named_with_the_command_that_helps(
     with pytest.raises(EnvironmentProblem) as caught:
         onnx.require_packages()
     assert str(caught.value) == (
-        "--to onnx: not installed: no_such_package; "
-        "to install them: pip install 'metaformer-search[export]'"
+        "--to onnx: not installed: no_such_package; to install: pip install no_such_package"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in installed_mixers().names() if "/" not in name])
+def test_every_built_in_mixer_can_be_exported(name: str, registry: MixerRegistry) -> None:
+    stage = {"depth": 2, "width": 16, "block": "metaformer", "mixer": name, "norm": "batch_norm"}
+    spec = BackboneSpec.model_validate(
+        {
+            "name": "one",
+            "num_classes": 10,
+            "image_size": 32,
+            "stem": {"kernel_size": 4, "stride": 4},
+            "stages": [stage, {**stage, "downsample": {"norm": "layer_norm"}}],
+        }
+    )
+    model = build_backbone(spec, registry).eval()
+    onnx.export_module(model, random_images(spec, 2, 0), Path("one.onnx"))
+    batches = [random_images(spec, size, size) for size in onnx.CHECKED_BATCHES]
+    assert max(onnx.check(Path("one.onnx"), model, batches).differences.values()) < 1e-5
