@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -89,7 +89,7 @@ class CandidateEvaluator:
             return None
         finally:
             record.seconds["train"] = time.perf_counter() - start
-        record.state, record.score = TrialState.COMPLETE, asdict(score)
+        record.state, record.score = TrialState.COMPLETE, score.to_data()
         return {key: value.detach().cpu() for key, value in model.state_dict().items()}
 
 

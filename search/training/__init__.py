@@ -1,0 +1,47 @@
+"""A short training that ranks candidates, the score of a trained model, and trainings of others.
+
+`train_and_score` is the project's own recipe, `Trainer` the interface of a user's. Names are
+imported when they are first used: the settings in `search.study_config` ask for the optimizers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.training.augmentation import augment
+    from search.training.checkpoint import CheckpointProblem
+    from search.training.images import PREPROCESSING, batches, normalise
+    from search.training.loop import train_and_score
+    from search.training.score import Diverged, Score, accuracy
+
+_HOMES = {
+    "CheckpointProblem": "checkpoint",
+    "Diverged": "score",
+    "PREPROCESSING": "images",
+    "Score": "score",
+    "accuracy": "score",
+    "augment": "augmentation",
+    "batches": "images",
+    "normalise": "images",
+    "train_and_score": "loop",
+}
+
+__all__ = [
+    "PREPROCESSING",
+    "CheckpointProblem",
+    "Diverged",
+    "Score",
+    "accuracy",
+    "augment",
+    "batches",
+    "normalise",
+    "train_and_score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

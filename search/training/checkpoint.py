@@ -1,0 +1,64 @@
+"""The whole state of a training after an epoch, in a file that no moment tears."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from search.data import Splits
+from search.run_folder import write_atomically
+from search.study_config import TrainConfig
+
+SCHEMA = 1
+
+
+class CheckpointProblem(ValueError):
+    """A checkpoint that cannot be gone on from: damaged, or of another training."""
+
+
+def save_state(file: Path, state: dict[str, Any], identity: str) -> None:
+    """Writes `state`, of tensors and plain values, to `file`, whole or not at all.
+
+    `identity` says which training it is of. OSError where there is no room for it.
+    """
+    content = io.BytesIO()
+    torch.save({"schema": SCHEMA, "identity": identity, "state": state}, content)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, content.getvalue())
+
+
+def load_state(file: Path, identity: str, device: torch.device) -> dict[str, Any] | None:
+    """What `save_state` wrote, its tensors on `device`; None where there is no such file.
+
+    Nothing in the file is run. CheckpointProblem where it is damaged or of another training.
+    """
+    try:
+        kept = torch.load(file, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # torch raises whatever a damaged file leads it to
+        raise CheckpointProblem(f"{file}: no checkpoint that can be read: {error}") from error
+    if not isinstance(kept, dict) or kept.get("schema") != SCHEMA:
+        raise CheckpointProblem(f"{file}: no checkpoint of this version")
+    if kept.get("identity") != identity:
+        raise CheckpointProblem(f"{file}: the checkpoint is of another training")
+    state: dict[str, Any] = kept["state"]
+    return state
+
+
+def identity_of(model: nn.Module, data: Splits, config: TrainConfig, seed: int) -> str:
+    """16 hexadecimal digits of what a training follows from: settings, seed, data and the names
+    and shapes of the model's tensors."""
+    said = {
+        "train": config.model_dump(mode="json"),
+        "seed": seed,
+        "data": data.identity(),
+        "model": {name: list(value.shape) for name, value in model.state_dict().items()},
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
