@@ -35,17 +35,16 @@ RECIPES: dict[str, dict[str, Any]] = {
         "ema_decay": 0.99,
         "augmentation": {"smallest_crop": 0.5, "color": 0.3},
     },
-    "mixup": {"augmentation": {"mixup": 0.2}},
 }
 STAGES: dict[str, list[dict[str, Any]]] = {
     "convolutions": [
         {"depth": 1, "width": 24, "mixer": {"large_kernel_dw": {"kernel_size": 7}}},
-        {"depth": 2, "width": 48, "mixer": {"inception_dw": {"band_kernel": 5}}},
+        {"depth": 1, "width": 48, "mixer": {"inception_dw": {"band_kernel": 5}}},
         {"depth": 1, "width": 64, "mixer": {"separable_conv": {"kernel_size": 3}}},
     ],
     "windows": [
         {"depth": 1, "width": 24, "mixer": {"window_attention": {"window": 4}}},
-        {"depth": 2, "width": 48, "mixer": {"window_attention": {"window": 4}}},
+        {"depth": 1, "width": 48, "mixer": {"window_attention": {"window": 4}}},
         {"depth": 1, "width": 64, "mixer": {"window_attention": {"window": 2}}},
     ],
 }

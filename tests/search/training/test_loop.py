@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,10 +8,9 @@ from metaformer import build_backbone
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.data import Splits, load_data
-from search.data.splits import ImagesInMemory
 from search.errors import Interrupted
 from search.study_config import TrainConfig
-from search.training import Diverged, accuracy, augment, batches, normalise, train_and_score
+from search.training import Diverged, accuracy, train_and_score
 
 CPU = torch.device("cpu")
 
