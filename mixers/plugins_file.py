@@ -14,6 +14,8 @@ defaults = {kernel_size = 7}              # of specs that do not say
 search = {kernel_size = [5, 7]}           # what `any` searches: values, or {low, high, step}
 [local]                                   # straight from a file beside this one
 my_mixer = "experiments/my_mixer.py:MyMixer"
+[trainers]                                # likewise, functions that train candidates
+my_recipe = "experiments/my_recipe.py:train"
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -33,7 +36,7 @@ from mixers.rules import MixerRules
 from mixers.toml_file import TomlFile, read_toml, shown
 
 FILE_NAME = "plugins.toml"
-_KEYS = ("schema", "allow", "block", "resolve", "mixers", "local")
+_KEYS = ("schema", "allow", "block", "resolve", "mixers", "local", "trainers")
 _LOCAL = re.compile(r"(?P<file>[^:]+\.py):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -43,7 +46,8 @@ class PluginRules:
     """Which distributions may give mixers; `allow` is None where everything installed may.
 
     `resolve` settles short names, `mixers` are rules by the name that was written, `local` the
-    mixers of the project itself. `file` is where the rules stand, as it was named.
+    mixers of the project itself, `trainers` its trainers. `file` is where the rules stand, as it
+    was named.
     """
 
     allow: dict[str, SpecifierSet] | None = None
@@ -51,6 +55,7 @@ class PluginRules:
     resolve: Mapping[str, str] = field(default_factory=dict)
     mixers: Mapping[str, MixerRules] = field(default_factory=dict)
     local: Mapping[str, LocalMixer] = field(default_factory=dict)
+    trainers: Mapping[str, LocalMixer] = field(default_factory=dict)
     file: str = FILE_NAME
     source: TomlFile | None = None
 
@@ -86,7 +91,7 @@ class PluginRules:
         for section, named in (("allow", self.allow or {}), ("block", self.block)):
             for distribution in named:
                 meant = nearest(distribution, distributions)
-                if distribution not in distributions and meant:
+                if distribution not in distributions and meant and not _installed(distribution):
                     words = f"{distribution} gives no mixers here{meant}"
                     raise self.source.mistake((section, distribution), words)
         for short, canonical in self.resolve.items():
@@ -134,7 +139,8 @@ def read_plugin_rules(path: str | Path | None = None) -> PluginRules:
         block=_versions(source, "block"),
         resolve=_resolve(source),
         mixers=_mixers(source),
-        local=_local(source, file.parent),
+        local=_local(source, file.parent, "local", "CLASS"),
+        trainers=_local(source, file.parent, "trainers", "FUNCTION"),
         file=source.name,
         source=source,
     )
@@ -155,6 +161,15 @@ def _versions(source: TomlFile, section: str) -> dict[str, SpecifierSet]:
             raise source.mistake(place, words + did_you_mean(meant))
         versions[str(canonicalize_name(distribution))] = specifiers
     return versions
+
+
+def _installed(distribution: str) -> bool:
+    """Whether it is here, be it for its trainers."""
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _specifiers(version: str) -> SpecifierSet | None:
@@ -198,18 +213,19 @@ def _placed(source: TomlFile, path: tuple[str, ...]) -> Callable[[str, str], str
     return place
 
 
-def _local(source: TomlFile, folder: Path) -> dict[str, LocalMixer]:
+def _local(source: TomlFile, folder: Path, table: str, kind: str) -> dict[str, LocalMixer]:
+    """What a table names in files of the project; `kind` is a class or a function."""
     local = {}
-    for name, written in source.table("local", allowed="a table of names and files").items():
+    for name, written in source.table(table, allowed="a table of names and files").items():
         match = _LOCAL.fullmatch(written) if isinstance(written, str) else None
         if match is None:
-            words = f"got {shown(written)}; allowed: 'FILE.py:CLASS', the file beside {FILE_NAME}"
-            raise source.mistake(("local", name), words)
+            words = f"got {shown(written)}; allowed: 'FILE.py:{kind}', the file beside {FILE_NAME}"
+            raise source.mistake((table, name), words)
         if not _IDENTIFIER.fullmatch(name):
             words = "no name; allowed: letters, digits and _"
-            raise source.mistake(("local", name), words)
+            raise source.mistake((table, name), words)
         file = (folder / match["file"]).resolve()
         if not file.is_file():
-            raise source.mistake(("local", name), f"no such file: {folder / match['file']}")
+            raise source.mistake((table, name), f"no such file: {folder / match['file']}")
         local[name] = LocalMixer(file, match["name"], written)
     return local

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metaformer.backbone import build_backbone
 from metaformer.spec import BackboneSpec
@@ -19,13 +21,14 @@ from search.measuring.measurer import Measurer
 from search.records import TrialRecord, TrialState
 from search.study_config import StudyConfig
 from search.throughput import Measurement, measure
-from search.training import Diverged, train_and_score
+from search.training import CheckpointProblem, Diverged, Score, TrainerEntry, train_and_score
 
 
 @dataclass
 class CandidateEvaluator:
     """Evaluates candidates under one study's settings. `phase` hears what is being done, `note`
-    what a user should know; `check` is called between steps and may raise to stop."""
+    what a user should know; `check` is called between steps and may raise to stop. `trainer` takes
+    the place of the project's recipe; `checkpoints` is the folder of trainings under way."""
 
     config: StudyConfig
     registry: MixerRegistry
@@ -36,6 +39,8 @@ class CandidateEvaluator:
     check: Callable[[], None]
     measure: Callable[..., Measurement] = measure
     sleep: Callable[[float], None] = time.sleep
+    trainer: TrainerEntry | None = None
+    checkpoints: Path | None = None
 
     def __post_init__(self) -> None:
         self._measurer = Measurer(self.device, self.check, self.note, self.sleep, self.measure)
@@ -69,28 +74,50 @@ class CandidateEvaluator:
 
     def _train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         start = time.perf_counter()
-        epochs = self.config.train.epochs
+        checkpoint = self.checkpoints and self.checkpoints / f"{spec.digest}.pt"
         torch.manual_seed(self.config.search.seed)
         model = build_backbone(
             spec, self.registry, image_size=self.config.train.image_size, device=self.device
         )
         try:
-            score = train_and_score(
-                model,
-                self.data,
-                self.config.train,
-                device=self.device,
-                seed=self.config.search.seed,
-                on_epoch=lambda epoch, _loss: self.phase(f"train, epoch {epoch} of {epochs}"),
-                check=self.check,
-            )
+            try:
+                score = self._score(model, checkpoint)
+            except CheckpointProblem as error:
+                self.note(f"{error}; training from the first epoch")
+                _forget(checkpoint)
+                score = self._score(model, checkpoint)
         except Diverged as error:
             record.state, record.reason = TrialState.FAILED, f"diverged: {error}"
+            _forget(checkpoint)
             return None
         finally:
             record.seconds["train"] = time.perf_counter() - start
         record.state, record.score = TrialState.COMPLETE, score.to_data()
+        _forget(checkpoint)
         return {key: value.detach().cpu() for key, value in model.state_dict().items()}
+
+    def _score(self, model: nn.Module, checkpoint: Path | None) -> Score:
+        epochs = self.config.train.epochs
+        return train_and_score(
+            model,
+            self.data,
+            self.config.train,
+            device=self.device,
+            seed=self.config.search.seed,
+            on_epoch=lambda epoch, _loss: self.phase(f"train, epoch {epoch} of {epochs}"),
+            check=self.check,
+            note=self.note,
+            checkpoint=checkpoint,
+            trainer=self.trainer,
+        )
+
+
+def _forget(checkpoint: Path | None) -> None:
+    """Removes what a training that has ended needs no more, and its folder after the last."""
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+        with suppress(OSError):  # others are still training
+            checkpoint.parent.rmdir()
 
 
 def mixer_origins(spec: BackboneSpec, registry: MixerRegistry) -> list[dict[str, str]]:

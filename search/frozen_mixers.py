@@ -1,4 +1,4 @@
-"""The mixers that a study was begun with, and whether they are still the same."""
+"""The mixers and the trainer of a study as it was begun, and whether they are still the same."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from mixers import MixerRegistry
 from mixers.local import LOCAL_DISTRIBUTION
 from search.errors import EnvironmentProblem
 from search.study_config import differences
+from search.training import TrainerEntry
 
 Frozen: TypeAlias = tuple[dict[str, Any], ...]
 _SHOWN = 20
@@ -45,6 +46,30 @@ def require_unchanged(
     if changed and not allow_drift:
         way = "install them as they were, go on all the same with --allow-drift, or begin anew"
         raise EnvironmentProblem(_words(folder, changed, way))
+    return changed
+
+
+def require_unchanged_trainer(
+    folder: Path,
+    frozen: dict[str, Any] | None,
+    trainer: TrainerEntry | None,
+    *,
+    allow_drift: bool,
+) -> list[str]:
+    """What has changed about a trainer of others, a line each, where `allow_drift` lets it.
+
+    EnvironmentProblem else. A study that names another trainer is another study.
+    """
+    if frozen is None or trainer is None:
+        return []
+    now = trainer.frozen()
+    changed = differences(frozen, {key: now.get(key) for key in frozen}, "trainer")
+    if changed and not allow_drift:
+        shown = "\n".join(f"  {line}" for line in changed)
+        raise EnvironmentProblem(
+            f"{folder}: the trainer of this study has changed since it began:\n{shown}\n"
+            "install it as it was, go on all the same with --allow-drift, or begin anew"
+        )
     return changed
 
 

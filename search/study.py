@@ -18,7 +18,7 @@ from search.data import Splits, load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.child import Child
 from search.executor.evaluator import ChildEvaluator
-from search.frozen_mixers import freeze, require_unchanged
+from search.frozen_mixers import freeze, require_unchanged, require_unchanged_trainer
 from search.journal import exclusive
 from search.loop import Evaluator, Observer, SearchLoop
 from search.run_folder import RunFolder
@@ -26,6 +26,7 @@ from search.space import SearchSpace
 from search.strategy import Strategy
 from search.study_config import Study, differences
 from search.summary import Outcome, best_of, summarise, test_accuracy
+from search.training import TrainerEntry
 from search.trial_store import TrialStore
 
 _NOT_COMPARED = ("search.trials:", "search.trial_seconds:")  # what may change while a study goes on
@@ -36,7 +37,8 @@ class StudyRunner:
     """Runs one study in its folder, from its beginning or from where it was left.
 
     `should_stop` is asked between steps: True abandons the current candidate cleanly.
-    `allow_drift` goes on although mixers have changed since the study began.
+    `allow_drift` goes on although mixers or the trainer have changed since the study began.
+    `trainer` is the one that `train.trainer` names.
     """
 
     study: Study
@@ -46,6 +48,7 @@ class StudyRunner:
     observer: Observer
     should_stop: Callable[[], bool]
     allow_drift: bool = False
+    trainer: TrainerEntry | None = None
 
     def run(self, *, time_limit: float | None = None) -> dict[str, Any]:
         """Tries candidates up to the study's total; returns what summary.json holds.
@@ -94,13 +97,20 @@ class StudyRunner:
             )
         old = _read_own_study(folder.study)
         self.study = replace(
-            self.study, frozen_mixers=tuple(old["mixers"]), frozen_data=old["data"]
+            self.study,
+            frozen_mixers=tuple(old["mixers"]),
+            frozen_data=old["data"],
+            frozen_trainer=old.get("trainer"),
         )
         # a short name stays whose it was, whatever has been installed since
         self.registry = self.registry.settled(mixer["name"] for mixer in old["mixers"])
-        for line in require_unchanged(
+        changes = require_unchanged(
             folder.path, self.study.frozen_mixers, self.registry, allow_drift=self.allow_drift
-        ):
+        )
+        changes += require_unchanged_trainer(
+            folder.path, self.study.frozen_trainer, self.trainer, allow_drift=self.allow_drift
+        )
+        for line in changes:
             self.observer.note(f"changed since the study began: {line}")
         lines = [
             line
@@ -108,9 +118,9 @@ class StudyRunner:
             if not line.startswith(_NOT_COMPARED)
         ]
         if lines:
-            changes = "\n".join(f"  {line}" for line in lines[:20])
+            shown = "\n".join(f"  {line}" for line in lines[:20])
             raise UsageError(
-                f"{folder.path} holds another study of this name:\n{changes}\n"
+                f"{folder.path} holds another study of this name:\n{shown}\n"
                 "choose another --out or another name in the study file"
             )
 
@@ -149,7 +159,8 @@ class StudyRunner:
         """Writes study.yaml, with the mixers that the space can hold from now on, and the data."""
         names = [mixer["name"] for mixer in self.study.frozen_mixers] or space.mixer_names
         self.study = replace(self.study, frozen_mixers=freeze(names, self.registry))
-        self.study = replace(self.study, frozen_data=data.identity())
+        trainer = None if self.trainer is None else self.trainer.frozen()
+        self.study = replace(self.study, frozen_data=data.identity(), frozen_trainer=trainer)
         folder.write_study(self.study.to_data())
 
     def _load_data(self, folder: RunFolder) -> Splits:

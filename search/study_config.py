@@ -110,6 +110,8 @@ class TrainConfig(_Section):
 
     `optimizer` is timm's name. A warm-up that is not said takes a tenth of the epochs. `ema_decay`
     keeps a moving average of the weights, `gradient_norm` is the largest that a step may have.
+    `trainer` names a recipe of others, which takes the place of all but `data`, `image_size`,
+    `batch_size` and `epochs` as far as it likes.
     """
 
     data: str
@@ -127,6 +129,7 @@ class TrainConfig(_Section):
     gradient_norm: _Positive | None = None
     ema_decay: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
     augmentation: Augmentation = Augmentation()
+    trainer: str | None = None
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> TrainConfig:
@@ -179,20 +182,23 @@ class StudyConfig(_Section):
 class Study:
     """A study's settings and its space.
 
-    `frozen_mixers` and `frozen_data` are those of a study under way: where its mixers came from,
-    and what its data were.
+    `frozen_mixers`, `frozen_data` and `frozen_trainer` are those of a study under way: where its
+    mixers and its trainer came from, and what its data were.
     """
 
     config: StudyConfig
     space: Node
     frozen_mixers: tuple[dict[str, Any], ...] = ()
     frozen_data: dict[str, Any] | None = None
+    frozen_trainer: dict[str, Any] | None = None
 
     def to_data(self) -> dict[str, Any]:
         """The study as `study.yaml` holds it, complete; the name comes first."""
         data = self.config.model_dump(mode="json", by_alias=True)
         data["budget"] = self.config.budget.given()
-        frozen = {"mixers": list(self.frozen_mixers), "data": self.frozen_data}
+        frozen: dict[str, Any] = {"mixers": list(self.frozen_mixers), "data": self.frozen_data}
+        if self.frozen_trainer is not None:
+            frozen["trainer"] = self.frozen_trainer
         return {**data, "space": self.space.plain(), **frozen}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -25,7 +25,7 @@ from search.study_path import require_study_file
 DEFAULTS = Path(__file__).parent / "defaults"
 _SECTIONS = ("budget", "measure", "train", "search")
 _THROUGHPUTS = ("train", "infer")
-_NOT_SETTINGS = ("space", "mixers", "data")
+_NOT_SETTINGS = ("space", "mixers", "data", "trainer")
 LARGE_CPU_IMAGE = 64  # from here on the CPU's default space has a stem of stride 4
 
 
@@ -61,13 +61,16 @@ def load_study(
     data.setdefault("name", legal_name(named))
     config = validate_node(StudyConfig, node, data, problems, sugar=("space",))
     chain = (Path(file).resolve(),) if file is not None else ()
-    mixers, known_data = _frozen(own)
-    return Study(config, resolve_extends(space, chain=chain), mixers, known_data)
+    mixers, known_data, trainer = _frozen(own)
+    return Study(config, resolve_extends(space, chain=chain), mixers, known_data, trainer)
 
 
-def _frozen(own: Node) -> tuple[tuple[dict[str, Any], ...], dict[str, Any] | None]:
-    """What a study.yaml of a run folder holds beside the settings."""
-    mixers, data = (own.map.get(key) for key in ("mixers", "data"))
+_Known: TypeAlias = dict[str, Any] | None
+
+
+def _frozen(own: Node) -> tuple[tuple[dict[str, Any], ...], _Known, _Known]:
+    """What a study.yaml of a run folder holds beside the settings: mixers, data, trainer."""
+    mixers, data, trainer = (own.map.get(key) for key in ("mixers", "data", "trainer"))
     items = mixers.value if mixers is not None else ()
     if mixers is not None and not (
         isinstance(items, tuple) and all("name" in item.map for item in items)
@@ -80,8 +83,12 @@ def _frozen(own: Node) -> tuple[tuple[dict[str, Any], ...], dict[str, Any] | Non
     if data is not None and not isinstance(data.value, dict | None):
         words = "is written by `search run` into a run folder's study.yaml; train.data names data"
         raise SpecError(Problem("data", words, own.key_marks["data"]))
+    if trainer is not None and not isinstance(trainer.value, dict):
+        words = "is written by `search run`; train.trainer names a trainer"
+        raise SpecError(Problem("trainer", words, own.key_marks["trainer"]))
     plain = [item.plain() for item in items] if isinstance(items, tuple) else []
-    return tuple(plain), data.plain() if data is not None else None
+    known_data = data.plain() if data is not None else None
+    return tuple(plain), known_data, trainer.plain() if trainer is not None else None
 
 
 def _read_study(file: str | Path) -> Node:

@@ -8,13 +8,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from search.cli.budgets import ThroughputBudget, budgets_by_mode
 from search.cli.errors import ExitCode, stop, user_errors
 from search.cli.interrupt import Interrupt, command_line, interrupted_before_the_study
+
+if TYPE_CHECKING:
+    from search.training import TrainerEntry
 
 
 class _Duration(click.ParamType[float]):
@@ -74,6 +77,9 @@ _positive = click.IntRange(min=1)
 )
 @click.option("--train-image-size", type=click.IntRange(4, 8192), help="Pixels, of the training.")
 @click.option("--epochs", type=_positive, help="Of each training.")
+@click.option(
+    "--trainer", metavar="NAME", help="A recipe of others: an entry point, or of [trainers]."
+)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Of proposals and trainings.")
 @click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
 @click.option(
@@ -119,6 +125,7 @@ def run(
 
         named = str(require_device(device)) if device is not None else None
         settings = load_study(study, _overrides(asked), device=named)
+        trainer = _trainer(settings.config.train.trainer, plugins)
         target = torch.device(settings.config.measure.device)
         if target.type == "cpu":
             torch.set_num_threads(settings.config.measure.threads)
@@ -133,6 +140,7 @@ def run(
                 observer=observer,
                 should_stop=interrupt.is_set,
                 allow_drift=allow_drift,
+                trainer=trainer,
             )
             try:
                 summary = runner.run(time_limit=time_limit)
@@ -165,6 +173,19 @@ def _require_files(study: str | None, data: str | None) -> None:
             raise UsageError(f"--data: {error}") from None
 
 
+def _trainer(name: str | None, plugins: str | None) -> TrainerEntry | None:
+    """The trainer that the study names, imported, so that a mistake in it is said first."""
+    if name is None:
+        return None
+    from mixers.plugins_file import read_plugin_rules
+    from search.training import find_trainer
+
+    trainer = find_trainer(name, read_plugin_rules(plugins))
+    trainer.function  # noqa: B018  # importing it is what may fail
+    click.echo(f"training is by {trainer.label}", err=True)
+    return trainer
+
+
 def _overrides(asked: dict[str, Any]) -> dict[str, Any]:
     """The command line as a study file would say it; what was not asked for is left out."""
     sections: dict[str, dict[str, Any]] = {
@@ -178,6 +199,7 @@ def _overrides(asked: dict[str, Any]) -> dict[str, Any]:
             "data": asked["data"],
             "image_size": asked["train_image_size"],
             "epochs": asked["epochs"],
+            "trainer": asked["trainer"],
         },
         "search": {"trials": asked["trials"], "seed": asked["seed"]},
     }

@@ -20,12 +20,14 @@ from torch import Tensor
 
 from metaformer.spec import BackboneSpec
 from mixers import load_registry
+from mixers.plugins_file import read_plugin_rules
 from search.candidate import CandidateEvaluator
 from search.data import load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.messages import Receiver, Sender
 from search.records import TrialRecord, TrialState
 from search.study_file import load_study
+from search.training import find_trainer
 
 LISTENING_SECONDS = 1.0
 _RAISED_AGAIN = {"UsageError": UsageError, "EnvironmentProblem": EnvironmentProblem}
@@ -78,6 +80,8 @@ class Worker:
             device = torch.device(config.measure.device)
             if device.type == "cpu":
                 torch.set_num_threads(config.measure.threads)
+            name = config.train.trainer
+            rules = read_plugin_rules(self._plugins)
             self._evaluator = CandidateEvaluator(
                 config=config,
                 registry=registry,
@@ -86,6 +90,8 @@ class Worker:
                 phase=lambda text: self._answers.send({"phase": text}),
                 note=lambda text: self._answers.send({"note": text}),
                 check=self._check,
+                trainer=None if name is None else find_trainer(name, rules),
+                checkpoints=self._study.parent / "checkpoints",
             )
         except Exception as error:  # noqa: BLE001  # whatever it is, the study's process says it
             self._answers.send(_error(error))

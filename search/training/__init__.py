@@ -12,18 +12,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from search.training.augmentation import augment
     from search.training.checkpoint import CheckpointProblem
+    from search.training.context import Trainer, TrainingContext
     from search.training.images import PREPROCESSING, batches, normalise
     from search.training.loop import train_and_score
     from search.training.score import Diverged, Score, accuracy
+    from search.training.trainers import TrainerEntry, TrainerError, find_trainer
 
 _HOMES = {
     "CheckpointProblem": "checkpoint",
     "Diverged": "score",
     "PREPROCESSING": "images",
     "Score": "score",
+    "Trainer": "context",
+    "TrainerEntry": "trainers",
+    "TrainerError": "trainers",
+    "TrainingContext": "context",
     "accuracy": "score",
     "augment": "augmentation",
     "batches": "images",
+    "find_trainer": "trainers",
     "normalise": "images",
     "train_and_score": "loop",
 }
@@ -33,9 +40,14 @@ __all__ = [
     "CheckpointProblem",
     "Diverged",
     "Score",
+    "Trainer",
+    "TrainerEntry",
+    "TrainerError",
+    "TrainingContext",
     "accuracy",
     "augment",
     "batches",
+    "find_trainer",
     "normalise",
     "train_and_score",
 ]

@@ -52,12 +52,19 @@ def load_state(file: Path, identity: str, device: torch.device) -> dict[str, Any
     return state
 
 
-def identity_of(model: nn.Module, data: Splits, config: TrainConfig, seed: int) -> str:
-    """16 hexadecimal digits of what a training follows from: settings, seed, data and the names
-    and shapes of the model's tensors."""
+def identity_of(
+    model: nn.Module,
+    data: Splits,
+    config: TrainConfig,
+    seed: int,
+    trainer: dict[str, str] | None = None,
+) -> str:
+    """16 hexadecimal digits of what a training follows from: settings, seed, data, the names and
+    shapes of the model's tensors, and a trainer of others with its version."""
     said = {
         "train": config.model_dump(mode="json"),
         "seed": seed,
+        "trainer": trainer,
         "data": data.identity(),
         "model": {name: list(value.shape) for name, value in model.state_dict().items()},
     }

@@ -32,7 +32,7 @@ class Score:
     """How good a model is on one split: accuracy in 0..1.
 
     `epochs` are those it was trained for, `by_epoch` its accuracy on the split after each of them,
-    as far as its trainer has told.
+    as its trainer ended them, `trainer` where that came from, None of the project's own.
     """
 
     metric: str
@@ -40,6 +40,7 @@ class Score:
     epochs: int
     split: str
     by_epoch: tuple[float, ...] = ()
+    trainer: dict[str, str] | None = None
 
     def to_data(self) -> dict[str, Any]:
         """The score as a trial's record holds it."""

@@ -23,7 +23,7 @@ from search.study import StudyRunner
 def candidates_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker takes seconds to start; tests of it are in `executor` and of real processes."""
 
-    def evaluator(self: StudyRunner, _folder: RunFolder) -> CandidateEvaluator:
+    def evaluator(self: StudyRunner, folder: RunFolder) -> CandidateEvaluator:
         train = self.study.config.train
         return CandidateEvaluator(
             config=self.study.config,
@@ -33,6 +33,8 @@ def candidates_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
             phase=self.observer.phase,
             note=self.observer.note,
             check=self._check,
+            trainer=self.trainer,
+            checkpoints=folder.path / "checkpoints",
         )
 
     monkeypatch.setattr(StudyRunner, "_evaluator", evaluator)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -391,3 +392,62 @@ def test_whoever_measures_or_trains_holds_the_device(
     monkeypatch.setattr(candidate_module, "train_and_score", train)
     evaluate(registry, digits, Measured(Verdict.PASS))
     assert held == ["taken", "measured", "given back", "taken", "trained", "given back"]
+
+
+def test_a_training_that_was_stopped_goes_on_from_its_last_epoch(
+    registry: MixerRegistry, digits: Splits, tmp_path: Path
+) -> None:
+    config = study(train={"epochs": 3}).config
+    phases: list[str] = []
+
+    def train(check: Callable[[], None], folder: Path | None) -> dict[str, torch.Tensor] | None:
+        evaluator = CandidateEvaluator(
+            config=config,
+            registry=registry,
+            data=digits,
+            device=torch.device("cpu"),
+            phase=phases.append,
+            note=lambda _text: None,
+            check=check,
+            checkpoints=folder,
+        )
+        return evaluator.train(a_spec(registry), TrialRecord(number=0, state=TrialState.FAILED))
+
+    def stop_in_the_last_epoch() -> None:
+        if "train, epoch 2 of 3" in phases:
+            raise Interrupted
+
+    whole = train(lambda: None, None)
+    phases.clear()
+    with pytest.raises(Interrupted):
+        train(stop_in_the_last_epoch, tmp_path / "checkpoints")
+    phases.clear()
+    pieces = train(lambda: None, tmp_path / "checkpoints")
+    assert phases == ["train", "train, epoch 3 of 3"]
+    assert whole is not None
+    assert pieces is not None
+    assert all(torch.equal(whole[key], pieces[key]) for key in whole)
+    assert list(tmp_path.iterdir()) == []  # what is done needs no checkpoint
+
+
+def test_a_damaged_checkpoint_is_told_and_the_training_begins_anew(
+    registry: MixerRegistry, digits: Splits, tmp_path: Path
+) -> None:
+    spec, notes = a_spec(registry), []
+    (tmp_path / f"{spec.digest}.pt").write_bytes(b"torn")
+    evaluator = CandidateEvaluator(
+        config=study().config,
+        registry=registry,
+        data=digits,
+        device=torch.device("cpu"),
+        phase=lambda _text: None,
+        note=notes.append,
+        check=lambda: None,
+        checkpoints=tmp_path,
+    )
+    record = TrialRecord(number=0, state=TrialState.FAILED)
+    assert evaluator.train(spec, record) is not None
+    assert record.state is TrialState.COMPLETE
+    assert len(notes) == 1
+    assert "no checkpoint that can be read" in notes[0]
+    assert "training from the first epoch" in notes[0]

@@ -110,3 +110,84 @@ def test_epochs_are_reported_with_their_mean_loss(registry: MixerRegistry, digit
     )
     assert [epoch for epoch, _ in heard] == [1, 2, 3, 4, 5]
     assert heard[-1][1] < heard[0][1]
+
+
+def test_after_each_epoch_the_model_is_scored(registry: MixerRegistry, digits: Splits) -> None:
+    model = network(registry)
+    score = train_and_score(model, digits, config(), device=CPU, seed=0)
+    assert len(score.by_epoch) == 5
+    assert score.by_epoch[-1] == score.value
+    assert score.to_data()["by_epoch"] == list(score.by_epoch)
+    assert score.trainer is None
+
+
+class Constant(nn.Module):
+    """Answers with the same numbers whatever it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = nn.Parameter(torch.zeros(10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.answer.expand(len(x), 10)
+
+
+def test_a_model_that_learns_nothing_is_bad_and_has_not_diverged(digits: Splits) -> None:
+    score = train_and_score(Constant(), digits, config(epochs=2), device=CPU, seed=0)
+    assert score.value < 0.15
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_learning_rate_far_too_high_diverges_and_says_where(
+    registry: MixerRegistry, digits: Splits, precision: str
+) -> None:
+    settings = config(learning_rate=1e30, optimizer="sgd", precision=precision)
+    with pytest.raises(Diverged, match="epoch 1") as told:
+        train_and_score(network(registry), digits, settings, device=CPU, seed=0)
+    assert told.value.epoch == 1
+
+
+class NeverRightInEval(nn.Module):
+    """Trains soundly and answers nonsense afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = nn.Parameter(torch.zeros(10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        factor = 1.0 if self.training else float("inf")
+        return (self.answer + 1).expand(len(x), 10) * factor
+
+
+def test_answers_that_are_no_numbers_are_told_with_their_epoch(digits: Splits) -> None:
+    with pytest.raises(Diverged, match="not finite, after epoch 1") as told:
+        train_and_score(NeverRightInEval(), digits, config(), device=CPU, seed=0)
+    assert (told.value.epoch, told.value.step) == (1, None)
+
+
+def test_a_moving_average_is_what_is_scored_and_kept(
+    registry: MixerRegistry, digits: Splits
+) -> None:
+    averaged, plain = network(registry), network(registry)
+    settings = config(epochs=3, ema_decay=0.9)
+    score = train_and_score(averaged, digits, settings, device=CPU, seed=0)
+    train_and_score(plain, digits, config(epochs=3), device=CPU, seed=0)
+    assert accuracy(averaged, digits.validation, settings, device=CPU) == score.value
+    pairs = list(zip(averaged.parameters(), plain.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in pairs)
+    # the average lags behind the weights and is not far from them
+    assert all((a - b).norm() < b.norm() for a, b in pairs if b.ndim > 1)
+
+
+def test_clipped_gradients_bound_a_step_of_plain_gradient_descent(
+    registry: MixerRegistry, digits: Splits
+) -> None:
+    def moved(**fields: object) -> float:
+        model, before = network(registry), network(registry)
+        settings = config(epochs=1, optimizer="sgd", learning_rate=1e-3, batch_size=2048, **fields)
+        train_and_score(model, digits, settings, device=CPU, seed=0)
+        pairs = zip(model.parameters(), before.parameters(), strict=True)
+        return sum(float((a - b).detach().square().sum()) for a, b in pairs) ** 0.5
+
+    assert moved(gradient_norm=1e-3, weight_decay=0.0) < 1e-3 * 1e-3 * 2
+    assert moved(weight_decay=0.0) > 1e-3 * 1e-3 * 2
