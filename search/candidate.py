@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +19,7 @@ from mixers import MixerRegistry
 from search.budget_checks import BudgetChecks, out_of_memory
 from search.data import Splits
 from search.devices import is_out_of_memory
+from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.measuring.measurer import Measurer
 from search.records import TrialRecord, TrialState
 from search.study_config import StudyConfig
@@ -74,7 +77,7 @@ class CandidateEvaluator:
 
     def _train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         start = time.perf_counter()
-        checkpoint = self.checkpoints and self.checkpoints / f"{spec.digest}.pt"
+        checkpoint = self._checkpoint_of(spec)
         torch.manual_seed(self.config.search.seed)
         model = build_backbone(
             spec, self.registry, image_size=self.config.train.image_size, device=self.device
@@ -90,11 +93,23 @@ class CandidateEvaluator:
             record.state, record.reason = TrialState.FAILED, f"diverged: {error}"
             _forget(checkpoint)
             return None
+        except (Interrupted, UsageError, EnvironmentProblem):  # it is tried again
+            raise
+        except Exception:
+            _forget(checkpoint)
+            raise
         finally:
             record.seconds["train"] = time.perf_counter() - start
         record.state, record.score = TrialState.COMPLETE, score.to_data()
         _forget(checkpoint)
         return {key: value.detach().cpu() for key, value in model.state_dict().items()}
+
+    def _checkpoint_of(self, spec: BackboneSpec) -> Path | None:
+        """The file of this backbone with its mixers as they are installed now."""
+        if self.checkpoints is None:
+            return None
+        origins = json.dumps(mixer_origins(spec, self.registry)).encode()
+        return self.checkpoints / f"{spec.digest}-{hashlib.sha256(origins).hexdigest()[:8]}.pt"
 
     def _score(self, model: nn.Module, checkpoint: Path | None) -> Score:
         epochs = self.config.train.epochs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,13 @@ def identity_of(
     trainer: dict[str, str] | None = None,
 ) -> str:
     """16 hexadecimal digits of what a training follows from: settings, seed, data, the names and
-    shapes of the model's tensors, and a trainer of others with its version."""
+    shapes of the model's tensors, a trainer of others with its version, torch and timm."""
     said = {
         "train": config.model_dump(mode="json"),
         "seed": seed,
         "trainer": trainer,
         "data": data.identity(),
         "model": {name: list(value.shape) for name, value in model.state_dict().items()},
+        "versions": [version("torch"), version("timm")],
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]

@@ -13,13 +13,13 @@ from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.study_config import TrainConfig
 from search.training import recipe
-from search.training.checkpoint import CheckpointProblem, identity_of
+from search.training.checkpoint import identity_of
 from search.training.context import Trainer, TrainingContext
 from search.training.images import place
 from search.training.score import Diverged, Score, accuracy
 from search.training.trainers import TrainerEntry, TrainerError
 
-_NOT_THE_TRAINERS = (Diverged, Interrupted, UsageError, EnvironmentProblem, CheckpointProblem)
+_NOT_THE_TRAINERS = (Diverged, Interrupted, UsageError, EnvironmentProblem)
 
 
 def train_and_score(

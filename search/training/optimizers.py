@@ -36,7 +36,8 @@ def require_optimizer(name: str) -> str:
             why = "it needs a package that is no part of this project"
         else:
             why = "timm has no such optimizer"
-        raise ValueError(f"got {name}: {why}; allowed: {', '.join(known)}{nearest(name, known)}")
+        near = nearest(name, known, count=3)
+        raise ValueError(f"got {name}: {why}; allowed: {', '.join(known)}{near}")
     return name
 
 

@@ -59,7 +59,7 @@ def test_a_refusal_names_the_file_that_was_given() -> None:
         (
             "schema = 1\nalow = 3",
             "plugins.toml:2:1: alow: unknown key; allowed: schema, allow, block, resolve, "
-            "mixers, local; did you mean allow?",
+            "mixers, local, trainers; did you mean allow?",
         ),
         ("schema = 1\n\n[blocks]\nx = '*'", "plugins.toml:3:2: blocks: unknown key; allowed: "),
         ("schema = 1\n[allow]\nx = 3", "plugins.toml:3:1: allow.x: got 3; allowed: a version"),

@@ -433,8 +433,8 @@ def test_a_training_that_was_stopped_goes_on_from_its_last_epoch(
 def test_a_damaged_checkpoint_is_told_and_the_training_begins_anew(
     registry: MixerRegistry, digits: Splits, tmp_path: Path
 ) -> None:
-    spec, notes = a_spec(registry), []
-    (tmp_path / f"{spec.digest}.pt").write_bytes(b"torn")
+    spec = a_spec(registry)
+    notes: list[str] = []
     evaluator = CandidateEvaluator(
         config=study().config,
         registry=registry,
@@ -445,6 +445,9 @@ def test_a_damaged_checkpoint_is_told_and_the_training_begins_anew(
         check=lambda: None,
         checkpoints=tmp_path,
     )
+    file = evaluator._checkpoint_of(spec)
+    assert file is not None
+    file.write_bytes(b"torn")
     record = TrialRecord(number=0, state=TrialState.FAILED)
     assert evaluator.train(spec, record) is not None
     assert record.state is TrialState.COMPLETE

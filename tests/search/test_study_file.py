@@ -167,6 +167,32 @@ def test_a_study_written_and_read_is_the_same_study() -> None:
             "tiny.yaml:5:15: train.data: got 'folder:nowhere'; no such folder: nowhere",
         ),
         ("schema: 1", "schema: 7", "schema: got 7; allowed: 1"),
+        (
+            "data: digits",
+            "data: digits, optimizer: adamww",
+            "tiny.yaml:5:34: train.optimizer: got adamww: timm has no such optimizer; allowed: ",
+        ),
+        (
+            "data: digits",
+            "data: digits, warm_up_epochs: 2",
+            "tiny.yaml:5:39: train.warm_up_epochs: got 2; allowed: less than the 1 epochs",
+        ),
+        (
+            "data: digits",
+            "data: digits, augmentation: {shfit: 0.1}",
+            "train.augmentation.shfit: unknown key; allowed: shift, smallest_crop, mirror, color, "
+            "erase, mixup, cutmix; did you mean shift?",
+        ),
+        (
+            "data: digits",
+            "data: digits, augmentation: {shift: 0.9}",
+            "train.augmentation.shift: got 0.9; allowed: ",
+        ),
+        (
+            "search:",
+            "trainer: mine\nsearch:",
+            "tiny.yaml:6:1: trainer: is written by `search run`; train.trainer names a trainer",
+        ),
     ],
 )
 def test_a_mistake_is_answered_with_its_place(old: str, new: str, expected: str) -> None:

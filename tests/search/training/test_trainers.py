@@ -138,6 +138,14 @@ def test_a_trainer_that_is_not_allowed_is_refused_with_the_rule(site: Path) -> N
     find_trainer("fast", rules('[allow]\nstrangers = ">=1"\n'))
 
 
+def test_a_distribution_of_trainers_is_no_slip_for_one_of_mixers(site: Path) -> None:
+    install(site, "fast", by_hand(), distribution="strangers")
+    mixers = {"stranger/some": "stranger"}
+    rules('[allow]\nstrangers = "*"\nstranger = "*"\n').check_names(mixers)
+    with pytest.raises(PluginsFileError, match="strangerz gives no mixers here; did you mean"):
+        rules('[allow]\nstrangerz = "*"\n').check_names(mixers)
+
+
 def test_an_unknown_trainer_is_answered_with_what_there_is(site: Path) -> None:
     install(site, "fast", by_hand(), distribution="strangers")
     words = "train.trainer: got strangers/fats: no .*installed: strangers/fast; did you mean"
