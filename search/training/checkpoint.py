@@ -30,8 +30,15 @@ def save_state(file: Path, state: dict[str, Any], identity: str) -> None:
     """
     content = io.BytesIO()
     torch.save({"schema": SCHEMA, "identity": identity, "state": state}, content)
+    try:
+        _write(file, content.getvalue())
+    except FileNotFoundError:  # another training has just ended and removed the empty folder
+        _write(file, content.getvalue())
+
+
+def _write(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, content.getvalue())
+    write_atomically(file, content)
 
 
 def load_state(file: Path, identity: str, device: torch.device) -> dict[str, Any] | None:

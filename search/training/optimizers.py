@@ -14,24 +14,23 @@ from mixers.errors import nearest
 from search.study_config import TrainConfig
 
 _FOREIGN = ("fused*", "bnb*")  # need apex or bitsandbytes
-# What these keep beside their state would be lost where a training goes on from a checkpoint.
-_NOT_RESUMABLE = ("adahessian", "kron*")
+_SECOND_ORDER = ("adahessian",)  # need derivatives of gradients, which a step here does not keep
 _WARM_UP_SHARE = 0.1  # of the epochs, where the study does not say
 _FIRST_SHARE = 0.01  # of the learning rate, at the first step of a warm-up
 
 
 @cache
 def optimizer_names() -> tuple[str, ...]:
-    """timm's optimizers that need no further package and can go on from a checkpoint, sorted."""
-    return tuple(list_optimizers(exclude_filters=[*_FOREIGN, *_NOT_RESUMABLE]))
+    """timm's optimizers of first order that need no further package, sorted."""
+    return tuple(list_optimizers(exclude_filters=[*_FOREIGN, *_SECOND_ORDER]))
 
 
 def require_optimizer(name: str) -> str:
     """`name`; ValueError, with the nearest one, where it is no optimizer that can be used here."""
     known = optimizer_names()
     if name not in known:
-        if name in list_optimizers(filter=list(_NOT_RESUMABLE)):
-            why = "it cannot go on from a checkpoint"
+        if name in _SECOND_ORDER:
+            why = "it needs derivatives of gradients"
         elif name in list_optimizers(filter=list(_FOREIGN)):
             why = "it needs a package that is no part of this project"
         else:

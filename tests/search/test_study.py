@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from studies import CPU, Evaluate, Heard, reject, runner
 from tiny import STUDY, write_study
@@ -237,3 +238,31 @@ def test_an_interrupt_while_the_test_split_is_scored_leaves_the_study_to_go_on(
     assert summary["outcome"] == "interrupted"
     assert summary["best"]["test_accuracy"] is None
     assert runner(registry).run()["best"]["test_accuracy"] is not None
+
+
+def test_a_trial_that_was_stopped_goes_on_from_its_last_epoch(registry: MixerRegistry) -> None:
+    overrides = {"train": {"epochs": 3}, "search": {"trials": 1}}
+    study = load_study(write_study(), overrides, device="cpu")
+    folder = Path("runs/tiny")
+    whole = runner(registry, study=study).run()["best"]
+    weights = load_file(folder / "best.safetensors")
+    folder.rename("runs/whole")
+
+    heard = Heard()
+    stopped = runner(
+        registry,
+        study=study,
+        heard=heard,
+        should_stop=lambda: "train, epoch 2 of 3" in heard.phases,
+    ).run()
+    assert stopped["outcome"] == "interrupted"
+    assert len(list((folder / "checkpoints").iterdir())) == 1
+
+    heard = Heard()
+    best = runner(registry, study=study, heard=heard).run()["best"]
+    assert [phase for phase in heard.phases if "epoch" in phase] == ["train, epoch 3 of 3"]
+    assert best["digest"] == whole["digest"]
+    assert best["validation_accuracy"] == whole["validation_accuracy"]
+    pieces = load_file(folder / "best.safetensors")
+    assert all(torch.equal(weights[key], pieces[key]) for key in weights)
+    assert not (folder / "checkpoints").exists()

@@ -19,7 +19,7 @@ from search.training.optimizers import LearningRate, make_optimizer, optimizer_n
     [
         ("adamww", "got adamww: timm has no such optimizer; allowed: .*did you mean adamw"),
         ("fusedadam", "needs a package that is no part of this project"),
-        ("kron", "cannot go on from a checkpoint"),
+        ("adahessian", "it needs derivatives of gradients"),
     ],
 )
 def test_an_optimizer_that_cannot_be_used_is_answered_with_the_nearest(
