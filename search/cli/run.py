@@ -83,7 +83,9 @@ _positive = click.IntRange(min=1)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Of proposals and trainings.")
 @click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
 @click.option(
-    "--allow-drift", is_flag=True, help="Go on although mixers or the trainer have changed since it began."
+    "--allow-drift",
+    is_flag=True,
+    help="Go on although mixers or the trainer have changed since the study began.",
 )
 @click.option(
     "--out",
