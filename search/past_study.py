@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
+from mixers.plugins_file import read_plugin_rules
 from search.candidate import CandidateEvaluator
 from search.data import Splits, load_data
 from search.devices import require_device
@@ -22,6 +23,7 @@ from search.status import study_device
 from search.study_config import Study, differences
 from search.study_file import load_study
 from search.study_path import require_study_folder
+from search.training import TrainerEntry, find_trainer
 from search.trial_lines import read_records, require_trial
 
 
@@ -90,7 +92,15 @@ class PastStudy:
             phase=lambda _text: None,
             note=note,
             check=lambda: None,
+            trainer=self._trainer(),
         )
+
+    def _trainer(self) -> TrainerEntry | None:
+        """The recipe of others that the study names, as plugins.toml has it now."""
+        name, rules = self.study.config.train.trainer, self.registry.file
+        if name is None:
+            return None
+        return find_trainer(name, read_plugin_rules(rules if Path(rules).is_file() else None))
 
 
 def open_past_study(path: Path, registry: MixerRegistry) -> PastStudy:

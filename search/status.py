@@ -133,7 +133,7 @@ def _scalars(node: Any) -> dict[str, Any]:
 def _value(node: yaml.ScalarNode) -> Any:
     """A scalar as JSON reads it where it can, else the text."""
     try:
-        return json.loads(node.value) if node.style is None else node.value
+        return node.value if node.style else json.loads(node.value)  # a plain one has none, or ""
     except ValueError:
         return node.value
 
