@@ -95,7 +95,12 @@ def test_every_option_reaches_the_study() -> None:
     }
     assert study["train"]["image_size"] == 8
     assert study["train"]["epochs"] == 2
-    assert study["search"] == {"trials": 1, "objective": "accuracy", "seed": 7}
+    assert study["search"] == {
+        "trials": 1,
+        "trial_seconds": None,
+        "objective": "accuracy",
+        "seed": 7,
+    }
 
 
 @pytest.mark.usefixtures("rejecting")
