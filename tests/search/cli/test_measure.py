@@ -219,7 +219,7 @@ def test_others_at_work_give_no_figure_and_the_machines_exit_code(
 
     monkeypatch.setattr(CpuSensors, "read", lambda _self: Reading(foreign=("somebody",)))
     monkeypatch.setattr(record_module.time, "sleep", lambda _seconds: None)
-    result = command(tiny, "--budget-throughput", "1")
+    result = command(tiny, "--budget-throughput", "1", "--max-seconds", "0.5")
     assert result.exit_code == 4, result.output
     assert ": CONTAMINATED" in result.output
     assert "others compute on the device: somebody" in result.output

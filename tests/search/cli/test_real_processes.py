@@ -124,6 +124,7 @@ def kill_and_go_on(kills: int) -> None:
     assert len(set(digests)) == len(digests) == 6
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_and_loses_no_finished_trial() -> None:
     kill_and_go_on(kills=2)
 
@@ -134,7 +135,12 @@ def test_a_study_that_is_killed_again_and_again_ends_with_every_trial_once() -> 
 
 
 @pytest.mark.parametrize(
-    ("kilobytes", "width"), [(8, 4), pytest.param(14, 4, marks=pytest.mark.slow), (100, 200)]
+    ("kilobytes", "width"),
+    [
+        (8, 4),
+        pytest.param(14, 4, marks=pytest.mark.slow),
+        pytest.param(100, 200, marks=pytest.mark.slow),
+    ],
 )
 def test_a_full_disk_ends_the_run_in_words_and_the_study_stays_readable(
     kilobytes: int, width: int

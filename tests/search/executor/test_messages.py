@@ -30,7 +30,7 @@ def a_pipe() -> Iterator[tuple[int, int]]:
                 continue
 
 
-@given(st.lists(st.tuples(JSON, st.binary(max_size=300_000)), max_size=4))
+@given(st.lists(st.tuples(JSON, st.binary(max_size=100_000)), max_size=4))
 def test_what_is_sent_is_received_in_order(messages: list[tuple[dict[str, object], bytes]]) -> None:
     with a_pipe() as (reading, writing):
         sender, receiver = Sender(writing), Receiver(reading)

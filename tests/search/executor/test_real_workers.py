@@ -97,6 +97,7 @@ def trials() -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_its_trial_an_attempt_and_the_study_nothing(
     started: Callable[[str], subprocess.Popen[str]],
 ) -> None:
