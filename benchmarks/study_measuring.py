@@ -56,9 +56,9 @@ class Row:
             self.step()
         for _ in range(TRIES):
             block = stopwatch.block(self.step, self.steps)
-            if clock == PROCESS:
-                busy = (block.after.busy_seconds or 0) - (block.before.busy_seconds or 0)
-                block = replace(block, wall_seconds=busy)
+            before, after = block.before.busy_seconds, block.after.busy_seconds
+            if clock == PROCESS and before is not None and after is not None:
+                block = replace(block, wall_seconds=after - before)
             problem = block_problem(block)
             seconds = float(f"{block.step_seconds:.6g}")
             if problem is None:

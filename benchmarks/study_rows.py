@@ -19,8 +19,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +45,25 @@ def as_json(result: Any) -> str:
     return re.sub(r"\[[^\[\]{}]+\]", lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"
 
 
-def protocols(arguments: argparse.Namespace) -> Iterator[Protocol]:
-    """Those asked for, compiled inference before the slow eager training steps."""
-    sizes = SIZES[torch.device(arguments.device).type]
-    for mode in arguments.modes:
-        for execution in arguments.executions:
-            for memory_format in arguments.memory_formats:
-                plain = Protocol(mode=mode, memory_format=memory_format, **sizes)
-                chosen = {
-                    key: getattr(arguments, key)
-                    for key in ("batch_size", "image_size", "precision")
-                    if getattr(arguments, key) is not None
-                }
-                yield replace(plain, compile=execution == "compiled", **chosen)
+def protocols(arguments: argparse.Namespace) -> list[Protocol]:
+    """Those asked for; what takes longest, and would be cut, comes last."""
+    chosen = {
+        key: value
+        for key in ("batch_size", "image_size", "precision")
+        if (value := getattr(arguments, key)) is not None
+    }
+    settings = SIZES[torch.device(arguments.device).type] | chosen
+    choices = product(arguments.executions, arguments.modes, arguments.memory_formats)
+    found = [
+        Protocol(mode=mode, memory_format=layout, compile=execution == "compiled", **settings)
+        for execution, mode, layout in choices
+    ]
+
+    def cost(protocol: Protocol) -> int:
+        slow = protocol.mode == "train", protocol.compile, protocol.memory_format == "contiguous"
+        return sum(slow)
+
+    return sorted(found, key=cost)
 
 
 def parse_arguments() -> argparse.Namespace:
