@@ -1,8 +1,9 @@
-"""Conditions of the study's rows measured here: interleaved rounds of the engine's blocks."""
+"""Conditions of the study's rows measured here: rounds of the engine's blocks, in drawn order."""
 
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -156,7 +157,7 @@ class Study:
                 if enough or self._left < 0:
                     return
                 with self._leased():
-                    for row in reversed(rows) if number % 2 else rows:
+                    for row in random.Random(number).sample(rows, len(rows)):
                         row.visit(self._stopwatch, self.clock)
 
     def _leased(self) -> AbstractContextManager[object]:

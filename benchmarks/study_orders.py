@@ -1,8 +1,11 @@
 """Which of two rows the study publishes as the faster one, and whether it is so here.
 
-The speeds of two rows are compared round by round, since both were then measured within moments of
-each other: what the machine did between rounds cancels. The interval of their ratio is the engine's
-own (`search.throughput.stopping.interval`), over the ratios of the rounds.
+The speeds of two rows are compared round by round, since both were then measured within moments
+of each other: what the machine did between rounds cancels. The order of the rows is drawn anew for
+each round. What the machine did within a round is therefore as likely to favour the one as the
+other, whatever it did before, and the ratios of the rounds lie on either side of the true one as
+coins fall: the sign test, turned into an interval between two order statistics, holds at its
+confidence also where a machine's state changes slowly.
 """
 
 from __future__ import annotations
@@ -12,9 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
+from statistics import median
+
+from scipy.special import bdtr
 
 from metaformer.zoo_table import published
-from search.throughput.stopping import interval
 
 ALPHA = 0.01  # of one comparison
 ALIKE = 0.03  # published figures that differ by no more are no order
@@ -59,17 +64,20 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Images/s of one row over another's, with its interval at confidence 1 - ALPHA."""
+    """Images/s of one row over another's: the median of the rounds.
+
+    Its interval is at confidence 1 - ALPHA, None where there are too few rounds for one.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     rounds: int
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two rows; `ratio` is None where they share fewer than two valid rounds."""
+    """Two rows; `ratio` is None where they share no valid round."""
 
     first: str
     second: str
@@ -87,23 +95,30 @@ def published_speed(name: str, mode: str) -> float:
 
 
 def ratio_of(first: Seconds, second: Seconds) -> Ratio | None:
-    """How many times as fast the first is, from the rounds in which both were measured.
-
-    From 12 such rounds on the interval lies between two order statistics and assumes nothing of
-    the distribution; below it is Student's on logarithms, widened by 4 %.
-    """
+    """How many times as fast the first is, from the rounds in which both were measured."""
     pairs = zip(first, second, strict=True)
-    ratios = [b / a for a, b in pairs if a is not None and b is not None]
-    if len(ratios) < 2:
+    ratios = sorted(b / a for a, b in pairs if a is not None and b is not None)
+    if not ratios:
         return None
-    return Ratio(*interval(ratios, ALPHA), len(ratios))
+    outside = _outside(len(ratios))
+    ends = (None, None) if outside is None else (ratios[outside], ratios[-1 - outside])
+    return Ratio(median(ratios), *ends, len(ratios))
+
+
+def _outside(rounds: int) -> int | None:
+    """How many ratios may be left out on a side; None below 8 rounds, which tell nothing.
+
+    No more of them fall short of the true median with a probability of at most ALPHA / 2.
+    """
+    allowed = sum(bdtr(count, rounds, 0.5) <= ALPHA / 2 for count in range(rounds))
+    return allowed - 1 if allowed else None
 
 
 def order_of(published_ratio: float, ratio: Ratio | None) -> Order:
     """Held or reversed only where the interval lies on one side of 1."""
     if abs(math.log(published_ratio)) <= math.log(1 + ALIKE):
         return Order.ALIKE
-    if ratio is None or ratio.low <= 1 <= ratio.high:
+    if ratio is None or ratio.low is None or ratio.high is None or ratio.low <= 1 <= ratio.high:
         return Order.NOT_TOLD
     return Order.HELD if (ratio.value > 1) == (published_ratio > 1) else Order.REVERSED
 

@@ -3,8 +3,8 @@
     python benchmarks/study_rows.py --device cpu --seconds 2100 --out FILE
 
 A condition is a mode, a memory format, and eager or compiled. Its rows are built and warmed up,
-then timed in rounds: every row once a round, one block of steps each, every second round in
-reversed order. Blocks are the engine's, and count under its rules; one that does not count is taken
+then timed in rounds: every row once a round, one block of steps each, in an order drawn anew.
+Blocks are the engine's, and count under its rules; one that does not count is taken
 again three times at the most. Compiled steps are compiled once and timed in all rounds. What did
 not fit into `--seconds` is named under `left_out`.
 
@@ -31,8 +31,8 @@ from study_tables import tables
 
 from search.run_folder import write_atomically
 from search.throughput import Protocol
-from search.throughput.stopping import FEWEST_FOR_RANKS
 
+ROUNDS = 15  # two ratios on either side may lie outside the interval
 SIZES: dict[str, dict[str, Any]] = {  # by device; 128 and TF32 are the study's
     "cpu": {"batch_size": 2, "image_size": 224, "precision": "fp32"},
     "cuda": {"batch_size": 128, "image_size": 224, "precision": "tf32"},
@@ -80,7 +80,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--precision", choices=("fp32", "tf32", "bf16", "fp16"))
-    parser.add_argument("--rounds", type=int, default=FEWEST_FOR_RANKS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=math.inf, help="for everything")
     parser.add_argument("--clock", choices=(WALL, PROCESS), default=WALL)
     parser.add_argument("--out", type=Path)

@@ -62,6 +62,8 @@ def _headline(headline: dict[str, Any]) -> str:
     said = f"{headline['order']} ({headline['published']:.2f})"
     if ratio is None:
         return said
+    if ratio["low"] is None:
+        return f"{ratio['value']:.2f} {said}"
     return f"{ratio['value']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}] {said}"
 
 
