@@ -114,7 +114,8 @@ def _take(section: Section, run: Run, report: Report, total: float) -> None:
         report.data["left_out"].append(f"{section.name}: interrupted after {share:.0f} s")
     except Exception as error:  # noqa: BLE001  # one section must not cost the others
         record["error"] = f"{type(error).__name__}: {error}"
-        record["traceback"] = traceback.format_exc().splitlines()[-12:]
+        lines = traceback.format_exc().splitlines()[-12:]
+        record["traceback"] = [_without_folders(line) for line in lines]
     report.data["left_out"] += [f"{section.name}: {words}" for words in run.left_out]
     run.left_out = []
     record["seconds"] = round(time.monotonic() - begun, 1)
@@ -174,6 +175,11 @@ def default_name(device: torch.device) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", str(environment(device)["device_name"]).lower()).strip("-")
     kind = "gpu" if device.type == "cuda" else device.type
     return f"{kind}_{name}_{datetime.date.today().isoformat()}.json"
+
+
+def _without_folders(line: str) -> str:
+    """Files as they lie in the repository or in an environment, not on this machine."""
+    return re.sub(r'"/[^"]*?/(?=site-packages/|benchmarks/|search/|metaformer/)', '"', line)
 
 
 def _finite(value: Any) -> Any:

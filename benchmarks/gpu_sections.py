@@ -90,7 +90,8 @@ class Section:
 def surroundings(run: Run) -> Found:
     """What `search doctor` finds, and the environment that records hold."""
     facts = examine(str(run.device), precision=run.protocol().precision)
-    data = {key: value for key, value in facts.to_data().items() if key != "host"}
+    private = ("host", "storage", "lease_holders")  # would name the machine and its folders
+    data = {key: value for key, value in facts.to_data().items() if key not in private}
     yield "doctor", data
     yield "findings", [finding.to_data() for finding in findings(facts)]
     yield "record", {k: v for k, v in environment(run.device).items() if k != "host"}

@@ -53,7 +53,7 @@ class Row:
 
     def visit(self, stopwatch: Stopwatch, clock: str) -> None:
         """One block that counts, or the note that there was none."""
-        if self.step_seconds < SETTLING_SECONDS:
+        if self.settles:
             self.step()
         for _ in range(TRIES):
             block = stopwatch.block(self.step, self.steps)
@@ -68,6 +68,11 @@ class Row:
             self.discarded[problem] += 1
         self.contaminated_seconds.append(seconds)
         self.seconds.append(None)
+
+    @property
+    def settles(self) -> bool:
+        """Whether it runs once unmeasured after another model's step."""
+        return self.step_seconds < SETTLING_SECONDS
 
     @property
     def valid(self) -> list[float]:
@@ -117,12 +122,16 @@ class Study:
         rows = [row for name in names if (row := self._made(name, protocol)) is not None]
         warm, longest = [], 0.0
         for row in rows:
-            if self._left < longest:
+            if self._left < longest + self._rounds_seconds(warm):
                 self.left_out.append(f"{words_of(protocol)}: {row.name}, no time")
             elif self._warm_up(row, protocol):
                 warm.append(row)
                 longest = max(longest, row.first_seconds)
         return warm
+
+    def _rounds_seconds(self, rows: list[Row]) -> float:
+        """About how long the rounds of these rows will take, without blocks that do not count."""
+        return self.rounds * sum(row.step_seconds * (row.steps + row.settles) for row in rows)
 
     def _made(self, name: str, protocol: Protocol) -> Row | None:
         if self._left < 0:

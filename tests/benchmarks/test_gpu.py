@@ -38,6 +38,8 @@ def test_a_section_that_raises_does_not_stop_the_next(
     code, result = call(tmp_path)
     assert code == 1
     assert result["sections"]["bad"]["found"] == {"before": 2.0}
+    where = [line.strip() for line in result["sections"]["bad"]["traceback"] if "File" in line]
+    assert where[0].startswith('File "benchmarks/gpu.py"')
     assert result["sections"]["bad"]["error"] == "RuntimeError: an illegal memory access"
     assert result["sections"]["good"]["found"] == {"figure": 1.0, "none": None}
 

@@ -70,6 +70,18 @@ def test_what_time_did_not_allow_is_named() -> None:
     assert any("the whole condition" in words for words in study.left_out)
 
 
+def test_time_for_the_rounds_is_kept_before_another_row_is_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Stopwatch, "warm_up", lambda _self, _step: (1.0, 5.0))
+    warm: list[Row] = []
+    monkeypatch.setattr(Study, "_rounds", lambda _self, rows, _protocol: warm.extend(rows))
+    study = Study(torch.device("cpu"), time.monotonic() + 60, rounds=12)
+    study.measure(["resnet50"] * 6, protocol())
+    # 12 s of rounds for each row that is warm and 5 s to warm another: a sixth would need 65 s
+    assert len(warm) == 5
+
+
 def test_a_row_that_raises_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     def warm_up(_self: Stopwatch, step: object) -> tuple[float, float]:
         if not first:
