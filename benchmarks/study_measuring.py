@@ -31,6 +31,7 @@ BLOCK_SECONDS = {"cpu": 0.2, "cuda": 0.05}
 SETTLING_SECONDS = 0.25  # a shorter step runs once unmeasured after another model's
 TRIES = 4  # of a block that does not count
 MOST_ROUNDS = 2  # times those asked for, where blocks had to be discarded
+FIRST_COMPILATION_SECONDS = 30.0  # expected before any is known
 ROWS_ALIVE = 64  # compiled at once; they share code, and dynamo counts by code
 
 
@@ -120,7 +121,7 @@ class Study:
     def _warm_rows(self, names: Iterable[str], protocol: Protocol) -> list[Row]:
         """All steps are made before any runs: making one drops what was compiled before."""
         rows = [row for name in names if (row := self._made(name, protocol)) is not None]
-        warm, longest = [], 0.0
+        warm, longest = [], FIRST_COMPILATION_SECONDS if protocol.compile else 0.0
         for row in rows:
             if self._left < longest + self._rounds_seconds(warm):
                 self.left_out.append(f"{words_of(protocol)}: {row.name}, no time")
@@ -199,8 +200,8 @@ def _as_data(rows: list[Row], protocol: Protocol) -> dict[str, Any]:
         **{key: getattr(protocol, key) for key in told},
         "rows": [_row_as_data(row, protocol) for row in rows],
         "orders": counts(comparisons),
-        "headlines": [_rounded(asdict(c)) for c in headlines(protocol.mode, seconds)],
-        "reversed": [_rounded(asdict(c)) for c in comparisons if c.order == "reversed"],
+        "headlines": [rounded(asdict(c)) for c in headlines(protocol.mode, seconds)],
+        "reversed": [rounded(asdict(c)) for c in comparisons if c.order == "reversed"],
     }
 
 
@@ -220,7 +221,7 @@ def _row_as_data(row: Row, protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _rounded(part) for key, part in value.items()}
+        return {key: rounded(part) for key, part in value.items()}
     return round(value, 4) if isinstance(value, float) else value

@@ -5,7 +5,7 @@ of each other: what the machine did between rounds cancels. The order of the row
 each round. What the machine did within a round is therefore as likely to favour the one as the
 other, whatever it did before, and the ratios of the rounds lie on either side of the true one as
 coins fall: the sign test, turned into an interval between two order statistics, holds at its
-confidence also where a machine's state changes slowly.
+confidence also where a machine's state changes slowly. It is of this process: see `study_join.py`.
 """
 
 from __future__ import annotations

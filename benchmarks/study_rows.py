@@ -4,9 +4,10 @@
 
 A condition is a mode, a memory format, and eager or compiled. Its rows are built and warmed up,
 then timed in rounds: every row once a round, one block of steps each, in an order drawn anew.
-Blocks are the engine's, and count under its rules; one that does not count is taken
-again three times at the most. Compiled steps are compiled once and timed in all rounds. What did
-not fit into `--seconds` is named under `left_out`.
+Blocks are the engine's, and count under its rules; one that does not count is taken again three
+times at the most. Compiled steps are compiled once and timed in all rounds. What did not fit into
+`--seconds` is named under `left_out`. Run it twice or more, and let `study_join.py` say what all
+processes tell alike.
 
 `--clock process` is for one thread of a CPU that others use too: blocks are timed by the CPU time
 of this process, so that only what others do to caches and memory remains of them.

@@ -73,12 +73,12 @@ def test_what_time_did_not_allow_is_named() -> None:
 def test_time_for_the_rounds_is_kept_before_another_row_is_compiled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Stopwatch, "warm_up", lambda _self, _step: (1.0, 5.0))
+    monkeypatch.setattr(Stopwatch, "warm_up", lambda _self, _step: (100.0, 500.0))
     warm: list[Row] = []
     monkeypatch.setattr(Study, "_rounds", lambda _self, rows, _protocol: warm.extend(rows))
-    study = Study(torch.device("cpu"), time.monotonic() + 60, rounds=12)
+    study = Study(torch.device("cpu"), time.monotonic() + 6000, rounds=12)
     study.measure(["resnet50"] * 6, protocol())
-    # 12 s of rounds for each row that is warm and 5 s to warm another: a sixth would need 65 s
+    # 1200 s of rounds for each row that is warm and 500 s to warm another: a sixth needs 6500 s
     assert len(warm) == 5
 
 
