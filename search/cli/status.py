@@ -89,7 +89,7 @@ def _text(study: dict[str, Any]) -> str:
 
 
 def _budget(study: dict[str, Any]) -> str:
-    return "budget " + ", ".join(f"{name} {limit:,}" for name, limit in study["budget"].items())
+    return "budget " + ", ".join(f"{name} {limit}" for name, limit in study["budget"].items())
 
 
 def _progress(study: dict[str, Any]) -> str:
