@@ -110,12 +110,13 @@ def test_the_plugins_toml_that_the_documentation_shows_can_be_read() -> None:
     text = (ROOT / "docs" / "files.md").read_text()
     (shown,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     Path("experiments").mkdir()
-    Path("experiments/mine.py").touch()
+    for name in ("mine", "recipe"):
+        Path(f"experiments/{name}.py").touch()
     Path("plugins.toml").write_text(shown)
     rules = read_plugin_rules()
     assert rules.mixers["somebodys-mixers/gated"].search["ratio"] == {"low": 0.25, "high": 1.0}
     own = (ROOT / "plugins.toml").read_text()
     Path("plugins.toml").write_text(re.sub(r"^# (?=\[|[a-z\"-]+ = )", "", own, flags=re.MULTILINE))
     everything = read_plugin_rules()
-    assert everything.local == rules.local
+    assert (everything.local, everything.trainers) == (rules.local, rules.trainers)
     assert (everything.resolve, everything.allow) == (rules.resolve, rules.allow)

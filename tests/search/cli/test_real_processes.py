@@ -137,7 +137,7 @@ def test_a_study_that_is_killed_again_and_again_ends_with_every_trial_once() -> 
 @pytest.mark.parametrize(
     ("kilobytes", "width"),
     [
-        (8, 4),
+        pytest.param(8, 4, marks=pytest.mark.slow),
         pytest.param(14, 4, marks=pytest.mark.slow),
         pytest.param(100, 200, marks=pytest.mark.slow),
     ],
