@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any, TypeAlias
 
 import against_timm
-import optuna
 import torch
+from spec_to_verdict import summary, timed_verdicts
 from study_measuring import PROCESS, WALL, Study, words_of
 from study_orders import ALL, MAIN
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
 from metaformer import build_backbone, load_spec
-from metaformer.errors import SpecError
 from mixers import load_registry
-from search.candidate import CandidateEvaluator
-from search.data import load_data
 from search.devices import is_out_of_memory
 from search.doctor import examine, findings
 from search.measuring.side_figures import latency_of_an_image, memory_of_a_step, time_by_part
 from search.measuring.subjects import Subject, read_subject
-from search.records import TrialRecord, TrialState
-from search.space import SearchSpace
-from search.study_file import load_study
 from search.throughput import Protocol, SystemClock, device_sensors, measure
 from search.throughput.engine import measure_step
 from search.throughput.floors import count_work, device_rates, floor_seconds
@@ -42,7 +35,8 @@ Found: TypeAlias = Iterator[tuple[str, Any]]
 MODES: tuple[Mode, ...] = ("infer", "train")
 TWO = ("inceptionnext_t", "convnext_t")
 PARITY = ("inceptionnext_t", "convnext_t", "swin_t", "caformer_s18", "focalnet_t", "poolformer_s12")
-UNREACHABLE = 1e9  # images/s: far from every budget, so that no candidate goes on to be trained
+BUDGET = 900.0  # images/s of a training step
+CANDIDATES_SECONDS = 55.0  # after which no candidate begins
 
 
 @dataclass
@@ -230,42 +224,15 @@ def memory(run: Run) -> Found:
 
 
 def candidates(run: Run) -> Found:
-    """Random candidates of the default space, from spec to verdict, far from the budget."""
-    sizes = {"measure": {"image_size": 32, "batch_size": 4}} if run.quick else {}
-    overrides = {"budget": {"train": UNREACHABLE}, **sizes}
-    config, tree = _default_study(run.device, overrides)
-    registry = load_registry()
-    data = load_data(config.train.data, config.train.image_size)
-    evaluator = CandidateEvaluator(
-        config, registry, data, run.device, phase=_hush, note=_hush, check=lambda: None
+    """Random candidates of the default space, from spec to verdict."""
+    rows = timed_verdicts(
+        run.device,
+        budget=BUDGET,
+        candidates=2 if run.quick else 20,
+        deadline_seconds=CANDIDATES_SECONDS,
     )
-    space = SearchSpace(tree, registry, fields={"name": "candidate", "num_classes": 10})
-    sampler = optuna.samplers.RandomSampler(seed=0)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    trials = optuna.create_study(sampler=sampler)
-    for number in range(2 if run.quick else 10):
-        begun = time.perf_counter()
-        record = TrialRecord(number=number, state=TrialState.FAILED)
-        try:
-            evaluator.evaluate(space.suggest(trials.ask()), record)
-        except SpecError as error:
-            record.reason = str(error)
-        yield str(number), _candidate(record, time.perf_counter() - begun)
-
-
-def _default_study(device: torch.device, overrides: dict[str, Any]) -> tuple[Any, Any]:
-    study = load_study(None, overrides, device=str(device))
-    return study.config, study.space
-
-
-def _candidate(record: TrialRecord, seconds: float) -> dict[str, Any]:
-    verdicts = [measured["verdict"] for measured in record.measurements]
-    told = {"state": record.state.value, "reason": record.reason, "verdicts": verdicts}
-    return {**told, "params": record.params, "macs": record.macs, "seconds": round(seconds, 3)}
-
-
-def _hush(_text: str) -> None:
-    pass
+    yield "summary", summary(rows)
+    yield "rows", rows
 
 
 SECTIONS = (
