@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
@@ -93,16 +92,13 @@ def trained(
     config = TrainConfig.model_validate({**base, **changes, "augmentation": augmentation})
     torch.manual_seed(seed)
     model = build_backbone(spec_of(backbone, data), load_registry(), device=CPU)
-    start = time.perf_counter()
     score = train_and_score(model, data, config, device=CPU, seed=seed)
-    seconds = time.perf_counter() - start
     return {
         "backbone": backbone,
         "recipe": recipe,
         "seed": seed,
         "test_accuracy": accuracy(model, data.test, config, device=CPU),
         "validation_accuracy_by_epoch": list(score.by_epoch),
-        "seconds": round(seconds, 1),
     }
 
 
@@ -124,7 +120,7 @@ def spec_of(backbone: str, data: Splits) -> BackboneSpec:
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Of each recipe over backbones and seeds: mean test accuracy, its difference from the default
-    on the same backbone and seed (mean, lowest, highest), and mean seconds."""
+    on the same backbone and seed: mean, lowest, highest."""
     default = {
         (run["backbone"], run["seed"]): run["test_accuracy"]
         for run in runs
@@ -139,7 +135,6 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
             "mean_gain": round(statistics.mean(gains), 4),
             "lowest_gain": round(min(gains), 4),
             "highest_gain": round(max(gains), 4),
-            "mean_seconds": round(statistics.mean(run["seconds"] for run in own), 1),
         }
     return table
 
