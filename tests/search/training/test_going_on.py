@@ -94,6 +94,14 @@ def test_a_training_that_is_stopped_in_an_epoch_goes_on_from_its_last_whole_one(
     assert last == score
 
 
+def test_the_scaler_of_fp16_goes_on_counting(tmp_path: Path) -> None:
+    file = tmp_path / "training.pt"
+    for epochs in (1, 2, 3):
+        trained(settings(precision="fp16"), checkpoint=file, epochs=epochs)
+    kept = torch.load(file, weights_only=True)["state"]["state"]
+    assert kept["scaler"]["_growth_tracker"] == 18  # steps, six an epoch
+
+
 def test_a_training_that_is_done_is_not_done_again(tmp_path: Path) -> None:
     config = settings(ema_decay=0.9)
     file = tmp_path / "training.pt"
