@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from metaformer.spec import BackboneSpec
-from mixers import load_registry
+from mixers import InputError, PluginError, SignatureError, load_registry
 from mixers.plugins_file import read_plugin_rules
 from search.candidate import CandidateEvaluator
 from search.data import load_data
@@ -94,7 +94,7 @@ class Worker:
                 checkpoints=self._study.parent / "checkpoints",
             )
         except Exception as error:  # noqa: BLE001  # whatever it is, the study's process says it
-            self._answers.send(_error(error))
+            self._answers.send(error_message(error))
             sys.exit(1)
         self._answers.send({"ready": True})
 
@@ -123,7 +123,7 @@ class Worker:
         except Interrupted:
             record.state, record.reason = TrialState.INTERRUPTED, "stopped by the user"
         except (UsageError, EnvironmentProblem) as error:
-            return _error(error), b""
+            return error_message(error), b""
         except Exception as error:  # noqa: BLE001  # a mixer's code is anybody's and may raise anything
             record.state = TrialState.FAILED
             record.reason = f"{type(error).__name__}: {error}"
@@ -132,9 +132,16 @@ class Worker:
         return {"record": record.to_data(), "traceback": trace}, save(own) if own else b""
 
 
-def _error(error: Exception) -> dict[str, Any]:
+def error_message(error: Exception) -> dict[str, Any]:
+    """What is wrong with the data, the settings or the machine, as the study's process says it."""
+    if isinstance(error, EnvironmentProblem | PluginError | SignatureError):
+        kind = EnvironmentProblem.__name__
+    elif isinstance(error, InputError):
+        kind = UsageError.__name__
+    else:
+        kind = type(error).__name__
     trace = "".join(traceback.format_exception(error))
-    return {"error": type(error).__name__, "words": str(error), "traceback": trace}
+    return {"error": kind, "words": str(error), "traceback": trace}
 
 
 def raise_again(message: dict[str, Any]) -> None:

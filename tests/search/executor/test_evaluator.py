@@ -11,10 +11,12 @@ from safetensors.torch import save
 from tiny import STUDY, write_study
 
 from metaformer import BackboneSpec
-from mixers import MixerRegistry
+from mixers import MixerRegistry, PluginError
+from mixers.errors import PluginsFileError
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.child import WorkerDied
 from search.executor.evaluator import GRACE_SECONDS, ChildEvaluator
+from search.executor.worker import error_message, raise_again
 from search.records import TrialRecord, TrialState
 from search.space import SearchSpace
 from search.study_file import load_study
@@ -200,6 +202,29 @@ def test_a_worker_that_does_not_stop_is_ended(spec: BackboneSpec) -> None:
     assert child.asked_to_stop
     assert child.ended
     assert run.now.seconds > GRACE_SECONDS  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (UsageError("words"), UsageError),
+        (PluginsFileError("words"), UsageError),
+        (PluginError("words"), EnvironmentProblem),
+        (EnvironmentProblem("words"), EnvironmentProblem),
+    ],
+)
+def test_what_a_user_can_mend_is_said_without_a_traceback(
+    error: Exception, raised: type[Exception]
+) -> None:
+    with pytest.raises(raised) as caught:
+        raise_again(error_message(error))
+    assert type(caught.value) is raised
+    assert str(caught.value) == "words"
+
+
+def test_a_defect_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(EnvironmentProblem, match="Traceback|ZeroDivisionError"):
+        raise_again(error_message(ZeroDivisionError("words")))
 
 
 @pytest.mark.parametrize(
