@@ -30,6 +30,7 @@ from search.measuring.measurer import Measurer
 from search.records import TrialRecord, TrialState
 from search.space import SearchSpace
 from search.study_file import load_study
+from search.throughput import Measurement, measure
 
 FAR = 0.1  # of the budget
 
@@ -80,7 +81,13 @@ def timed_verdicts(
     size = study.config.train.image_size
     fields = {"name": "drawn", "num_classes": 10, "image_size": size}
     space = SearchSpace(study.space, registry, fields=fields)
-    measurer = Measurer(device, check=lambda: None, note=print, sleep=time.sleep)
+    attempts: list[Measurement] = []
+
+    def measured(*arguments: Any, **options: Any) -> Measurement:
+        attempts.append(measure(*arguments, **options))
+        return attempts[-1]
+
+    measurer = Measurer(device, check=lambda: None, note=print, sleep=time.sleep, measure=measured)
     checks = BudgetChecks(study.config, registry, device, measurer, phase=lambda _text: None)
     generator = random.Random(seed)
     begun = time.monotonic()
@@ -93,15 +100,18 @@ def timed_verdicts(
         except SpecError:  # legal values that make no backbone together
             continue
         record = TrialRecord(number=len(rows), state=TrialState.COMPLETE)
+        attempts.clear()
         start = time.perf_counter()
         checks.passes(spec, record)
         seconds = time.perf_counter() - start
         if "buildable" not in record.constraints:
-            rows.append(_row(record, seconds, budget))
+            rows.append(_row(record, seconds, budget, attempts))
     return rows[1:]
 
 
-def _row(record: TrialRecord, seconds: float, budget: float) -> dict[str, Any]:
+def _row(
+    record: TrialRecord, seconds: float, budget: float, attempts: list[Measurement]
+) -> dict[str, Any]:
     measured = record.measurement("train")
     median = None if measured is None else measured["images_per_second"]
     return {
@@ -113,7 +123,9 @@ def _row(record: TrialRecord, seconds: float, budget: float) -> dict[str, Any]:
         "measured_seconds": None
         if measured is None
         else round(sum(measured["block_seconds"]) * measured["steps_per_block"], 3),
-        "discarded": None if measured is None else sum(measured["discarded"].values()),
+        "discarded": sum(attempt.discarded_blocks for attempt in attempts),
+        "restarts": sum(attempt.restarts for attempt in attempts),
+        "attempts": [attempt.verdict for attempt in attempts],
     }
 
 
