@@ -12,8 +12,10 @@ holds already is not run again, so that a run that was ended goes on.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +41,14 @@ def main() -> None:
     path = arguments.summary or arguments.out
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     runs = [line for line in lines if "provenance" not in line]
-    print_summary(summarise(runs, {cell.name: cell for cell in cells()}, OURS))
+    print_summary(summarise(runs, cells_by_name(), OURS))
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--processes", type=int, default=1, help="runs at a time")
     parser.add_argument("--out", type=Path, default=Path("tabular.jsonl"))
     parser.add_argument("--summary", type=Path, help="run nothing, read this file")
     return parser.parse_args()
@@ -57,18 +60,34 @@ def run_all(arguments: argparse.Namespace) -> None:
         for line in arguments.out.read_text().splitlines():
             run = json.loads(line)
             done.add((run.get("cell"), run.get("method"), run.get("seed")))
-    with arguments.out.open("a") as file:
+    todo = [
+        (cell.name, method, seed)
+        for seed in range(FIRST_SEED, FIRST_SEED + arguments.seeds)
+        for cell in cells()
+        for method in arguments.methods
+        if (cell.name, method, seed) not in done
+    ]
+    with (
+        arguments.out.open("a") as file,
+        ProcessPoolExecutor(
+            arguments.processes, initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool,
+    ):
         file.write(json.dumps({"provenance": provenance()}) + "\n")
-        for seed in range(FIRST_SEED, FIRST_SEED + arguments.seeds):
-            for cell in cells():
-                for method in arguments.methods:
-                    if (cell.name, method, seed) not in done:
-                        file.write(json.dumps(run_one(cell, method, seed)) + "\n")
-                        file.flush()
-            print(f"seed {seed} done", flush=True)
+        for number, run in enumerate(pool.map(run_one, todo), start=1):
+            file.write(json.dumps(run) + "\n")
+            file.flush()
+            print(f"{number} of {len(todo)} runs", end="\r", flush=True)
 
 
-def run_one(cell: Cell, method: str, seed: int) -> dict[str, Any]:
+@functools.cache
+def cells_by_name() -> dict[str, Cell]:
+    return {cell.name: cell for cell in cells()}
+
+
+def run_one(task: tuple[str, str, int]) -> dict[str, Any]:
+    cell_name, method, seed = task
+    cell = cells_by_name()[cell_name]
     start = time.monotonic()
     if method == OURS:
         trained, num_proposals = run_ours(cell, seed)
