@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from tabular_tables import Cell, Trained
 
 MAX_PROPOSALS = 1000  # of a run with rejection
-MAX_SAME_RUNNING = 50  # then the sampler is taken to stall: its model no longer changes
+MAX_REPEATED = 50  # rejections running of what was rejected before: the sampler stalls
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "random": lambda seed: RandomSampler(seed=seed),
@@ -36,8 +36,8 @@ def run_baseline(
     """What was trained, in order, and the number of proposals.
 
     With `reject` a proposal that misses the budget is told as PRUNED, its constraint set, and
-    costs no training. Such a run ends early where the sampler proposes one rejected network again
-    and again: the GP learns from completed trials only, so nothing could bring it off.
+    costs no training. Such a run ends early where the sampler proposes rejected networks again and
+    again: the GP learns from completed trials only, so nothing could bring it off.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
@@ -47,19 +47,20 @@ def run_baseline(
             name: CategoricalDistribution(choices) for name, choices in cell.space.items()
         }
         trained: list[Trained] = []
-        num_proposals = same_running = 0
-        last: dict[str, Any] = {}
+        num_proposals = repeated = 0
+        rejected: set[tuple[Any, ...]] = set()
         limit = MAX_PROPOSALS if reject else num_trainings
         while len(trained) < num_trainings and num_proposals < limit:
             trial = study.ask(distributions)  # type: ignore[arg-type]  # a mapping of a narrower kind
             num_proposals += 1
-            same_running = same_running + 1 if trial.params == last else 0
-            last = trial.params
-            if reject and same_running >= MAX_SAME_RUNNING:
+            network = tuple(trial.params[name] for name in cell.space)
+            repeated = repeated + 1 if network in rejected else 0
+            if repeated >= MAX_REPEATED:
                 break
             excess = math.log(cell.latency(trial.params) / cell.budget)
             trial.set_constraint("latency", excess)
             if reject and excess > 0:
+                rejected.add(network)
                 study.tell(trial, state=TrialState.PRUNED)
                 continue
             accuracy = cell.accuracy(trial.params)
