@@ -23,7 +23,7 @@ BLOCKS_IN_CAP = 400  # a block is this part of the cap on measured work: 0.05 s 
 FIRST_LOOK_SECONDS = 1.0  # of measured work, within which what lies far from the budget is told
 MAX_DISCARDED = 80
 FEWEST_DISCARDED = 5  # before the seconds spent on them may end a measurement
-MAX_RESTARTS = 3  # after so many drifts the device is not fit to measure on
+MAX_RESTARTS = 8  # after so many drifts the device is not fit to measure on
 
 
 def measure(
@@ -72,16 +72,16 @@ def measure_step(
     stopwatch = Stopwatch(clock, sensors)
     beside = Reference(reference, stopwatch) if reference is not None else None
     discarded = Discarded()
-    restarts = 0
+    step_seconds, warm_up_seconds = stopwatch.warm_up(step)
+    restarts, spent = 0, 0.0
     while True:
-        step_seconds, warm_up_seconds = stopwatch.warm_up(step)
         sample = _Sample(step, stopwatch, protocol, step_seconds, discarded)
         answer = _look(sample, protocol, budget, beside)
-        undecided = answer.drift and answer.verdict is None
-        if not undecided or restarts == MAX_RESTARTS:
+        spent += sum(block.wall_seconds for block in sample.blocks)
+        if not answer.shifted or restarts == MAX_RESTARTS or spent >= protocol.max_seconds:
             break
         restarts += 1
-    if sample.contaminated or (undecided and budget is not None):
+    if sample.contaminated or (answer.shifted and budget is not None):
         answer = _Answer(Verdict.CONTAMINATED, looks=answer.looks)
     blocks = sample.blocks
     return Measurement(
@@ -116,6 +116,7 @@ class _Answer:
     high: float = math.nan
     looks: int = 0
     drift: float = 0.0
+    shifted: bool = False  # by more than anything else that is unknown
 
 
 @dataclass
@@ -208,9 +209,10 @@ def _look(
         seconds, fastest, slowest = interval(sample.seconds(), alpha)
         rates = (protocol.batch_size / s for s in (slowest, seconds, fastest))
         answer.low, answer.centre, answer.high = rates
+        half_width = math.sqrt(answer.high / answer.low) - 1
         if reference is not None:
             # what the device has shifted by may be in the sample, whichever way
-            answer.drift = drift(before, reference.time())
+            answer.drift = max(answer.drift, drift(before, reference.time()))
             answer.low /= 1 + answer.drift
             answer.high *= 1 + answer.drift
         last = blocks == sample.most_blocks
@@ -220,7 +222,9 @@ def _look(
             )
         if answer.drift and answer.verdict not in (Verdict.PASS, Verdict.FAIL):
             answer.verdict = None
-            return answer
+            answer.shifted = last or answer.drift > half_width  # more blocks would not help
+            if answer.shifted:
+                return answer
         narrow = budget is None and answer.high / answer.low <= (1 + protocol.margin) ** 2
         if answer.verdict is not None or last or narrow:
             return answer

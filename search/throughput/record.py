@@ -27,11 +27,11 @@ class Measurement:
     `protocol.alpha`; all three are nan where no valid sample could be had, and `verdict` is then
     CONTAMINATED. `block_seconds` are seconds for one step, averaged over a block of
     `steps_per_block`. `verdict` is None where no budget was asked about and the sample is
-    valid. `discarded` counts blocks by why they did not count, `restarts` how
-    often the device drifted and all began anew, `drift` by how much of itself it had shifted at the
-    end, by which the interval is widened. `autocorrelation` is that of neighbouring blocks,
-    on the safe side; `host_share` the part of the wall time that the host took to ask for the
-    steps, None where the host computes them itself: near 1 the host is the limit.
+    valid. `discarded` counts blocks by why they did not count, `restarts` how often the device
+    drifted and the sample began anew, `drift` by how much of itself it has shifted within the
+    sample, by which the interval is widened. `autocorrelation` is that of neighbouring blocks, on
+    the safe side; `host_share` the part of the wall time that the host took to ask for the steps,
+    None where the host computes them itself: near 1 the host is the limit.
     """
 
     protocol: Protocol
