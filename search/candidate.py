@@ -20,6 +20,7 @@ from search.budget_checks import BudgetChecks, out_of_memory
 from search.data import Splits
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.inheritance import inherit
 from search.measuring.measurer import Measurer
 from search.records import TrialRecord, TrialState
 from search.study_config import StudyConfig
@@ -31,7 +32,8 @@ from search.training import CheckpointProblem, Diverged, Score, TrainerEntry, tr
 class CandidateEvaluator:
     """Evaluates candidates under one study's settings. `phase` hears what is being done, `note`
     what a user should know; `check` is called between steps and may raise to stop. `trainer` takes
-    the place of the project's recipe; `checkpoints` is the folder of trainings under way."""
+    the place of the project's recipe; `checkpoints` is the folder of trainings under way, `weights`
+    that of what candidates inherit, a file for each digest."""
 
     config: StudyConfig
     registry: MixerRegistry
@@ -44,6 +46,7 @@ class CandidateEvaluator:
     sleep: Callable[[float], None] = time.sleep
     trainer: TrainerEntry | None = None
     checkpoints: Path | None = None
+    weights: Path | None = None
 
     def __post_init__(self) -> None:
         self._measurer = Measurer(self.device, self.check, self.note, self.sleep, self.measure)
@@ -54,12 +57,14 @@ class CandidateEvaluator:
     def evaluate(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Fills in `record` step by step; the trained weights where the candidate completed.
 
-        What a mixer's code raises passes through; the record then stands as far as it came.
+        What a mixer's code raises passes through; the record then stands as far as it came. One
+        that continues another is not put to the budgets again.
         """
         record.spec, record.digest = spec.to_data(), spec.digest
         record.mixers = mixer_origins(spec, self.registry)
         try:
-            return self.train(spec, record) if self._budgets.passes(spec, record) else None
+            within = record.continues is not None or self._budgets.passes(spec, record)
+            return self.train(spec, record) if within else None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -70,7 +75,7 @@ class CandidateEvaluator:
         """Nothing to end: all of it runs in this process."""
 
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
-        """Trains and scores; the weights, or None where the training diverged."""
+        """Trains and scores; the weights, or None where the training diverged or pauses."""
         self.phase("train")
         with self._measurer.leased():  # a training beside somebody's measurement would spoil it
             return self._train(spec, record)
@@ -82,13 +87,14 @@ class CandidateEvaluator:
         model = build_backbone(
             spec, self.registry, image_size=self.config.train.image_size, device=self.device
         )
+        self._inherit(model, record)
         try:
             try:
-                score = self._score(model, checkpoint)
+                score = self._score(model, checkpoint, record.epochs)
             except CheckpointProblem as error:
                 self.note(f"{error}; training from the first epoch")
                 _forget(checkpoint)
-                score = self._score(model, checkpoint)
+                score = self._score(model, checkpoint, record.epochs)
         except Diverged as error:
             record.state, record.reason = TrialState.FAILED, f"diverged: {error}"
             _forget(checkpoint)
@@ -100,9 +106,28 @@ class CandidateEvaluator:
             raise
         finally:
             record.seconds["train"] = time.perf_counter() - start
-        record.state, record.score = TrialState.COMPLETE, score.to_data()
+        record.score = score.to_data()
+        if score.epochs < self.config.train.epochs:
+            record.state = TrialState.PRUNED
+            record.reason = f"paused after epoch {score.epochs} of {self.config.train.epochs}"
+            return None
+        record.state = TrialState.COMPLETE
         _forget(checkpoint)
         return {key: value.detach().cpu() for key, value in model.state_dict().items()}
+
+    def _inherit(self, model: nn.Module, record: TrialRecord) -> None:
+        """Begins with the weights of the trial that `record` names; without where they are gone."""
+        if record.inherited is None or self.weights is None:
+            return
+        file = self.weights / f"{record.inherited['digest']}.safetensors"
+        try:
+            share = inherit(model, file)
+        except FileNotFoundError:
+            self.note(
+                f"{file} is gone: nothing is inherited from trial {record.inherited['trial']}"
+            )
+            share = 0.0
+        record.inherited = {**record.inherited, "share": round(share, 4)}
 
     def _checkpoint_of(self, spec: BackboneSpec) -> Path | None:
         """The file of this backbone with its mixers as they are installed now."""
@@ -111,8 +136,8 @@ class CandidateEvaluator:
         origins = json.dumps(mixer_origins(spec, self.registry)).encode()
         return self.checkpoints / f"{spec.digest}-{hashlib.sha256(origins).hexdigest()[:8]}.pt"
 
-    def _score(self, model: nn.Module, checkpoint: Path | None) -> Score:
-        epochs = self.config.train.epochs
+    def _score(self, model: nn.Module, checkpoint: Path | None, until: int | None) -> Score:
+        epochs = until or self.config.train.epochs
         return train_and_score(
             model,
             self.data,
@@ -123,6 +148,7 @@ class CandidateEvaluator:
             check=self.check,
             note=self.note,
             checkpoint=checkpoint,
+            epochs=until,
             trainer=self.trainer,
         )
 

@@ -97,7 +97,12 @@ class SearchSpace:
         return self._tree
 
     def suggest(self, trial: BaseTrial) -> BackboneSpec:
-        """The backbone that Optuna proposes in `trial`."""
+        """The backbone that Optuna proposes in `trial`; SpecError where its values, each of them
+        legal, make none together."""
+        return parse_spec(self.realise(trial), self._registry, forms=True)
+
+    def realise(self, trial: BaseTrial) -> Node:
+        """Asks `trial` for every value; what they make is not looked at yet."""
 
         def choose(name: str, domain: Domain) -> OptionValue:
             if isinstance(domain, Choice):
@@ -108,7 +113,7 @@ class SearchSpace:
                 return trial.suggest_int(name, int(low), int(high), step=domain.step, log=log)
             return trial.suggest_float(name, low, high, step=domain.step, log=log)
 
-        return self.backbone(choose)
+        return self._realise(self._tree, (), "", choose)
 
     def backbone(self, choose: Chooser) -> BackboneSpec:
         """The backbone for which `choose` picks each parameter's value."""

@@ -38,7 +38,7 @@ class StudyRunner:
 
     `should_stop` is asked between steps: True abandons the current candidate cleanly.
     `allow_drift` goes on although mixers or the trainer have changed since the study began.
-    `trainer` is the one that `train.trainer` names.
+    `trainer` is the one that `train.trainer` names; `strategy` proposes the candidates.
     """
 
     study: Study
@@ -49,6 +49,7 @@ class StudyRunner:
     should_stop: Callable[[], bool]
     allow_drift: bool = False
     trainer: TrainerEntry | None = None
+    strategy: type[Strategy] = Strategy
 
     def run(self, *, time_limit: float | None = None) -> dict[str, Any]:
         """Tries candidates up to the study's total; returns what summary.json holds.
@@ -79,7 +80,7 @@ class StudyRunner:
                     outcome = loop.run(config.search.trials, time_limit)
                 except Interrupted:
                     outcome = Outcome.INTERRUPTED
-            return self._conclude(loop.store, folder, data, outcome)
+            return self._conclude(loop, folder, data, outcome)
 
     def _take_up(self, folder: RunFolder) -> None:
         """Goes on with the study in the folder, if there is one and it is this one."""
@@ -203,13 +204,19 @@ class StudyRunner:
     ) -> SearchLoop:
         config = self.study.config
         store = TrialStore(config.name, folder)
+        strategy = self.strategy(
+            store, space, config.budget, config.search.seed, self._build_check()
+        )
 
         def write_summary(outcome: Outcome) -> None:
-            folder.write_summary(summarise(self.study, store.records, self.device, outcome))
+            summary = summarise(
+                self.study, store.records, self.device, outcome, prediction=strategy.prediction()
+            )
+            folder.write_summary(summary)
 
         return SearchLoop(
             store=store,
-            strategy=Strategy(store, space, config.search.seed, self._build_check()),
+            strategy=strategy,
             evaluator=evaluator,
             folder=folder,
             observer=self.observer,
@@ -218,11 +225,12 @@ class StudyRunner:
         )
 
     def _conclude(
-        self, store: TrialStore, folder: RunFolder, data: Splits, outcome: Outcome
+        self, loop: SearchLoop, folder: RunFolder, data: Splits, outcome: Outcome
     ) -> dict[str, Any]:
         """Reports the best on the test split, once the search has ended, and writes the summary."""
-        known = len(data.unreadable)
-        summary = summarise(self.study, store.records, self.device, outcome, data=data)
+        known, store = len(data.unreadable), loop.store
+        said: dict[str, Any] = {"data": data, "prediction": loop.strategy.prediction()}
+        summary = summarise(self.study, store.records, self.device, outcome, **said)
         folder.write_summary(summary)
         tested = folder.holds(best_of(store.records)) and outcome is not Outcome.INTERRUPTED
         if tested:
@@ -233,9 +241,7 @@ class StudyRunner:
                 )
             except Interrupted:
                 outcome, test = Outcome.INTERRUPTED, None
-            summary = summarise(
-                self.study, store.records, self.device, outcome, test=test, data=data
-            )
+            summary = summarise(self.study, store.records, self.device, outcome, test=test, **said)
             folder.write_summary(summary)
         self._name_unreadable(data, known=known)
         return summary

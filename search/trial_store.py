@@ -61,8 +61,8 @@ class TrialStore:
 
     @property
     def counted(self) -> int:
-        """How many trials count towards the study's total."""
-        return sum(record.state.is_final for record in self.records)
+        """How many trials count towards the study's total: each candidate once."""
+        return sum(r.state.is_final and r.continues is None for r in self.records)
 
     def finish(self, trial: Trial, record: TrialRecord) -> None:
         """Puts the record into the journal, then into `trials.jsonl`."""

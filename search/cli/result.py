@@ -25,6 +25,8 @@ def print_result(summary: dict[str, Any], folder: Path, go_on: str) -> None:
     click.echo(f"{summary['name']}: {trials['counted']} of {total} trials ({states or 'none'})")
     if summary["outcome"] in _ENDED:
         click.echo(_ENDED[summary["outcome"]].format(go_on=go_on))
+    for line in _predictions(summary["prediction"]):
+        click.echo(line)
     best, miss = summary["best"], summary["nearest_miss"]
     if best is not None:
         Console().print(_table("Best within the budget", best))
@@ -41,6 +43,19 @@ def print_result(summary: dict[str, Any], folder: Path, go_on: str) -> None:
         click.echo(describe_reasons(summary))
     elif not summary["reasons"]:
         click.echo(f"No candidate was tried (budget: {budget}).")
+
+
+def _predictions(prediction: dict[str, Any] | None) -> list[str]:
+    """What was told of speeds without measuring, where anything was."""
+    if prediction is None or not prediction["ruled_out"]:
+        return []
+    errors = [
+        f"{mode} {error:.1%}"
+        for mode, error in prediction["relative_error"].items()
+        if error is not None
+    ]
+    words = f"predicted from the others, speeds were off by {', '.join(errors)}"
+    return [f"{prediction['ruled_out']} candidates ruled out without measuring ({words})"]
 
 
 def failed(summary: dict[str, Any]) -> bool:

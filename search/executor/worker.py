@@ -92,6 +92,7 @@ class Worker:
                 check=self._check,
                 trainer=None if name is None else find_trainer(name, rules),
                 checkpoints=self._study.parent / "checkpoints",
+                weights=self._study.parent / "weights",
             )
         except Exception as error:  # noqa: BLE001  # whatever it is, the study's process says it
             self._answers.send(error_message(error))
