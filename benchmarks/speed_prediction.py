@@ -30,6 +30,7 @@ from metaformer import build_backbone
 from metaformer.counting import cost_of
 from metaformer.errors import SpecError
 from mixers import load_registry
+from search.block_parts import describe
 from search.devices import require_device
 from search.measuring.measurer import Measurer
 from search.proposals.features import Features
@@ -38,7 +39,7 @@ from search.proposals.limits import AtMost
 from search.proposals.parameters import Space
 from search.proposals.quantity import QuantityModel
 from search.proposals.seen import Seen
-from search.proposals.stage_times import Description, StageTimes, describe
+from search.proposals.stage_times import Description, StageTimes
 from search.space import SearchSpace
 from search.study_file import load_study
 from search.throughput import Protocol

@@ -15,12 +15,13 @@ from optuna.trial import TrialState as OptunaState
 
 from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
+from search.block_parts import describe
 from search.history import Candidate
 from search.proposals.limits import AtMost
 from search.proposals.parameters import Key, Params, Space, key_of
 from search.proposals.planner import Planner
 from search.proposals.quantity import Quantity, QuantityModel
-from search.proposals.stage_times import Description, StageTimes, describe
+from search.proposals.stage_times import Description, StageTimes
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.space import SearchSpace
 from search.study_config import Budget

@@ -10,7 +10,6 @@ Processes for Machine Learning, chapters 2 and 5.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.stats import t as student
 
-from metaformer.spec import BackboneSpec
 from search.proposals.gaussian_process import Array
 from search.proposals.limits import AtMost
 from search.proposals.seen import Seen
@@ -46,24 +44,6 @@ class Description:
 
     widths: tuple[int, ...]
     parts: tuple[Mapping[str, float], ...]
-
-
-def describe(spec: BackboneSpec) -> Description:
-    """What the time of `spec` depends on: numbers of a block's fields are summed over the blocks,
-    other values are counted."""
-    stages = []
-    for stage in spec.stages:
-        parts: Counter[str] = Counter()
-        fields = stage.model_dump(exclude={"depth", "width", "mixer", "downsample"})
-        for name, value in _scalars(fields):
-            _add(parts, name, value, stage.depth)
-        for mixer in stage.block_mixers:
-            parts[f"mixer={mixer.name}"] += 1
-            for option, value in mixer.options.items():
-                _add(parts, f"{mixer.name}.{option}", value, 1)
-        parts["block"] = stage.depth
-        stages.append(parts)
-    return Description(tuple(stage.width for stage in spec.stages), tuple(stages))
 
 
 class StageTimes:
@@ -141,6 +121,7 @@ class _Table:
 
     def __init__(self, networks: Sequence[Description], like: _Table | None = None) -> None:
         names = {name for network in networks for parts in network.parts for name in parts}
+        self.widest: int = max(max(n.widths) for n in networks) if like is None else like.widest
         self.largest: dict[str, float] = {} if like is None else dict(like.largest)
         for name in sorted(names - self.largest.keys()):
             amounts = [
@@ -149,8 +130,6 @@ class _Table:
                 for parts in n.parts
             ]
             self.largest[name] = max(map(abs, amounts)) or 1.0
-        widest = max(max(network.widths) for network in networks)
-        self.widest = widest if like is None else like.widest
         columns = {name: index for index, name in enumerate(self.largest)}
         stages = len(networks[0].widths)
         areas = 4.0 ** -np.arange(stages)  # each stage has a quarter of the positions
@@ -228,21 +207,3 @@ def _amplitude(errors: Array, freedom: int) -> float:
     in the middle and in the tail: errors are seldom as Gaussian as a model takes them to be."""
     tail = float(np.quantile(errors, 1 - SURE)) / float(student.ppf(1 - SURE / 2, df=freedom))
     return max(float(np.mean(errors**2)), tail**2)
-
-
-def _scalars(fields: Mapping[str, Any], path: str = "") -> list[tuple[str, Any]]:
-    """The fields of nested maps by their paths."""
-    found: list[tuple[str, Any]] = []
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            found += _scalars(value, f"{path}{name}.")
-        else:
-            found.append((path + name, value))
-    return found
-
-
-def _add(parts: Counter[str], name: str, value: Any, times: int) -> None:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        parts[name] += value * times
-    else:
-        parts[f"{name}={value}"] += times

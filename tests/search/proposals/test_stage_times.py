@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution
 
-from metaformer import load_spec
 from search.proposals.features import Features
 from search.proposals.limits import AtMost
 from search.proposals.seen import Seen
-from search.proposals.stage_times import MIN_MEASURED, Description, StageTimes, describe
+from search.proposals.stage_times import MIN_MEASURED, Description, StageTimes
 
 CHOICES: dict[str, list[Any]] = {
     "depth": [1, 2, 3],
@@ -117,13 +116,3 @@ def test_what_makes_no_network_has_no_chance_and_spoils_nothing() -> None:
     illegal = np.array([params["stages.0.depth"] == 3 for params in OTHERS])
     assert (chances[illegal] < -100).all()
     assert np.exp(chances[~illegal & (TRUTH < 0.7 * MEDIAN)]).min() > 0.5
-
-
-def test_a_backbone_is_described_by_its_blocks() -> None:
-    spec = load_spec("caformer_s18")
-    last = describe(spec).parts[-1]
-    assert describe(spec).widths == (64, 128, 320, 512)
-    assert last["block"] == 3
-    assert last["mixer=attention"] == 3
-    assert last["mlp.ratio"] == 12
-    assert last["block=metaformer"] == 3
