@@ -99,7 +99,7 @@ class SearchSpace:
     def suggest(self, trial: BaseTrial) -> BackboneSpec:
         """The backbone that Optuna proposes in `trial`; SpecError where its values, each of them
         legal, make none together."""
-        return parse_spec(self.realise(trial), self._registry, forms=True)
+        return self.parse(self.realise(trial))
 
     def realise(self, trial: BaseTrial) -> Node:
         """Asks `trial` for every value; what they make is not looked at yet."""
@@ -117,7 +117,10 @@ class SearchSpace:
 
     def backbone(self, choose: Chooser) -> BackboneSpec:
         """The backbone for which `choose` picks each parameter's value."""
-        tree = self._realise(self._tree, (), "", choose)
+        return self.parse(self._realise(self._tree, (), "", choose))
+
+    def parse(self, tree: Node) -> BackboneSpec:
+        """The backbone of a tree without choices; SpecError where it makes none."""
         return parse_spec(tree, self._registry, forms=True)
 
     def _explore(self, check: Callable[[], None]) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import PartialFixedSampler, RandomSampler
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import BaseTrial, FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
 
 from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
+from metaformer.yaml_tree import Node
 from search.block_parts import describe
 from search.history import Candidate
 from search.proposals.limits import AtMost
@@ -57,6 +58,7 @@ class Strategy:
         self._check = check
         seeds = np.random.SeedSequence([seed, len(store.study.get_trials(deepcopy=False))])
         self._generator = random.Random(int(seeds.generate_state(1)[0]))
+        self._drawn: dict[Key, Node] = {}  # what candidates' values make, not looked at yet
         self._described: dict[Key, Description | None] = {}
         self.times = {
             mode: StageTimes(AtMost(1 / limit), self._describe)
@@ -67,7 +69,7 @@ class Strategy:
             name: QuantityModel(AtMost(0.0)) for name in (_BUILDABLE, *limits)
         }
         quantities |= self.times
-        self._planner = Planner(Space(space.realise), quantities, self._generator)
+        self._planner = Planner(Space(self._draw), quantities, self._generator)
         self._num_learned = 0
 
     def prediction(self) -> dict[str, Any]:
@@ -100,13 +102,16 @@ class Strategy:
             candidate.feasible = False
         raise SpaceExhausted
 
+    def _draw(self, trial: BaseTrial) -> None:
+        tree = self._space.realise(trial)
+        self._drawn[key_of(trial.params)] = tree
+
     def _describe(self, params: Mapping[str, Any]) -> Description | None:
         """What the time of these values depends on; None where they make no backbone."""
         key = key_of(params)
         if key not in self._described:
             try:
-                spec = self._space.backbone(lambda name, _domain: params[name])
-                self._described[key] = describe(spec)
+                self._described[key] = describe(self._space.parse(self._drawn.pop(key)))
             except SpecError:
                 self._described[key] = None
         return self._described[key]
