@@ -24,6 +24,8 @@ from search.measuring.measurer import Measurer
 from search.records import TrialRecord, TrialState
 from search.study_config import StudyConfig
 from search.throughput import Measurement, measure
+from search.throughput.lease_files import Holder
+from search.throughput.shared_lease import SharedLease
 from search.training import CheckpointProblem, Diverged, Score, TrainerEntry, train_and_score
 
 
@@ -31,7 +33,8 @@ from search.training import CheckpointProblem, Diverged, Score, TrainerEntry, tr
 class CandidateEvaluator:
     """Evaluates candidates under one study's settings. `phase` hears what is being done, `note`
     what a user should know; `check` is called between steps and may raise to stop. `trainer` takes
-    the place of the project's recipe; `checkpoints` is the folder of trainings under way."""
+    the place of the project's recipe; `checkpoints` is the folder of trainings under way. `known`
+    are processes whose use of the device is nothing to speak of."""
 
     config: StudyConfig
     registry: MixerRegistry
@@ -44,9 +47,12 @@ class CandidateEvaluator:
     sleep: Callable[[float], None] = time.sleep
     trainer: TrainerEntry | None = None
     checkpoints: Path | None = None
+    known: Callable[[Holder], bool] = lambda _holder: False
 
     def __post_init__(self) -> None:
-        self._measurer = Measurer(self.device, self.check, self.note, self.sleep, self.measure)
+        self._measurer = Measurer(
+            self.device, self.check, self.note, self.sleep, self.measure, known=self.known
+        )
         self._budgets = BudgetChecks(
             self.config, self.registry, self.device, self._measurer, self.phase
         )
@@ -58,6 +64,7 @@ class CandidateEvaluator:
         """
         record.spec, record.digest = spec.to_data(), spec.digest
         record.mixers = mixer_origins(spec, self.registry)
+        waited = self._measurer.waited_seconds
         try:
             return self.train(spec, record) if self._budgets.passes(spec, record) else None
         except (RuntimeError, MemoryError) as error:
@@ -65,6 +72,10 @@ class CandidateEvaluator:
                 raise
             out_of_memory(record, str(error).splitlines()[0])
             return None
+        finally:
+            waited = self._measurer.waited_seconds - waited
+            if waited:
+                record.seconds["wait"] = waited
 
     def close(self) -> None:
         """Nothing to end: all of it runs in this process."""
@@ -72,11 +83,13 @@ class CandidateEvaluator:
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Trains and scores; the weights, or None where the training diverged."""
         self.phase("train")
-        with self._measurer.leased():  # a training beside somebody's measurement would spoil it
-            return self._train(spec, record)
+        with self._measurer.shared() as lease:  # beside a measurement it would spoil that
+            return self._train(spec, record, lease)
 
-    def _train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
-        start = time.perf_counter()
+    def _train(
+        self, spec: BackboneSpec, record: TrialRecord, lease: SharedLease
+    ) -> dict[str, Tensor] | None:
+        start, waited = time.perf_counter(), lease.waited_seconds
         checkpoint = self._checkpoint_of(spec)
         torch.manual_seed(self.config.search.seed)
         model = build_backbone(
@@ -84,11 +97,11 @@ class CandidateEvaluator:
         )
         try:
             try:
-                score = self._score(model, checkpoint)
+                score = self._score(model, checkpoint, lease)
             except CheckpointProblem as error:
                 self.note(f"{error}; training from the first epoch")
                 _forget(checkpoint)
-                score = self._score(model, checkpoint)
+                score = self._score(model, checkpoint, lease)
         except Diverged as error:
             record.state, record.reason = TrialState.FAILED, f"diverged: {error}"
             _forget(checkpoint)
@@ -99,7 +112,8 @@ class CandidateEvaluator:
             _forget(checkpoint)
             raise
         finally:
-            record.seconds["train"] = time.perf_counter() - start
+            paused = lease.waited_seconds - waited
+            record.seconds["train"] = time.perf_counter() - start - paused
         record.state, record.score = TrialState.COMPLETE, score.to_data()
         _forget(checkpoint)
         return {key: value.detach().cpu() for key, value in model.state_dict().items()}
@@ -111,8 +125,13 @@ class CandidateEvaluator:
         origins = json.dumps(mixer_origins(spec, self.registry)).encode()
         return self.checkpoints / f"{spec.digest}-{hashlib.sha256(origins).hexdigest()[:8]}.pt"
 
-    def _score(self, model: nn.Module, checkpoint: Path | None) -> Score:
+    def _score(self, model: nn.Module, checkpoint: Path | None, lease: SharedLease) -> Score:
         epochs = self.config.train.epochs
+
+        def check() -> None:
+            self.check()
+            lease.make_way()
+
         return train_and_score(
             model,
             self.data,
@@ -120,7 +139,7 @@ class CandidateEvaluator:
             device=self.device,
             seed=self.config.search.seed,
             on_epoch=lambda epoch, _loss: self.phase(f"train, epoch {epoch} of {epochs}"),
-            check=self.check,
+            check=check,
             note=self.note,
             checkpoint=checkpoint,
             trainer=self.trainer,
