@@ -77,9 +77,6 @@ class CandidateEvaluator:
             if waited:
                 record.seconds["wait"] = waited
 
-    def close(self) -> None:
-        """Nothing to end: all of it runs in this process."""
-
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Trains and scores; the weights, or None where the training diverged."""
         self.phase("train")

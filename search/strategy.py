@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 from optuna.exceptions import ExperimentalWarning
@@ -18,6 +19,7 @@ from search.trial_store import TrialStore
 STARTUP_TRIALS = 8  # proposed at random before TPE has something to learn from
 DISCARDS_BEFORE_RANDOM = 8
 DISCARDS_BEFORE_END = 200
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 
 class SpaceExhausted(Exception):
@@ -42,14 +44,17 @@ class Strategy:
         self._seed = seed
         self._check = check
 
-    def propose(self) -> tuple[Trial, BackboneSpec]:
-        """The next trial and its backbone; SpaceExhausted where nothing new is left."""
+    def propose(self, pending: Mapping[str, int] = _NONE) -> tuple[Trial, BackboneSpec]:
+        """The next trial and its backbone; SpaceExhausted where nothing new is left.
+
+        Nothing is proposed whose digest is `pending`: under evaluation, as the trial beside it.
+        """
         study = self._store.study
         known = {
             record.digest: record.number
             for record in self._store.records
             if record.digest is not None and record.state.is_final
-        }
+        } | dict(pending)
         for attempt in range(DISCARDS_BEFORE_END):
             study.sampler = self._sampler(len(study.get_trials(deepcopy=False)), attempt)
             trial = study.ask()

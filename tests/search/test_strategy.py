@@ -49,6 +49,17 @@ def test_no_backbone_is_proposed_twice_and_a_space_that_is_known_says_so(
         strategy.propose()
 
 
+def test_what_is_under_way_is_not_proposed_beside_it(store: TrialStore, space: SearchSpace) -> None:
+    strategy = Strategy(store, space, seed=0)
+    pending: dict[str, int] = {}
+    for _ in range(18):
+        trial, spec = strategy.propose(pending)
+        assert spec.digest not in pending
+        pending[spec.digest] = trial.number
+    with pytest.raises(SpaceExhausted):
+        strategy.propose(pending)
+
+
 def test_what_cannot_be_built_is_passed_over_and_the_sampler_is_told(
     store: TrialStore, space: SearchSpace
 ) -> None:
