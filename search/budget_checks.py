@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -48,7 +49,8 @@ class BudgetChecks:
         What a mixer's code raises passes through; the record then stands as far as it came.
         """
         self.phase("build")
-        model = self._counted(spec, record)
+        with self.measurer.shared():  # a CPU that measures should not count meanwhile
+            model = self._counted(spec, record)
         return (
             model is not None
             and self._can_be_fast_enough(model, record)
@@ -98,7 +100,8 @@ class BudgetChecks:
             if self._rates is None:  # others compute: nothing is certain
                 return True
             protocol = self._protocol(mode, model.in_chans)
-            work = count_work(model, protocol)
+            with self.measurer.shared():
+                work = count_work(model, protocol)
             found = speed_problem(work, protocol, budget, self.device, self._rates)
             if found is not None:
                 most, words = found
@@ -111,10 +114,8 @@ class BudgetChecks:
         """Measures each budgeted mode; rejects at the first that is missed."""
         for mode, budget in self.config.budget.throughput.items():
             self.phase(f"measure {mode}")
-            start = time.perf_counter()
-            measurement = self._measured(spec, mode, budget)
-            spent = record.seconds.get("measure", 0.0) + time.perf_counter() - start
-            record.seconds["measure"] = spent
+            with self._timed(record):
+                measurement = self._measured(spec, mode, budget)
             record.measurements.append(measurement.to_data())
             if measurement.verdict is Verdict.CONTAMINATED:
                 # not the candidate's doing: it is tried again
@@ -147,9 +148,8 @@ class BudgetChecks:
         if limit is None:
             return True
         self.phase("measure memory")
-        start = time.perf_counter()
-        peaks = [self._peak_bytes(spec, mode) for mode in self._modes]
-        record.seconds["measure"] = record.seconds.get("measure", 0.0) + time.perf_counter() - start
+        with self._timed(record):
+            peaks = [self._peak_bytes(spec, mode) for mode in self._modes]
         record.peak_memory_bytes = max(peaks)
         return self._is_at_most("memory", record.peak_memory_bytes / GIB, limit, record)
 
@@ -160,6 +160,14 @@ class BudgetChecks:
             peak = peak_memory_bytes(make_step(model, protocol, self.device), self.device)
         release_memory()
         return peak
+
+    @contextmanager
+    def _timed(self, record: TrialRecord) -> Iterator[None]:
+        """Adds to the seconds of measuring, without what others had the device for."""
+        start, waited = time.perf_counter(), self.measurer.waited_seconds
+        yield
+        spent = time.perf_counter() - start - (self.measurer.waited_seconds - waited)
+        record.seconds["measure"] = record.seconds.get("measure", 0.0) + spent
 
     @property
     def _modes(self) -> list[str]:

@@ -25,6 +25,8 @@ from search.measuring.measurer import Measurer
 from search.records import TrialRecord, TrialState
 from search.study_config import StudyConfig
 from search.throughput import Measurement, measure
+from search.throughput.lease_files import Holder
+from search.throughput.shared_lease import SharedLease
 from search.training import CheckpointProblem, Diverged, Score, TrainerEntry, train_and_score
 
 
@@ -33,7 +35,8 @@ class CandidateEvaluator:
     """Evaluates candidates under one study's settings. `phase` hears what is being done, `note`
     what a user should know; `check` is called between steps and may raise to stop. `trainer` takes
     the place of the project's recipe; `checkpoints` is the folder of trainings under way, `weights`
-    that of what candidates inherit, a file for each digest."""
+    that of what candidates inherit, a file for each digest. `known` are processes whose use of the
+    device is nothing to speak of."""
 
     config: StudyConfig
     registry: MixerRegistry
@@ -47,9 +50,12 @@ class CandidateEvaluator:
     trainer: TrainerEntry | None = None
     checkpoints: Path | None = None
     weights: Path | None = None
+    known: Callable[[Holder], bool] = lambda _holder: False
 
     def __post_init__(self) -> None:
-        self._measurer = Measurer(self.device, self.check, self.note, self.sleep, self.measure)
+        self._measurer = Measurer(
+            self.device, self.check, self.note, self.sleep, self.measure, known=self.known
+        )
         self._budgets = BudgetChecks(
             self.config, self.registry, self.device, self._measurer, self.phase
         )
@@ -62,6 +68,7 @@ class CandidateEvaluator:
         """
         record.spec, record.digest = spec.to_data(), spec.digest
         record.mixers = mixer_origins(spec, self.registry)
+        waited = self._measurer.waited_seconds
         try:
             within = record.continues is not None or self._budgets.passes(spec, record)
             return self.train(spec, record) if within else None
@@ -70,18 +77,21 @@ class CandidateEvaluator:
                 raise
             out_of_memory(record, str(error).splitlines()[0])
             return None
-
-    def close(self) -> None:
-        """Nothing to end: all of it runs in this process."""
+        finally:
+            waited = self._measurer.waited_seconds - waited
+            if waited:
+                record.seconds["wait"] = waited
 
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Trains and scores; the weights, or None where the training diverged or pauses."""
         self.phase("train")
-        with self._measurer.leased():  # a training beside somebody's measurement would spoil it
-            return self._train(spec, record)
+        with self._measurer.shared() as lease:  # beside a measurement it would spoil that
+            return self._train(spec, record, lease)
 
-    def _train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
-        start = time.perf_counter()
+    def _train(
+        self, spec: BackboneSpec, record: TrialRecord, lease: SharedLease
+    ) -> dict[str, Tensor] | None:
+        start, waited = time.perf_counter(), lease.waited_seconds
         checkpoint = self._checkpoint_of(spec)
         torch.manual_seed(self.config.search.seed)
         model = build_backbone(
@@ -90,11 +100,11 @@ class CandidateEvaluator:
         self._inherit(model, record)
         try:
             try:
-                score = self._score(model, checkpoint, record.epochs)
+                score = self._score(model, checkpoint, record.epochs, lease)
             except CheckpointProblem as error:
                 self.note(f"{error}; training from the first epoch")
                 _forget(checkpoint)
-                score = self._score(model, checkpoint, record.epochs)
+                score = self._score(model, checkpoint, record.epochs, lease)
         except Diverged as error:
             record.state, record.reason = TrialState.FAILED, f"diverged: {error}"
             _forget(checkpoint)
@@ -105,7 +115,8 @@ class CandidateEvaluator:
             _forget(checkpoint)
             raise
         finally:
-            record.seconds["train"] = time.perf_counter() - start
+            paused = lease.waited_seconds - waited
+            record.seconds["train"] = time.perf_counter() - start - paused
         record.score = score.to_data()
         if score.epochs < self.config.train.epochs:
             record.state = TrialState.PRUNED
@@ -136,8 +147,15 @@ class CandidateEvaluator:
         origins = json.dumps(mixer_origins(spec, self.registry)).encode()
         return self.checkpoints / f"{spec.digest}-{hashlib.sha256(origins).hexdigest()[:8]}.pt"
 
-    def _score(self, model: nn.Module, checkpoint: Path | None, until: int | None) -> Score:
+    def _score(
+        self, model: nn.Module, checkpoint: Path | None, until: int | None, lease: SharedLease
+    ) -> Score:
         epochs = until or self.config.train.epochs
+
+        def check() -> None:
+            self.check()
+            lease.make_way()
+
         return train_and_score(
             model,
             self.data,
@@ -145,7 +163,7 @@ class CandidateEvaluator:
             device=self.device,
             seed=self.config.search.seed,
             on_epoch=lambda epoch, _loss: self.phase(f"train, epoch {epoch} of {epochs}"),
-            check=self.check,
+            check=check,
             note=self.note,
             checkpoint=checkpoint,
             epochs=until,

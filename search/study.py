@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from search.buildable import BuildCheck, require_some_buildable
 from search.data import Splits, load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.child import Child
-from search.executor.evaluator import ChildEvaluator
+from search.executor.workers import in_processes
 from search.frozen_mixers import freeze, require_unchanged, require_unchanged_trainer
 from search.journal import exclusive
-from search.loop import Evaluator, Observer, SearchLoop
+from search.loop import Executor, Observer, SearchLoop
 from search.run_folder import RunFolder
 from search.space import SearchSpace
 from search.strategy import Strategy
@@ -28,6 +29,7 @@ from search.study_config import Study, differences
 from search.summary import Outcome, best_of, summarise, test_accuracy
 from search.training import TrainerEntry
 from search.trial_store import TrialStore
+from search.worker_devices import crowded, on_its_gpu, require_same_gpu
 
 _NOT_COMPARED = ("search.trials:", "search.trial_seconds:")  # what may change while a study goes on
 
@@ -38,7 +40,8 @@ class StudyRunner:
 
     `should_stop` is asked between steps: True abandons the current candidate cleanly.
     `allow_drift` goes on although mixers or the trainer have changed since the study began.
-    `trainer` is the one that `train.trainer` names; `strategy` proposes the candidates.
+    `trainer` is the one that `train.trainer` names; `worker_devices` are those of its workers, by
+    default of one on `device`; `strategy` proposes the candidates.
     """
 
     study: Study
@@ -49,6 +52,7 @@ class StudyRunner:
     should_stop: Callable[[], bool]
     allow_drift: bool = False
     trainer: TrainerEntry | None = None
+    worker_devices: Sequence[torch.device] = ()
     strategy: type[Strategy] = Strategy
 
     def run(self, *, time_limit: float | None = None) -> dict[str, Any]:
@@ -73,8 +77,11 @@ class StudyRunner:
             self._freeze(folder, space, data)
             limits = ", ".join(f"{key} {value:g}" for key, value in config.budget.given().items())
             self.observer.note(f"study {config.name} in {folder.path}, budget: {limits}")
-            with closing(self._evaluator(folder)) as evaluator:
-                loop = self._loop(folder, space, data, evaluator)
+            if words := crowded(self.worker_devices, config.measure.threads):
+                self.observer.note(words)
+            with closing(self._executor(folder)) as executor:
+                loop = self._loop(folder, space, executor)
+                require_same_gpu(self.device, loop.store.records)
                 try:
                     loop.restore_best()
                     outcome = loop.run(config.search.trials, time_limit)
@@ -99,6 +106,7 @@ class StudyRunner:
         old = _read_own_study(folder.study)
         self.study = replace(
             self.study,
+            config=on_its_gpu(self.study.config, old),
             frozen_mixers=tuple(old["mixers"]),
             frozen_data=old["data"],
             frozen_trainer=old.get("trainer"),
@@ -113,11 +121,8 @@ class StudyRunner:
         )
         for line in changes:
             self.observer.note(f"changed since the study began: {line}")
-        lines = [
-            line
-            for line in differences(old, self.study.to_data())
-            if not line.startswith(_NOT_COMPARED)
-        ]
+        lines = differences(old, self.study.to_data())
+        lines = [line for line in lines if not line.startswith(_NOT_COMPARED)]
         if lines:
             shown = "\n".join(f"  {line}" for line in lines[:20])
             raise UsageError(
@@ -186,11 +191,11 @@ class StudyRunner:
             names = ", ".join(new[:5])
             self.observer.note(f"skipped {len(new)} unreadable images: {names}")
 
-    def _evaluator(self, folder: RunFolder) -> ChildEvaluator:
-        return ChildEvaluator(
-            start=lambda: Child(folder.study, self._plugins_file()),
-            phase=self.observer.phase,
-            note=self.observer.note,
+    def _executor(self, folder: RunFolder) -> Executor:
+        plugins, devices = self._plugins_file(), self.worker_devices or (self.device,)
+        return in_processes(
+            [partial(Child, folder.study, device, plugins) for device in devices],
+            self.observer,
             log_error=folder.log_error,
             check=self._check,
             trial_seconds=self.study.config.search.trial_seconds,
@@ -199,9 +204,7 @@ class StudyRunner:
     def _plugins_file(self) -> str | None:
         return self.registry.file if Path(self.registry.file).is_file() else None
 
-    def _loop(
-        self, folder: RunFolder, space: SearchSpace, data: Splits, evaluator: Evaluator
-    ) -> SearchLoop:
+    def _loop(self, folder: RunFolder, space: SearchSpace, executor: Executor) -> SearchLoop:
         config = self.study.config
         store = TrialStore(config.name, folder)
         strategy = self.strategy(
@@ -217,7 +220,7 @@ class StudyRunner:
         return SearchLoop(
             store=store,
             strategy=strategy,
-            evaluator=evaluator,
+            executor=executor,
             folder=folder,
             observer=self.observer,
             should_stop=self.should_stop,

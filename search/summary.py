@@ -38,9 +38,10 @@ class Outcome(StrEnum):
 
 
 def best_of(records: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The complete trial of the highest validation accuracy; of equals, the first."""
+    """The complete trial of the highest validation accuracy; of equals, that of lowest number,
+    whichever ended first."""
     complete = [record for record in records if record.state is TrialState.COMPLETE]
-    return max(complete, key=lambda record: record.accuracy or 0.0, default=None)
+    return max(complete, key=lambda record: (record.accuracy or 0.0, -record.number), default=None)
 
 
 def nearest_miss(records: Sequence[TrialRecord]) -> TrialRecord | None:

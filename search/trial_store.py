@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import optuna
@@ -55,8 +56,11 @@ class TrialStore:
             load_if_exists=True,
         )
         self._settle_running()
-        finished = self.study.get_trials(deepcopy=False)
-        self.records = [record for trial in finished if (record := _record_of(trial)) is not None]
+        ended = [
+            trial for trial in self.study.get_trials(deepcopy=False) if trial.datetime_complete
+        ]
+        ended.sort(key=attrgetter("datetime_complete"))  # several may have run at a time
+        self.records = [record for trial in ended if (record := _record_of(trial)) is not None]
         folder.write_trials(self.records)
 
     @property

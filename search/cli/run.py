@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,30 +14,10 @@ import click
 from search.cli.budgets import ThroughputBudget, budgets_by_mode
 from search.cli.errors import ExitCode, stop, user_errors
 from search.cli.interrupt import Interrupt, command_line, interrupted_before_the_study
+from search.cli.parameters import CudaDevices, Device, Duration
 
 if TYPE_CHECKING:
     from search.training import TrainerEntry
-
-
-class _Duration(click.ParamType[float]):
-    """Seconds, or a number with s, m or h behind it."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip())
-        if match is None or float(match[1]) == 0:
-            self.fail(f"got {value!r}; allowed: seconds above 0, or such as 90s, 15m, 2h")
-        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-class _Device(click.ParamType[str]):
-    name = "device"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(value)):
-            self.fail(f"got {value!r}; allowed: auto, cpu, cuda, cuda:N")
-        return str(value)
 
 
 _positive = click.IntRange(min=1)
@@ -61,13 +40,21 @@ _positive = click.IntRange(min=1)
 @click.option("--trials", type=_positive, help="The study's total number of candidates.")
 @click.option(
     "--time-limit",
-    type=_Duration(),
+    type=Duration(),
     metavar="T",
     help="Begin no candidate after this long: seconds, or 15m, 2h.",
 )
 @click.option("--data", help="digits, folder:PATH, timm:NAME or timm:NAME@ROOT.")
 @click.option(
-    "--device", type=_Device(), help="auto, cpu, cuda or cuda:N.  [default: the study's, or auto]"
+    "--device", type=Device(), help="auto, cpu, cuda or cuda:N.  [default: the study's, or auto]"
+)
+@click.option(
+    "--devices", type=CudaDevices(), metavar="LIST", help="Several of CUDA, alike: 0-3 or 0,2."
+)
+@click.option(
+    "--workers",
+    type=_positive,
+    help="Candidates trained at a time; each is measured alone.  [default: one for each device]",
 )
 @click.option("--threads", type=_positive, help="Threads of torch on a CPU.  [default: 1]")
 @click.option("--batch-size", type=_positive, help="Of the measured step.")
@@ -99,6 +86,8 @@ def run(
     study: str | None,
     out: Path,
     device: str | None,
+    devices: tuple[str, ...] | None,
+    workers: int | None,
     plugins: str | None,
     time_limit: float | None,
     as_json: bool,
@@ -116,21 +105,24 @@ def run(
         # torch takes seconds to import: what can be said without it is said first
         _require_plain_text(out)
         _require_files(study, asked["data"])
+        asked_devices = _devices(device, devices)
         registry = load_registry(plugins)
 
         import torch
 
-        from search.devices import require_device
         from search.errors import Interrupted
         from search.study import StudyRunner
         from search.study_file import load_study
+        from search.worker_devices import device_of_each, require_alike
 
-        named = str(require_device(device)) if device is not None else None
+        chosen = require_alike(asked_devices)
+        named = str(chosen[0]) if chosen else None
         settings = load_study(study, _overrides(asked), device=named)
         trainer = _trainer(settings.config.train.trainer, plugins)
         target = torch.device(settings.config.measure.device)
         if target.type == "cpu":
             torch.set_num_threads(settings.config.measure.threads)
+        worker_devices = device_of_each(workers, chosen or (target,))
         folder = out / settings.config.name
         interrupt = Interrupt()
         with _observer(as_json) as observer, interrupt.listening(observer):
@@ -143,6 +135,7 @@ def run(
                 should_stop=interrupt.is_set,
                 allow_drift=allow_drift,
                 trainer=trainer,
+                worker_devices=worker_devices,
             )
             try:
                 summary = runner.run(time_limit=time_limit)
@@ -151,6 +144,12 @@ def run(
             except OSError as error:
                 stop(_no_room(error, folder), ExitCode.ENVIRONMENT)
         _finish(summary, folder, as_json)
+
+
+def _devices(one: str | None, several: tuple[str, ...] | None) -> tuple[str, ...]:
+    if one is not None and several is not None:
+        raise click.UsageError("--device names one device and --devices several; give one of both")
+    return several or (() if one is None else (one,))
 
 
 def _require_plain_text(out: Path) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
+from search.candidate import CandidateEvaluator
+from search.executor.attempt import Answer, Do, attempt
 from search.records import TrialRecord, TrialState
 from search.study import StudyRunner
 from search.study_config import Study
@@ -34,7 +36,7 @@ class Heard:
 
     def trial_started(self, number: int, done: int, total: int) -> None: ...
 
-    def phase(self, text: str) -> None:
+    def phase(self, text: str, number: int | None = None) -> None:
         self.phases.append(text)
 
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
@@ -57,6 +59,31 @@ def runner(
         observer=heard or Heard(),
         should_stop=should_stop,
     )
+
+
+@dataclasses.dataclass
+class InThisProcess:
+    """An executor that evaluates when it is asked for the answer; `log_error` hears tracebacks."""
+
+    evaluator: CandidateEvaluator
+    log_error: Callable[[int, str], None]
+    submitted: list[tuple[Do, BackboneSpec, TrialRecord]] = dataclasses.field(default_factory=list)
+
+    @property
+    def free(self) -> int:
+        return 1 - len(self.submitted)
+
+    def submit(self, do: Do, spec: BackboneSpec, record: TrialRecord) -> None:
+        self.submitted.append((do, spec, record))
+
+    def next_answer(self) -> Answer:
+        do, spec, record = self.submitted.pop()
+        weights, trace = attempt(getattr(self.evaluator, do), spec, record)
+        if trace is not None:
+            self.log_error(record.number, trace)
+        return record, weights
+
+    def close(self) -> None: ...
 
 
 Evaluate = Callable[[BackboneSpec, TrialRecord], dict[str, Tensor] | None]
