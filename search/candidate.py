@@ -82,6 +82,12 @@ class CandidateEvaluator:
             if waited:
                 record.seconds["wait"] = waited
 
+    def judge(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        """Puts `spec` to the budgets only: COMPLETE where it makes them."""
+        record.spec, record.digest = spec.to_data(), spec.digest
+        if self._budgets.passes(spec, record):
+            record.state = TrialState.COMPLETE
+
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Trains and scores; the weights, or None where the training diverged or pauses."""
         self.phase("train")

@@ -33,7 +33,8 @@ class TrialRecord:
     at most 0 where the candidate is within the budget; times are in seconds. `at_most` has images/s
     by mode that no kernel exceeds, of what was rejected by that without a measurement. `epochs` are
     those after which the training was to pause, None where it was to go on to the last; `continues`
-    is the trial whose candidate this one trained further. `inherited` says whose weights the
+    is the trial whose candidate this one trained further, `confirms` the trial that this one
+    measured again. `inherited` says whose weights the
     training began with: `trial`, `digest`, and the `share` of its own that they are."""
 
     number: int
@@ -41,6 +42,7 @@ class TrialRecord:
     reason: str = ""
     epochs: int | None = None
     continues: int | None = None
+    confirms: int | None = None
     inherited: dict[str, Any] | None = None
     spec: dict[str, Any] | None = None
     digest: str | None = None
@@ -60,6 +62,11 @@ class TrialRecord:
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> TrialRecord:
         return cls(**{**data, "state": TrialState(data["state"])})
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts towards the study's total: each candidate does, once."""
+        return self.state.is_final and self.continues is None and self.confirms is None
 
     @property
     def accuracy(self) -> float | None:

@@ -20,6 +20,7 @@ from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.child import Child
 from search.executor.workers import in_processes
 from search.frozen_mixers import freeze, require_unchanged, require_unchanged_trainer
+from search.halving import Halving
 from search.journal import exclusive
 from search.loop import Executor, Observer, SearchLoop
 from search.run_folder import RunFolder
@@ -79,12 +80,15 @@ class StudyRunner:
             self.observer.note(f"study {config.name} in {folder.path}, budget: {limits}")
             if words := crowded(self.worker_devices, config.measure.threads):
                 self.observer.note(words)
+            measured = bool(config.budget.throughput)
             with closing(self._executor(folder)) as executor:
                 loop = self._loop(folder, space, executor)
                 require_same_gpu(self.device, loop.store.records)
                 try:
                     loop.restore_best()
                     outcome = loop.run(config.search.trials, time_limit)
+                    if outcome in (Outcome.DONE, Outcome.SPACE_EXHAUSTED) and measured:
+                        loop.confirm_best()
                 except Interrupted:
                     outcome = Outcome.INTERRUPTED
             return self._conclude(loop, folder, data, outcome)
@@ -225,7 +229,13 @@ class StudyRunner:
             observer=self.observer,
             should_stop=self.should_stop,
             summarise=write_summary,
+            halving=self._halving(),
+            inherit=config.train.inherit,
         )
+
+    def _halving(self) -> Halving | None:
+        factor = self.study.config.search.halving
+        return None if factor is None else Halving(self.study.config.train.epochs, factor)
 
     def _conclude(
         self, loop: SearchLoop, folder: RunFolder, data: Splits, outcome: Outcome

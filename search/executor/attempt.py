@@ -12,7 +12,8 @@ from metaformer.spec import BackboneSpec
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.records import TrialRecord, TrialState
 
-Do: TypeAlias = Literal["evaluate", "train"]  # against the budgets and trained, or trained only
+# put to the budgets and trained where it makes them; trained only; put to the budgets only
+Do: TypeAlias = Literal["evaluate", "train", "judge"]
 Weights: TypeAlias = dict[str, Tensor]
 Answer: TypeAlias = tuple[TrialRecord, Weights | None]  # weights where the candidate completed
 STOPPED = "stopped by the user"
