@@ -1,19 +1,18 @@
-"""One candidate on its way: the budgets, and only where it makes them, training."""
+"""One candidate on its way: the budgets, and only where it makes them, training. Baselines too."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from metaformer.backbone import build_backbone
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.budget_checks import BudgetChecks, out_of_memory
@@ -21,10 +20,18 @@ from search.data import Splits
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.measuring.measurer import Measurer
-from search.records import TrialRecord, TrialState
+from search.measuring.subjects import Subject, read_subject, subject_of
+from search.records import BaselineRecord, Record, TrialRecord, TrialState
 from search.study_config import StudyConfig
 from search.throughput import Measurement, measure
-from search.training import CheckpointProblem, Diverged, Score, TrainerEntry, train_and_score
+from search.training import (
+    CheckpointProblem,
+    Diverged,
+    Score,
+    TrainerEntry,
+    accuracy,
+    train_and_score,
+)
 
 
 @dataclass
@@ -58,13 +65,34 @@ class CandidateEvaluator:
         """
         record.spec, record.digest = spec.to_data(), spec.digest
         record.mixers = mixer_origins(spec, self.registry)
-        try:
+        with _out_of_memory_on_record(record):
             return self.train(spec, record) if self._budgets.passes(spec, record) else None
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            out_of_memory(record, str(error).splitlines()[0])
-            return None
+        return None
+
+    def compare(self, record: BaselineRecord) -> None:
+        """Measures the baseline that `record` names and trains it, whether it makes the budgets or
+        not, as candidates are; fills in `record`.
+
+        UsageError or SpecError where it names none.
+        """
+        classes, size = self.data.num_classes, self.config.train.image_size
+        network = read_subject(record.name, self.registry, num_classes=classes, image_size=size)
+        record.digest = network.digest
+        if network.spec is not None:
+            record.spec = network.spec.to_data()
+            record.mixers = mixer_origins(network.spec, self.registry)
+        with _out_of_memory_on_record(record):
+            if self._budgets.judge(network, record):
+                self._train_and_test(network, record)
+
+    def _train_and_test(self, network: Subject, record: BaselineRecord) -> None:
+        self.phase("train")
+        with self._measurer.leased():
+            model = self._train(network, record)
+            if model is not None:
+                record.test_accuracy = accuracy(
+                    model, self.data.test, self.config.train, device=self.device, check=self.check
+                )
 
     def close(self) -> None:
         """Nothing to end: all of it runs in this process."""
@@ -73,15 +101,17 @@ class CandidateEvaluator:
         """Trains and scores; the weights, or None where the training diverged."""
         self.phase("train")
         with self._measurer.leased():  # a training beside somebody's measurement would spoil it
-            return self._train(spec, record)
+            model = self._train(subject_of(spec, self.registry), record)
+        if model is None:
+            return None
+        return {key: value.detach().cpu() for key, value in model.state_dict().items()}
 
-    def _train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
+    def _train(self, network: Subject, record: Record) -> nn.Module | None:
+        """The network, trained and scored; None where the training diverged."""
         start = time.perf_counter()
-        checkpoint = self._checkpoint_of(spec)
+        checkpoint = self._checkpoint_of(network)
         torch.manual_seed(self.config.search.seed)
-        model = build_backbone(
-            spec, self.registry, image_size=self.config.train.image_size, device=self.device
-        )
+        model = network.build(self.config.train.image_size, self.device)
         try:
             try:
                 score = self._score(model, checkpoint)
@@ -102,14 +132,15 @@ class CandidateEvaluator:
             record.seconds["train"] = time.perf_counter() - start
         record.state, record.score = TrialState.COMPLETE, score.to_data()
         _forget(checkpoint)
-        return {key: value.detach().cpu() for key, value in model.state_dict().items()}
+        return model
 
-    def _checkpoint_of(self, spec: BackboneSpec) -> Path | None:
-        """The file of this backbone with its mixers as they are installed now."""
+    def _checkpoint_of(self, network: Subject) -> Path | None:
+        """The file of this network with its mixers as they are installed now."""
         if self.checkpoints is None:
             return None
-        origins = json.dumps(mixer_origins(spec, self.registry)).encode()
-        return self.checkpoints / f"{spec.digest}-{hashlib.sha256(origins).hexdigest()[:8]}.pt"
+        spec = network.spec
+        origins = json.dumps(mixer_origins(spec, self.registry) if spec else []).encode()
+        return self.checkpoints / f"{network.digest}-{hashlib.sha256(origins).hexdigest()[:8]}.pt"
 
     def _score(self, model: nn.Module, checkpoint: Path | None) -> Score:
         epochs = self.config.train.epochs
@@ -125,6 +156,17 @@ class CandidateEvaluator:
             checkpoint=checkpoint,
             trainer=self.trainer,
         )
+
+
+@contextmanager
+def _out_of_memory_on_record(record: Record) -> Iterator[None]:
+    """What does not fit the memory ends up in `record`."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        out_of_memory(record, str(error).splitlines()[0])
 
 
 def _forget(checkpoint: Path | None) -> None:

@@ -32,6 +32,7 @@ from search.run_folder import RunFolder
 from search.space import SearchSpace
 from search.study_config import Study, differences
 from search.summary import Outcome, best_of, summarise
+from search.trial_lines import last_of_each, read_baselines
 from search.trial_store import StoredTrial, TrialStore
 
 _MUST_AGREE = ("budget", "measure", "train")  # else old figures and scores say nothing here
@@ -76,8 +77,11 @@ def fork(old: Study, old_folder: Path, new: Study, out: Path, registry: MixerReg
             if trial is not None:
                 store.adopt(trial)
         _keep_best(store.records, old_folder, folder)
+        baselines = last_of_each(read_baselines(old_folder))
+        folder.write_baselines(baselines)
         device = torch.device(new.config.measure.device)
-        folder.write_summary(summarise(begun, store.records, device, Outcome.RUNNING))
+        summary = summarise(begun, store.records, device, Outcome.RUNNING, baselines=baselines)
+        folder.write_summary(summary)
     left = tuple(
         trial.record.number for trial, new in zip(before, carried, strict=True) if new is None
     )

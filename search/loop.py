@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,7 +12,8 @@ from torch import Tensor
 
 from metaformer.spec import BackboneSpec
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.records import TrialRecord, TrialState
+from search.faults import guarded
+from search.records import BaselineRecord, TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.strategy import SpaceExhausted, Strategy
 from search.summary import Outcome, best_of
@@ -34,15 +34,19 @@ class Observer(Protocol):
 
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
 
+    def baseline_finished(self, record: BaselineRecord) -> None: ...
+
 
 class Evaluator(Protocol):
-    """Evaluates candidates, here or in another process; fills in their records."""
+    """Evaluates candidates and baselines, here or in another process; fills in their records."""
 
     def evaluate(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """The trained weights where the candidate completed."""
         ...
 
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None: ...
+
+    def compare(self, record: BaselineRecord) -> None: ...
 
     def close(self) -> None: ...
 
@@ -148,15 +152,4 @@ class SearchLoop:
     def _guarded(
         self, record: TrialRecord, evaluate: Callable[[], dict[str, Tensor] | None]
     ) -> dict[str, Tensor] | None:
-        """The weights of a candidate that completed; what goes wrong in it ends up in `record`."""
-        try:
-            return evaluate()
-        except Interrupted:
-            record.state, record.reason = TrialState.INTERRUPTED, "stopped by the user"
-        except (UsageError, EnvironmentProblem):  # of the data or the machine, not the candidate
-            raise
-        except Exception as error:  # noqa: BLE001  # a mixer's code is anybody's and may raise anything
-            record.state = TrialState.FAILED
-            record.reason = f"{type(error).__name__}: {error}"
-            self.folder.log_error(record.number, traceback.format_exc())
-        return None
+        return guarded(record, evaluate, self.folder.log_error)

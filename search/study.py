@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+import math
+import time
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from metaformer.errors import SpecError
-from metaformer.yaml_tree import read_yaml
 from mixers import MixerRegistry
+from search.baselines import Baselines, with_baselines_of
 from search.buildable import BuildCheck, require_some_buildable
 from search.data import Splits, load_data
-from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.errors import Interrupted, UsageError
 from search.executor.child import Child
 from search.executor.evaluator import ChildEvaluator
 from search.frozen_mixers import freeze, require_unchanged, require_unchanged_trainer
-from search.journal import exclusive
 from search.loop import Evaluator, Observer, SearchLoop
 from search.run_folder import RunFolder
 from search.space import SearchSpace
 from search.strategy import Strategy
 from search.study_config import Study, differences
+from search.study_folder import has_begun, held, read_own_study
 from search.summary import Outcome, best_of, summarise, test_accuracy
 from search.training import TrainerEntry
 from search.trial_store import TrialStore
 
-_NOT_COMPARED = ("search.trials:", "search.trial_seconds:")  # what may change while a study goes on
+# what may change while a study goes on
+_NOT_COMPARED = ("search.trials:", "search.trial_seconds:", "search.baselines")
 
 
 @dataclass
@@ -59,10 +61,13 @@ class StudyRunner:
         folder is damaged, OSError where the folder cannot be written, Interrupted where
         `should_stop` said so before the first candidate.
         """
-        config = self.study.config
-        folder = RunFolder(self.out / config.name)
-        with _held(folder):
+        start = time.monotonic()
+        folder = RunFolder(self.out / self.study.config.name)
+        with held(folder):
             self._take_up(folder)
+            config = self.study.config
+            baselines = Baselines(folder, config.search.baselines, self.observer, self._check)
+            baselines.require_known(self.registry)
             # what is wrong in the space is said before data are read
             trial_space = self._space(num_classes=1000)
             require_some_buildable(trial_space, self._build_check())
@@ -72,36 +77,32 @@ class StudyRunner:
             self._freeze(folder, space, data)
             limits = ", ".join(f"{key} {value:g}" for key, value in config.budget.given().items())
             self.observer.note(f"study {config.name} in {folder.path}, budget: {limits}")
+
+            def time_left() -> float:
+                return math.inf if time_limit is None else time_limit - time.monotonic() + start
+
             with closing(self._evaluator(folder)) as evaluator:
-                loop = self._loop(folder, space, data, evaluator)
+                loop = self._loop(folder, space, baselines, evaluator)
                 try:
                     loop.restore_best()
-                    outcome = loop.run(config.search.trials, time_limit)
+                    baselines.run(evaluator, lambda: time_left() > 0)
+                    outcome = loop.run(config.search.trials, time_left())
                 except Interrupted:
                     outcome = Outcome.INTERRUPTED
-            return self._conclude(loop.store, folder, data, outcome)
+            return self._conclude(loop.store, baselines, folder, data, outcome)
 
     def _take_up(self, folder: RunFolder) -> None:
         """Goes on with the study in the folder, if there is one and it is this one."""
-        if not folder.study.exists():
-            if folder.journal.exists():
-                raise EnvironmentProblem(
-                    f"{folder.path} holds a journal and no study.yaml that says what it is of; "
-                    "restore the file, or choose another --out"
-                )
+        if not has_begun(folder):
             return
-        if not folder.journal.exists() and folder.read_trials():
-            raise EnvironmentProblem(
-                f"{folder.journal} is gone, and with it what {folder.path} has tried; "
-                "restore the file, or choose another --out"
-            )
-        old = _read_own_study(folder.study)
+        old = read_own_study(folder.study)
         self.study = replace(
             self.study,
             frozen_mixers=tuple(old["mixers"]),
             frozen_data=old["data"],
             frozen_trainer=old.get("trainer"),
         )
+        self.study = with_baselines_of(self.study, old)
         # a short name stays whose it was, whatever has been installed since
         self.registry = self.registry.settled(mixer["name"] for mixer in old["mixers"])
         changes = require_unchanged(
@@ -199,13 +200,17 @@ class StudyRunner:
         return self.registry.file if Path(self.registry.file).is_file() else None
 
     def _loop(
-        self, folder: RunFolder, space: SearchSpace, data: Splits, evaluator: Evaluator
+        self, folder: RunFolder, space: SearchSpace, baselines: Baselines, evaluator: Evaluator
     ) -> SearchLoop:
         config = self.study.config
         store = TrialStore(config.name, folder)
 
         def write_summary(outcome: Outcome) -> None:
-            folder.write_summary(summarise(self.study, store.records, self.device, outcome))
+            folder.write_summary(
+                summarise(
+                    self.study, store.records, self.device, outcome, baselines=baselines.records
+                )
+            )
 
         return SearchLoop(
             store=store,
@@ -218,11 +223,17 @@ class StudyRunner:
         )
 
     def _conclude(
-        self, store: TrialStore, folder: RunFolder, data: Splits, outcome: Outcome
+        self,
+        store: TrialStore,
+        baselines: Baselines,
+        folder: RunFolder,
+        data: Splits,
+        outcome: Outcome,
     ) -> dict[str, Any]:
         """Reports the best on the test split, once the search has ended, and writes the summary."""
         known = len(data.unreadable)
-        summary = summarise(self.study, store.records, self.device, outcome, data=data)
+        said: dict[str, Any] = {"data": data, "baselines": baselines.records}
+        summary = summarise(self.study, store.records, self.device, outcome, **said)
         folder.write_summary(summary)
         tested = folder.holds(best_of(store.records)) and outcome is not Outcome.INTERRUPTED
         if tested:
@@ -233,9 +244,7 @@ class StudyRunner:
                 )
             except Interrupted:
                 outcome, test = Outcome.INTERRUPTED, None
-            summary = summarise(
-                self.study, store.records, self.device, outcome, test=test, data=data
-            )
+            summary = summarise(self.study, store.records, self.device, outcome, test=test, **said)
             folder.write_summary(summary)
         self._name_unreadable(data, known=known)
         return summary
@@ -243,34 +252,3 @@ class StudyRunner:
     def _check(self) -> None:
         if self.should_stop():
             raise Interrupted
-
-
-@contextmanager
-def _held(folder: RunFolder) -> Iterator[None]:
-    """The folder, made where it is not there, for this process alone.
-
-    Where no study came to be, what was made is taken away again.
-    """
-    made = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
-    folder.create()
-    try:
-        with exclusive(folder.lock, f"{folder.path}: another process is running this study"):
-            yield
-    finally:
-        if made and not folder.study.exists():
-            folder.lock.unlink(missing_ok=True)
-            with suppress(OSError):  # somebody else put something there
-                for path in made:
-                    path.rmdir()
-
-
-def _read_own_study(file: Path) -> dict[str, Any]:
-    """A run folder's study.yaml; EnvironmentProblem where it is not one."""
-    refusal = f"{file} is not what `search run` wrote; restore it, or choose another --out"
-    try:
-        old = read_yaml(file).plain()
-    except SpecError as error:
-        raise EnvironmentProblem(f"{refusal}\n{error}") from None
-    if not isinstance(old, dict) or not isinstance(old.get("mixers"), list):
-        raise EnvironmentProblem(refusal)
-    return {"data": None, **old}

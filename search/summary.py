@@ -17,7 +17,7 @@ from metaformer.spec_yaml import load_spec
 from mixers import MixerRegistry
 from search.budget_checks import GIB
 from search.data import Splits
-from search.records import TrialRecord, TrialState
+from search.records import BaselineRecord, Record, TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.study_config import Study
 from search.training import PREPROCESSING, accuracy
@@ -74,6 +74,7 @@ def summarise(
     *,
     test: float | None = None,
     data: Splits | None = None,
+    baselines: Sequence[BaselineRecord] = (),
 ) -> dict[str, Any]:
     """What summary.json holds."""
     best, miss = best_of(records), nearest_miss(records)
@@ -89,9 +90,12 @@ def summarise(
             "counted": sum(record.state.is_final for record in records),
             "by_state": dict(Counter(record.state.value for record in records)),
         },
-        "best": None if best is None else _describe(best, study, test),
+        "best": None if best is None else _describe_trial(best, study, test),
+        "baselines": [_describe_baseline(record, study) for record in baselines],
         "reasons": dict(Counter(record.reason for record in records if record.reason)),
-        "nearest_miss": None if best is not None or miss is None else _describe(miss, study, None),
+        "nearest_miss": (
+            None if best is not None or miss is None else _describe_trial(miss, study, None)
+        ),
         "measure": config.measure.model_dump(),
         "train": config.train.model_dump(),
         "data": None if data is None else _describe_data(data),
@@ -102,7 +106,21 @@ def summarise(
     }
 
 
-def _describe(record: TrialRecord, study: Study, test: float | None) -> dict[str, Any]:
+def _describe_trial(record: TrialRecord, study: Study, test: float | None) -> dict[str, Any]:
+    return {"trial": record.number, **_describe(record, study, test)}
+
+
+def _describe_baseline(record: BaselineRecord, study: Study) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "state": record.state.value,
+        "within_budget": record.within_budget,
+        **_describe(record, study, record.test_accuracy),
+        "seconds": _seconds([record]),
+    }
+
+
+def _describe(record: Record, study: Study, test: float | None) -> dict[str, Any]:
     throughput = {}
     for mode, budget in study.config.budget.throughput.items():
         measured = record.measurement(mode)
@@ -119,7 +137,6 @@ def _describe(record: TrialRecord, study: Study, test: float | None) -> dict[str
             most = record.at_most[mode]
             throughput[mode] = {"at_most": most, "budget": budget, "margin": most / budget - 1}
     return {
-        "trial": record.number,
         "digest": record.digest,
         "validation_accuracy": record.accuracy,
         "test_accuracy": test,
@@ -162,7 +179,7 @@ def _describe_data(data: Splits) -> dict[str, Any]:
     }
 
 
-def _seconds(records: Sequence[TrialRecord]) -> dict[str, float]:
+def _seconds(records: Sequence[Record]) -> dict[str, float]:
     totals: Counter[str] = Counter()
     for record in records:
         totals.update(record.seconds)

@@ -10,7 +10,14 @@ import click
 from search.cli.errors import user_errors
 from search.cli.run import run
 
-_OF_RUN = ("trials", "time_limit", "plugins", "allow_drift", "as_json")  # what may change
+_OF_RUN = (
+    "trials",
+    "time_limit",
+    "baselines",
+    "plugins",
+    "allow_drift",
+    "as_json",
+)  # what may change
 
 
 @click.command()

@@ -80,6 +80,8 @@ def _text(study: dict[str, Any]) -> str:
         lines.append("best: none yet")
     if study["not_yet_in_summary"]:
         lines.append(f"trials that ended since that was written: {study['not_yet_in_summary']}")
+    if study["baselines"]:
+        lines += ["baselines:", *(f"  {_baseline(one)}" for one in study["baselines"])]
     if study["last"]:
         lines += ["last trials:", *(f"  {_trial(trial)}" for trial in study["last"])]
     spent = ", ".join(f"{name} {_time(value)}" for name, value in study["seconds"].items())
@@ -133,7 +135,15 @@ def _candidate(trial: dict[str, Any]) -> str:
 
 
 def _trial(trial: dict[str, Any]) -> str:
-    parts = [f"{trial['trial']}  {trial['state']}  {_time(trial['seconds'])}"]
+    return _ended(str(trial["trial"]), trial)
+
+
+def _baseline(baseline: dict[str, Any]) -> str:
+    return _ended(Path(baseline["name"]).name, baseline)
+
+
+def _ended(title: str, trial: dict[str, Any]) -> str:
+    parts = [f"{title}  {trial['state']}  {_time(trial['seconds'])}"]
     parts += [
         f"{speed['mode']} {speed['images_per_second']:.0f} images/s"
         for speed in trial["throughput"]

@@ -14,7 +14,7 @@ from metaformer.spec import BackboneSpec
 from search.errors import Interrupted
 from search.executor.child import Child, WorkerDied
 from search.executor.worker import raise_again
-from search.records import TrialRecord, TrialState
+from search.records import BaselineRecord, Record, TrialRecord, TrialState
 
 POLLING_SECONDS = 0.1
 GRACE_SECONDS = 10.0  # for a worker to come to its next step and stop there
@@ -25,13 +25,13 @@ class ChildEvaluator:
     """Evaluates one candidate after the other in a worker that stays warm while it is healthy.
 
     `start` begins a worker. `phase`, `note` and `log_error` hear what it says; `check` is called
-    meanwhile and may raise to stop. A candidate that takes longer than `trial_seconds` is ended.
+    meanwhile and may raise to stop. What takes longer than `trial_seconds` is ended.
     """
 
     start: Callable[[], Child]
     phase: Callable[[str], None]
     note: Callable[[str], None]
-    log_error: Callable[[int, str], None]
+    log_error: Callable[[str, str], None]
     check: Callable[[], None]
     trial_seconds: float | None = None
     now: Callable[[], float] = time.monotonic
@@ -39,11 +39,16 @@ class ChildEvaluator:
 
     def evaluate(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Fills in `record`; the trained weights where the candidate completed."""
-        return self._run("evaluate", spec, record)
+        record.spec, record.digest = spec.to_data(), spec.digest
+        return self._run({"do": "evaluate", "spec": record.spec}, record)
 
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Trains and scores; the weights, or None where the training diverged."""
-        return self._run("train", spec, record)
+        return self._run({"do": "train", "spec": spec.to_data()}, record)
+
+    def compare(self, record: BaselineRecord) -> None:
+        """Measures and trains the baseline that `record` names, and fills it in."""
+        self._run({"do": "compare"}, record)
 
     def close(self) -> None:
         """Ends the worker, if there is one."""
@@ -51,18 +56,15 @@ class ChildEvaluator:
             self._child.end()
             self._child = None
 
-    def _run(self, do: str, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
-        task = {"do": do, "spec": spec.to_data(), "record": record.to_data()}
+    def _run(self, task: dict[str, Any], record: Record) -> dict[str, Tensor] | None:
         try:
-            answer, weights = self._answer(task, self._ready())
+            answer, weights = self._answer({**task, "record": record.to_data()}, self._ready())
         except WorkerDied as death:
             self.close()
-            record.spec, record.digest = spec.to_data(), spec.digest
             record.state, record.reason = TrialState.LOST, f"its process died: {death}"
             return None
         except TimeoutError as error:
             self.close()
-            record.spec, record.digest = spec.to_data(), spec.digest
             record.state, record.reason = TrialState.TIMEOUT, str(error)
             return None
         except BaseException:
@@ -71,13 +73,13 @@ class ChildEvaluator:
         self._take(answer, record)
         return load(weights) if weights else None
 
-    def _take(self, answer: dict[str, Any], record: TrialRecord) -> None:
+    def _take(self, answer: dict[str, Any], record: Record) -> None:
         """Makes `record` what the worker made of it."""
-        found = TrialRecord.from_data(answer["record"])
-        for entry in fields(TrialRecord):
+        found = type(record).from_data(answer["record"])
+        for entry in fields(record):
             setattr(record, entry.name, getattr(found, entry.name))
         if answer["traceback"] is not None:
-            self.log_error(record.number, answer["traceback"])
+            self.log_error(record.title, answer["traceback"])
         if answer["traceback"] is not None or record.state is TrialState.OOM:
             self.close()  # who knows what it left behind
 

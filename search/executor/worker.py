@@ -1,6 +1,6 @@
-"""`python -m search.executor.worker`: evaluates candidates of one study, one after the other.
+"""`python -m search.executor.worker`: evaluates networks for one study, one after the other.
 
-Started by the study's own process, which sends the candidates; ends with it.
+Started by the study's own process, which sends candidates and baselines; ends with it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from search.candidate import CandidateEvaluator
 from search.data import load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.messages import Receiver, Sender
-from search.records import TrialRecord, TrialState
+from search.records import BaselineRecord, Record, TrialRecord, TrialState
 from search.study_file import load_study
 from search.training import find_trainer
 
@@ -113,13 +114,10 @@ class Worker:
 
     def _answer(self, task: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """The record of a task, and the weights as a safetensors file's bytes."""
-        spec = BackboneSpec.model_validate(task["spec"])
-        record = TrialRecord.from_data(task["record"])
-        run: Callable[[BackboneSpec, TrialRecord], dict[str, Tensor] | None]
-        run = getattr(self._evaluator, task["do"])
+        run, record = self._prepared(task)
         weights, trace = None, None
         try:
-            weights = run(spec, record)
+            weights = run()
         except Interrupted:
             record.state, record.reason = TrialState.INTERRUPTED, "stopped by the user"
         except (UsageError, EnvironmentProblem) as error:
@@ -130,6 +128,20 @@ class Worker:
             trace = traceback.format_exc()
         own = {key: value.clone().contiguous() for key, value in (weights or {}).items()}
         return {"record": record.to_data(), "traceback": trace}, save(own) if own else b""
+
+    def _prepared(
+        self, task: dict[str, Any]
+    ) -> tuple[Callable[[], dict[str, Tensor] | None], Record]:
+        """What a task asks to be done, and the record that it fills in."""
+        if task["do"] == "compare":
+            baseline = BaselineRecord.from_data(task["record"])
+            return partial(self._evaluator.compare, baseline), baseline
+        spec, trial = (
+            BackboneSpec.model_validate(task["spec"]),
+            TrialRecord.from_data(task["record"]),
+        )
+        do = self._evaluator.train if task["do"] == "train" else self._evaluator.evaluate
+        return partial(do, spec, trial), trial
 
 
 def error_message(error: Exception) -> dict[str, Any]:

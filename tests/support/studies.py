@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
-from search.records import TrialRecord, TrialState
+from search.records import BaselineRecord, TrialRecord, TrialState
 from search.study import StudyRunner
 from search.study_config import Study
 from search.study_file import load_study
@@ -27,6 +27,7 @@ class Heard:
 
     notes: list[str] = dataclasses.field(default_factory=list)
     finished: list[TrialRecord] = dataclasses.field(default_factory=list)
+    baselines: list[BaselineRecord] = dataclasses.field(default_factory=list)
     phases: list[str] = dataclasses.field(default_factory=list)
 
     def note(self, text: str) -> None:
@@ -39,6 +40,9 @@ class Heard:
 
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
         self.finished.append(record)
+
+    def baseline_finished(self, record: BaselineRecord) -> None:
+        self.baselines.append(record)
 
 
 def runner(

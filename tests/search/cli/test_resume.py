@@ -44,6 +44,13 @@ def test_it_says_what_cannot_go_on(finished: Path) -> None:
 
 def test_its_options_are_those_of_run_that_may_change() -> None:
     shown = CliRunner().invoke(main, ["resume", "--help"]).output
-    for option in ("--trials", "--time-limit", "--plugins", "--allow-drift", "--json"):
+    for option in (
+        "--trials",
+        "--time-limit",
+        "--baseline",
+        "--plugins",
+        "--allow-drift",
+        "--json",
+    ):
         assert option in shown
     assert "--budget-throughput" not in shown

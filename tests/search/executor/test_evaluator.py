@@ -17,7 +17,7 @@ from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.child import WorkerDied
 from search.executor.evaluator import GRACE_SECONDS, ChildEvaluator
 from search.executor.worker import error_message, raise_again
-from search.records import TrialRecord, TrialState
+from search.records import BaselineRecord, TrialRecord, TrialState
 from search.space import SearchSpace
 from search.study_file import load_study
 
@@ -71,7 +71,7 @@ def evaluator(
             start=lambda: waiting.pop(0),  # type: ignore[arg-type,return-value]
             phase=heard.append,
             note=heard.append,
-            log_error=lambda number, text: heard.append(f"{number}: {text}"),
+            log_error=lambda title, text: heard.append(f"{title}: {text}"),
             check=check,
             trial_seconds=trial_seconds,
             now=Time(),
@@ -142,7 +142,7 @@ def test_after_a_failure_the_next_candidate_has_a_new_worker(
     run, heard = evaluator(first, second)
     run.evaluate(spec, a_record())
     assert first.ended
-    assert (f"7: {trace}" in heard) is (trace is not None)
+    assert (f"trial 7: {trace}" in heard) is (trace is not None)
     run.evaluate(spec, a_record())
     assert len(second.sent) == 1
 
@@ -244,3 +244,21 @@ def test_what_is_not_the_candidates_doing_is_raised_in_the_study(
         with pytest.raises(raised, match="no such data"):
             run.evaluate(spec, a_record())
         assert child.ended
+
+
+def test_a_baseline_is_asked_for_by_its_name_and_its_record_filled_in() -> None:
+    found = BaselineRecord(name="timm:x", state=TrialState.COMPLETE, test_accuracy=0.5)
+    child = Script(READY, ({"record": found.to_data(), "traceback": None}, b""))
+    run, _ = evaluator(child)
+    record = BaselineRecord(name="timm:x", state=TrialState.FAILED)
+    run.compare(record)
+    assert record == found
+    assert child.sent[0]["do"] == "compare"
+    assert child.sent[0]["record"]["name"] == "timm:x"
+
+
+def test_a_worker_that_dies_with_a_baseline_leaves_it_lost() -> None:
+    run, _ = evaluator(Script(READY, WorkerDied("SIGKILL")))
+    record = BaselineRecord(name="timm:x", state=TrialState.FAILED)
+    run.compare(record)
+    assert (record.state, record.reason) == (TrialState.LOST, "its process died: SIGKILL")
