@@ -21,7 +21,7 @@ from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.measuring.measurer import Measurer
 from search.measuring.subjects import Subject, read_subject, subject_of
-from search.records import BaselineRecord, Record, TrialRecord, TrialState
+from search.records import DIVERGED, BaselineRecord, Record, TrialRecord, TrialState
 from search.study_config import StudyConfig
 from search.throughput import Measurement, measure
 from search.training import (
@@ -120,7 +120,7 @@ class CandidateEvaluator:
                 _forget(checkpoint)
                 score = self._score(model, checkpoint)
         except Diverged as error:
-            record.state, record.reason = TrialState.FAILED, f"diverged: {error}"
+            record.state, record.reason = TrialState.FAILED, f"{DIVERGED}{error}"
             _forget(checkpoint)
             return None
         except (Interrupted, UsageError, EnvironmentProblem):  # it is tried again

@@ -54,7 +54,8 @@ class Evaluator(Protocol):
 @dataclass
 class SearchLoop:
     """Tries candidates one after the other. `should_stop` is asked between them; within one,
-    the evaluator's own check raises Interrupted. `summarise` is called after each."""
+    the evaluator's own check raises Interrupted. `summarise` is called after each. A failure that
+    is `explained` does not count towards those that end a study."""
 
     store: TrialStore
     strategy: Strategy
@@ -63,6 +64,7 @@ class SearchLoop:
     observer: Observer
     should_stop: Callable[[], bool]
     summarise: Callable[[Outcome], None]
+    explained: Callable[[TrialRecord], bool] = lambda _record: False
 
     def run(self, total: int, time_limit: float | None) -> Outcome:
         """Goes on until `total` trials count, no candidate begun after `time_limit` seconds."""
@@ -77,7 +79,8 @@ class SearchLoop:
                 record = self._one_trial(total)
             except SpaceExhausted:
                 return Outcome.SPACE_EXHAUSTED
-            failures = failures + 1 if record.state is TrialState.FAILED else 0
+            unexplained = record.state is TrialState.FAILED and not self.explained(record)
+            failures = failures + 1 if unexplained else 0
             if failures >= MAX_FAILURES_RUNNING:
                 return Outcome.TOO_MANY_FAILURES
             interrupted = record.state is TrialState.INTERRUPTED and not self.should_stop()

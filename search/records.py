@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+DIVERGED = "diverged: "  # how the reason of a training that left the finite numbers begins
 NOT_BUILDABLE = 10.0  # constraint of a candidate that has no throughput: far outside
 
 

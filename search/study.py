@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import torch
 from mixers import MixerRegistry
 from search.baselines import Baselines, with_baselines_of
 from search.buildable import BuildCheck, require_some_buildable
+from search.candidate import mixer_origins
 from search.data import Splits, load_data
 from search.errors import Interrupted, UsageError
 from search.executor.child import Child
 from search.executor.evaluator import ChildEvaluator
 from search.frozen_mixers import freeze, require_unchanged, require_unchanged_trainer
 from search.loop import Evaluator, Observer, SearchLoop
+from search.proposable import ProposalCheck
 from search.run_folder import RunFolder
 from search.space import SearchSpace
 from search.strategy import Strategy
@@ -194,6 +197,7 @@ class StudyRunner:
             log_error=folder.log_error,
             check=self._check,
             trial_seconds=self.study.config.search.trial_seconds,
+            origins=partial(mixer_origins, registry=self.registry),
         )
 
     def _plugins_file(self) -> str | None:
@@ -204,6 +208,9 @@ class StudyRunner:
     ) -> SearchLoop:
         config = self.study.config
         store = TrialStore(config.name, folder)
+        check = ProposalCheck(
+            store.records, self.study.frozen_mixers, self._build_check(), self.observer.note
+        )
 
         def write_summary(outcome: Outcome) -> None:
             folder.write_summary(
@@ -214,12 +221,13 @@ class StudyRunner:
 
         return SearchLoop(
             store=store,
-            strategy=Strategy(store, space, config.search.seed, self._build_check()),
+            strategy=Strategy(store, space, config.search.seed, check),
             evaluator=evaluator,
             folder=folder,
             observer=self.observer,
             should_stop=self.should_stop,
             summarise=write_summary,
+            explained=check.explains,
         )
 
     def _conclude(

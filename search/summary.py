@@ -19,6 +19,7 @@ from search.budget_checks import GIB
 from search.data import Splits
 from search.records import BaselineRecord, Record, TrialRecord, TrialState
 from search.run_folder import RunFolder
+from search.set_aside import set_aside
 from search.study_config import Study
 from search.training import PREPROCESSING, accuracy
 
@@ -92,6 +93,9 @@ def summarise(
         },
         "best": None if best is None else _describe_trial(best, study, test),
         "baselines": [_describe_baseline(record, study) for record in baselines],
+        "set_aside": [
+            found.to_data() for found in set_aside(records, study.frozen_mixers).values()
+        ],
         "reasons": dict(Counter(record.reason for record in records if record.reason)),
         "nearest_miss": (
             None if best is not None or miss is None else _describe_trial(miss, study, None)

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from search.set_aside import SetAside
+
 SHOWN_REASONS = 3
 _ENDED = {  # outcomes that the number of trials does not explain
     "time limit": "The time limit ended the search. To go on: {go_on}",
@@ -25,6 +27,8 @@ def print_result(summary: dict[str, Any], folder: Path, go_on: str) -> None:
     click.echo(f"{summary['name']}: {trials['counted']} of {total} trials ({states or 'none'})")
     if summary["outcome"] in _ENDED:
         click.echo(_ENDED[summary["outcome"]].format(go_on=go_on))
+    for mixer in summary["set_aside"]:
+        click.echo(str(SetAside.from_data(mixer)))
     _print_found(summary, folder)
     if summary["baselines"]:
         _print_baselines(summary)

@@ -64,6 +64,8 @@ def _list(studies: list[dict[str, Any]]) -> str:
 
 
 def _text(study: dict[str, Any]) -> str:
+    from search.set_aside import SetAside
+
     train, measure = study["train"], study["measure"]
     lines = [
         f"{study['name']} in {study['folder']}: {_budget(study)}",
@@ -80,6 +82,7 @@ def _text(study: dict[str, Any]) -> str:
         lines.append("best: none yet")
     if study["not_yet_in_summary"]:
         lines.append(f"trials that ended since that was written: {study['not_yet_in_summary']}")
+    lines += [str(SetAside.from_data(mixer)) for mixer in study["set_aside"]]
     if study["baselines"]:
         lines += ["baselines:", *(f"  {_baseline(one)}" for one in study["baselines"])]
     if study["last"]:

@@ -25,7 +25,8 @@ class ChildEvaluator:
     """Evaluates one candidate after the other in a worker that stays warm while it is healthy.
 
     `start` begins a worker. `phase`, `note` and `log_error` hear what it says; `check` is called
-    meanwhile and may raise to stop. What takes longer than `trial_seconds` is ended.
+    meanwhile and may raise to stop. What takes longer than `trial_seconds` is ended. `origins` says
+    where a candidate's mixers came from, for the record of one whose process dies.
     """
 
     start: Callable[[], Child]
@@ -34,12 +35,14 @@ class ChildEvaluator:
     log_error: Callable[[str, str], None]
     check: Callable[[], None]
     trial_seconds: float | None = None
+    origins: Callable[[BackboneSpec], list[dict[str, str]]] = lambda _spec: []
     now: Callable[[], float] = time.monotonic
     _child: Child | None = field(default=None, init=False)
 
     def evaluate(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Fills in `record`; the trained weights where the candidate completed."""
         record.spec, record.digest = spec.to_data(), spec.digest
+        record.mixers = self.origins(spec)
         return self._run({"do": "evaluate", "spec": record.spec}, record)
 
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
