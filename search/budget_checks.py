@@ -52,6 +52,11 @@ class BudgetChecks:
 
         What a mixer's code raises passes through; the record then stands as far as it came.
         """
+        network = subject_of(spec, self.registry)
+        return self.may_pass(spec, record) and all(check(record) for check in self._runs(network))
+
+    def may_pass(self, spec: BackboneSpec, record: TrialRecord) -> bool:
+        """Likewise, whether `spec` may be within all budgets, by counts and floors alone."""
         self.phase("build")
         network = subject_of(spec, self.registry)
         try:
@@ -60,11 +65,8 @@ class BudgetChecks:
             record.constraints["buildable"] = NOT_BUILDABLE
             return reject(record, f"cannot be built: {error}")
         counts = [*self._counts(), *self._bounds(network, *built)]
-        return (
-            all(check(record) for check in counts)
-            and self._can_be_fast_enough(network, built[0], record)
-            and all(check(record) for check in self._runs(network))
-        )
+        within = all(check(record) for check in counts)
+        return within and self._can_be_fast_enough(network, built[0], record)
 
     def judge(self, network: Subject, record: Record) -> bool:
         """Puts all budgets to `network`, whichever it misses; `record.reason` says which.

@@ -30,6 +30,7 @@ from search.training import (
     Score,
     TrainerEntry,
     accuracy,
+    seconds_of_training,
     train_and_score,
 )
 
@@ -63,11 +64,45 @@ class CandidateEvaluator:
 
         What a mixer's code raises passes through; the record then stands as far as it came.
         """
-        record.spec, record.digest = spec.to_data(), spec.digest
-        record.mixers = mixer_origins(spec, self.registry)
+        self._name(spec, record)
         with _out_of_memory_on_record(record):
             return self.train(spec, record) if self._budgets.passes(spec, record) else None
         return None
+
+    def foretell(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        """Fills in `record` as far as counts and floors go; COMPLETE where they let it pass."""
+        self._name(spec, record)
+        with _out_of_memory_on_record(record):
+            if self._budgets.may_pass(spec, record):
+                record.state = TrialState.COMPLETE
+
+    def measured(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        """Fills in `record` up to the training; COMPLETE where it is within all budgets."""
+        self._name(spec, record)
+        with _out_of_memory_on_record(record):
+            if self._budgets.passes(spec, record):
+                record.state = TrialState.COMPLETE
+
+    def time_training(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        """Sets the seconds that a training would take, from some of its steps."""
+        self.phase("time some steps of a training")
+        config = self.config
+        with _out_of_memory_on_record(record), self._measurer.leased():
+            torch.manual_seed(config.search.seed)
+            model = subject_of(spec, self.registry).build(config.train.image_size, self.device)
+            record.seconds["train"] = seconds_of_training(
+                model,
+                self.data,
+                config.train,
+                device=self.device,
+                seed=config.search.seed,
+                check=self.check,
+                trainer=self.trainer,
+            )
+
+    def _name(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        record.spec, record.digest = spec.to_data(), spec.digest
+        record.mixers = mixer_origins(spec, self.registry)
 
     def compare(self, record: BaselineRecord) -> None:
         """Measures the baseline that `record` names and trains it, whether it makes the budgets or

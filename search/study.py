@@ -67,17 +67,9 @@ class StudyRunner:
         start = time.monotonic()
         folder = RunFolder(self.out / self.study.config.name)
         with held(folder):
-            self._take_up(folder)
+            space, data, baselines = self.prepare(folder)
+            folder.write_study(self.study.to_data())
             config = self.study.config
-            baselines = Baselines(folder, config.search.baselines, self.observer, self._check)
-            baselines.require_known(self.registry)
-            # what is wrong in the space is said before data are read
-            trial_space = self._space(num_classes=1000)
-            require_some_buildable(trial_space, self._build_check())
-            self._name_mixers(trial_space)
-            data = self._load_data(folder)
-            space = self._space(data.num_classes)
-            self._freeze(folder, space, data)
             limits = ", ".join(f"{key} {value:g}" for key, value in config.budget.given().items())
             self.observer.note(f"study {config.name} in {folder.path}, budget: {limits}")
 
@@ -93,6 +85,24 @@ class StudyRunner:
                 except Interrupted:
                     outcome = Outcome.INTERRUPTED
             return self._conclude(loop.store, baselines, folder, data, outcome)
+
+    def prepare(self, folder: RunFolder) -> tuple[SearchSpace, Splits, Baselines]:
+        """Reads all that the study needs and refuses what `run` refuses; writes nothing.
+
+        `study` is then what study.yaml holds of it, with its mixers and data frozen.
+        """
+        self._take_up(folder)
+        asked = self.study.config.search.baselines
+        baselines = Baselines(folder, asked, self.observer, self._check)
+        baselines.require_known(self.registry)
+        # what is wrong in the space is said before data are read
+        trial_space = self._space(num_classes=1000)
+        require_some_buildable(trial_space, self._build_check())
+        self._name_mixers(trial_space)
+        data = self._load_data(folder)
+        space = self._space(data.num_classes)
+        self._freeze(space, data)
+        return space, data, baselines
 
     def _take_up(self, folder: RunFolder) -> None:
         """Goes on with the study in the folder, if there is one and it is this one."""
@@ -159,13 +169,12 @@ class StudyRunner:
         }
         return BuildCheck(self.registry, sizes)
 
-    def _freeze(self, folder: RunFolder, space: SearchSpace, data: Splits) -> None:
-        """Writes study.yaml, with the mixers that the space can hold from now on, and the data."""
+    def _freeze(self, space: SearchSpace, data: Splits) -> None:
+        """Keeps the mixers that the space can hold from now on, the data and the trainer."""
         names = [mixer["name"] for mixer in self.study.frozen_mixers] or space.mixer_names
         self.study = replace(self.study, frozen_mixers=freeze(names, self.registry))
         trainer = None if self.trainer is None else self.trainer.frozen()
         self.study = replace(self.study, frozen_data=data.identity(), frozen_trainer=trainer)
-        folder.write_study(self.study.to_data())
 
     def _load_data(self, folder: RunFolder) -> Splits:
         """The study's data; UsageError where they are no longer what the study began with."""
@@ -190,6 +199,7 @@ class StudyRunner:
             self.observer.note(f"skipped {len(new)} unreadable images: {names}")
 
     def _evaluator(self, folder: RunFolder) -> ChildEvaluator:
+        """What evaluates candidates in a worker, by the study.yaml in `folder`."""
         return ChildEvaluator(
             start=lambda: Child(folder.study, self._plugins_file()),
             phase=self.observer.phase,
@@ -199,6 +209,10 @@ class StudyRunner:
             trial_seconds=self.study.config.search.trial_seconds,
             origins=partial(mixer_origins, registry=self.registry),
         )
+
+    def previewer(self, folder: RunFolder) -> ChildEvaluator:
+        """Likewise, for `search plan`, whose study.yaml lies aside."""
+        return self._evaluator(folder)
 
     def _plugins_file(self) -> str | None:
         return self.registry.file if Path(self.registry.file).is_file() else None

@@ -91,14 +91,14 @@ def summarise(
             "counted": sum(record.state.is_final for record in records),
             "by_state": dict(Counter(record.state.value for record in records)),
         },
-        "best": None if best is None else _describe_trial(best, study, test),
+        "best": None if best is None else describe_trial(best, study, test),
         "baselines": [_describe_baseline(record, study) for record in baselines],
         "set_aside": [
             found.to_data() for found in set_aside(records, study.frozen_mixers).values()
         ],
         "reasons": dict(Counter(record.reason for record in records if record.reason)),
         "nearest_miss": (
-            None if best is not None or miss is None else _describe_trial(miss, study, None)
+            None if best is not None or miss is None else describe_trial(miss, study, None)
         ),
         "measure": config.measure.model_dump(),
         "train": config.train.model_dump(),
@@ -110,7 +110,8 @@ def summarise(
     }
 
 
-def _describe_trial(record: TrialRecord, study: Study, test: float | None) -> dict[str, Any]:
+def describe_trial(record: TrialRecord, study: Study, test: float | None) -> dict[str, Any]:
+    """One trial, as summary.json tells of the best and of the nearest miss."""
     return {"trial": record.number, **_describe(record, study, test)}
 
 

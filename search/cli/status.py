@@ -87,7 +87,7 @@ def _text(study: dict[str, Any]) -> str:
         lines += ["baselines:", *(f"  {_baseline(one)}" for one in study["baselines"])]
     if study["last"]:
         lines += ["last trials:", *(f"  {_trial(trial)}" for trial in study["last"])]
-    spent = ", ".join(f"{name} {_time(value)}" for name, value in study["seconds"].items())
+    spent = ", ".join(f"{name} {in_time(value)}" for name, value in study["seconds"].items())
     lines.append(f"time spent: {spent or 'none'}")
     lines.append(_now(study))
     return "\n".join(lines)
@@ -146,7 +146,7 @@ def _baseline(baseline: dict[str, Any]) -> str:
 
 
 def _ended(title: str, trial: dict[str, Any]) -> str:
-    parts = [f"{title}  {trial['state']}  {_time(trial['seconds'])}"]
+    parts = [f"{title}  {trial['state']}  {in_time(trial['seconds'])}"]
     parts += [
         f"{speed['mode']} {speed['images_per_second']:.0f} images/s"
         for speed in trial["throughput"]
@@ -157,7 +157,7 @@ def _ended(title: str, trial: dict[str, Any]) -> str:
     return "  ".join([*parts, trial["reason"].partition("\n")[0]]).rstrip()
 
 
-def _time(seconds: float) -> str:
+def in_time(seconds: float) -> str:
     """Hours, minutes and seconds; tenths below a minute."""
     if seconds < 60:
         return f"{seconds:.1f} s"

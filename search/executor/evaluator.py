@@ -49,6 +49,18 @@ class ChildEvaluator:
         """Trains and scores; the weights, or None where the training diverged."""
         return self._run({"do": "train", "spec": spec.to_data()}, record)
 
+    def foretell(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        """Fills in `record` as far as counts and floors go; COMPLETE where they let it pass."""
+        self._run({"do": "foretell", "spec": spec.to_data()}, record)
+
+    def measured(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        """Fills in `record` up to the training; COMPLETE where it is within all budgets."""
+        self._run({"do": "measured", "spec": spec.to_data()}, record)
+
+    def time_training(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        """Sets the seconds that a training would take, from some of its steps."""
+        self._run({"do": "time_training", "spec": spec.to_data()}, record)
+
     def compare(self, record: BaselineRecord) -> None:
         """Measures and trains the baseline that `record` names, and fills it in."""
         self._run({"do": "compare"}, record)

@@ -140,8 +140,7 @@ class Worker:
             BackboneSpec.model_validate(task["spec"]),
             TrialRecord.from_data(task["record"]),
         )
-        do = self._evaluator.train if task["do"] == "train" else self._evaluator.evaluate
-        return partial(do, spec, trial), trial
+        return partial(getattr(self._evaluator, task["do"]), spec, trial), trial
 
 
 def error_message(error: Exception) -> dict[str, Any]:
