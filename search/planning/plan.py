@@ -44,10 +44,12 @@ def plan_study(runner: StudyRunner, *, measurements: int) -> dict[str, Any]:
         with closing(runner.previewer(aside)) as previewer:
             runner.observer.note(f"drawing {DRAWN} candidates")
             drawn = draw_candidates(space, DRAWN, study.config.search.seed, previewer)
-            runner.observer.note(f"measuring {measurements} of them")
+            if measurements:
+                runner.observer.note(f"measuring {measurements} of them")
             measured = measure_first(drawn, measurements, previewer)
             trainings = time_trainings(measured, TIMED_TRAININGS, previewer)
     counted = sum(record.state.is_final for record in read_records(folder.path))
+    shares = _shares(drawn, measured)
     return {
         "schema": 1,
         "name": study.config.name,
@@ -59,18 +61,21 @@ def plan_study(runner: StudyRunner, *, measurements: int) -> dict[str, Any]:
         "space": size.to_data(),
         "mixers": _mixers(study, space),
         "baselines": list(study.config.search.baselines),
-        "candidates": _shares(drawn, measured),
+        "candidates": shares,
         "never": [vars(dead) for dead in _dead(drawn, measured)],
-        "nearest_miss": _nearest_miss(drawn, study),
-        "cost": _cost(drawn, measured, trainings, study, counted),
+        "nearest_miss": _nearest_miss(drawn, study) if _is_hopeless(shares) else None,
+        "cost": _cost(drawn, measured, trainings, shares, study.config.search.trials, counted),
         "writes": _writes(drawn, measured, study, folder),
     }
 
 
 def is_hopeless(plan: dict[str, Any]) -> bool:
     """Whether no candidate that was drawn makes the budget, as far as they were judged."""
-    found = plan["candidates"]
-    return found["passed"] == 0 and (found["measured"] > 0 or found["possible"] == 0)
+    return _is_hopeless(plan["candidates"])
+
+
+def _is_hopeless(shares: dict[str, Any]) -> bool:
+    return shares["passed"] == 0 and (shares["measured"] > 0 or shares["possible"] == 0)
 
 
 def _mixers(study: Study, space: SearchSpace) -> dict[str, Any]:
@@ -123,8 +128,6 @@ def _dead(drawn: Sequence[Drawn], measured: Sequence[Drawn]) -> list[Dead]:
 
 
 def _nearest_miss(drawn: Sequence[Drawn], study: Study) -> dict[str, Any] | None:
-    if any(one.made_the_budget for one in drawn):
-        return None
     miss = nearest_miss([one.record for one in drawn])
     return None if miss is None else describe_trial(miss, study, None)
 
@@ -133,14 +136,15 @@ def _cost(
     drawn: Sequence[Drawn],
     measured: Sequence[Drawn],
     trainings: Sequence[float],
-    study: Study,
+    shares: dict[str, Any],
+    total: int,
     counted: int,
 ) -> dict[str, Any]:
     """Seconds of a trial by its parts, and of all trials: as candidates are drawn, and at most.
 
     A search learns to avoid what is rejected, and then trains more of its candidates.
     """
-    trials = max(0, study.config.search.trials - counted)
+    trials = max(0, total - counted)
     found: dict[str, Any] = {
         "trials": trials,
         "counted_already": counted,
@@ -152,7 +156,6 @@ def _cost(
         "seconds_at_most": None,
     }
     if trainings:
-        shares = _shares(drawn, measured)
         count, measure = found["seconds_per_count"] or 0.0, found["seconds_per_measurement"] or 0.0
         train = found["seconds_per_training"]
         expected = count + shares["possible_share"]["value"] * measure
