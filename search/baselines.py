@@ -1,31 +1,24 @@
 """Networks that a study is compared with: measured and trained once, as its candidates are.
 
 A baseline is trained whether it makes the budget or not. It is no trial: it never becomes the best,
-does not count, and teaches the sampler nothing (docs/decisions/0015-baselines.md).
+does not count, and teaches the sampler nothing (docs/decisions/0016-baselines.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Protocol
 
 from mixers import MixerRegistry
 from search.errors import UsageError
-from search.faults import guarded
+from search.loop import Executor
 from search.measuring.subjects import read_subject
 from search.records import BaselineRecord, TrialState
 from search.run_folder import RunFolder
 from search.study_config import Study
 from search.trial_lines import last_of_each, read_baselines
 from search.trial_store import MAX_ATTEMPTS
-
-
-class Comparer(Protocol):
-    """Evaluates baselines, here or in another process; fills in their records."""
-
-    def compare(self, record: BaselineRecord) -> None: ...
 
 
 class Listener(Protocol):
@@ -63,7 +56,7 @@ class Baselines:
             except UsageError as error:
                 raise UsageError(f"search.baselines: {error}") from None
 
-    def run(self, evaluator: Comparer, may_begin: Callable[[], bool] = lambda: True) -> None:
+    def run(self, executor: Executor, may_begin: Callable[[], bool] = lambda: True) -> None:
         """Evaluates those that have not been, as long as another `may_begin`; what goes wrong with
         one ends up in its record.
 
@@ -75,17 +68,18 @@ class Baselines:
             if not may_begin():
                 return
             self.observer.note(f"baseline {name}: measured and trained as candidates are")
-            self._evaluate(name, evaluator)
+            self._evaluate(name, executor)
 
     def _left(self) -> list[str]:
         done = {record.name for record in self._records if record.state.is_final}
         return [name for name in self.names if name not in done]
 
-    def _evaluate(self, name: str, evaluator: Comparer) -> None:
+    def _evaluate(self, name: str, executor: Executor) -> None:
         """Again where its process died, a bounded number of times."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            record = BaselineRecord(name=name, state=TrialState.FAILED)
-            guarded(record, partial(evaluator.compare, record), self.folder.log_error)
+            executor.submit("compare", None, BaselineRecord(name=name, state=TrialState.FAILED))
+            record, _ = executor.next_answer()
+            assert isinstance(record, BaselineRecord)
             if record.state is TrialState.LOST and attempt == MAX_ATTEMPTS:
                 record.state = TrialState.FAILED
                 record.reason += f", as {MAX_ATTEMPTS - 1} times before"

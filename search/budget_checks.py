@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import TypeAlias
@@ -59,13 +60,14 @@ class BudgetChecks:
         """Likewise, whether `spec` may be within all budgets, by counts and floors alone."""
         self.phase("build")
         network = subject_of(spec, self.registry)
-        try:
-            built = self._counted(network, record)
-        except SpecError as error:
-            record.constraints["buildable"] = NOT_BUILDABLE
-            return reject(record, f"cannot be built: {error}")
-        counts = [*self._counts(), *self._bounds(network, *built)]
-        within = all(check(record) for check in counts)
+        with self.measurer.shared():  # a CPU that measures should not count meanwhile
+            try:
+                built = self._counted(network, record)
+            except SpecError as error:
+                record.constraints["buildable"] = NOT_BUILDABLE
+                return reject(record, f"cannot be built: {error}")
+            counts = [*self._counts(), *self._bounds(network, *built)]
+            within = all(check(record) for check in counts)
         return within and self._can_be_fast_enough(network, built[0], record)
 
     def judge(self, network: Subject, record: Record) -> bool:
@@ -76,13 +78,14 @@ class BudgetChecks:
         """
         self.phase("build")
         bounds: list[Check] = []
-        try:
-            bounds = self._bounds(network, *self._counted(network, record))
-        except SpecError as error:
-            record.reason = f"cannot be built: {error}"
-            return False
-        except RuntimeError:  # a model whose code asks for values, which the meta device lacks
-            self._counted(network, record, self.device)
+        with self.measurer.shared():
+            try:
+                bounds = self._bounds(network, *self._counted(network, record))
+            except SpecError as error:
+                record.reason = f"cannot be built: {error}"
+                return False
+            except RuntimeError:  # a model whose code asks for values, which the meta device lacks
+                self._counted(network, record, self.device)
         missed = []
         for check in [*self._counts(), *bounds, *self._runs(network)]:
             if check(record):
@@ -158,7 +161,8 @@ class BudgetChecks:
             if self._rates is None:  # others compute: nothing is certain
                 return True
             protocol = self._protocol(mode, network.in_channels)
-            work = count_work(model, protocol)
+            with self.measurer.shared():
+                work = count_work(model, protocol)
             found = speed_problem(work, protocol, budget, self.device, self._rates)
             if found is not None:
                 most, words = found
@@ -170,10 +174,8 @@ class BudgetChecks:
     def _is_fast_enough(self, network: Subject, mode: str, budget: float, record: Record) -> bool:
         """Measures in that mode, and rejects where the budget is missed."""
         self.phase(f"measure {mode}")
-        start = time.perf_counter()
-        measurement = self._measured(network, mode, budget)
-        spent = record.seconds.get("measure", 0.0) + time.perf_counter() - start
-        record.seconds["measure"] = spent
+        with self._timed(record):
+            measurement = self._measured(network, mode, budget)
         record.measurements.append(measurement.to_data())
         if measurement.verdict is Verdict.CONTAMINATED:
             # not the network's doing: it is tried again
@@ -204,9 +206,8 @@ class BudgetChecks:
         if limit is None:
             return True
         self.phase("measure memory")
-        start = time.perf_counter()
-        peaks = [self._peak_bytes(network, mode) for mode in self._modes]
-        record.seconds["measure"] = record.seconds.get("measure", 0.0) + time.perf_counter() - start
+        with self._timed(record):
+            peaks = [self._peak_bytes(network, mode) for mode in self._modes]
         record.peak_memory_bytes = max(peaks)
         return self._is_at_most("memory", record.peak_memory_bytes / GIB, limit, record)
 
@@ -217,6 +218,14 @@ class BudgetChecks:
             peak = peak_memory_bytes(make_step(model, protocol, self.device), self.device)
         release_memory()
         return peak
+
+    @contextmanager
+    def _timed(self, record: Record) -> Iterator[None]:
+        """Adds to the seconds of measuring, without what others had the device for."""
+        start, waited = time.perf_counter(), self.measurer.waited_seconds
+        yield
+        spent = time.perf_counter() - start - (self.measurer.waited_seconds - waited)
+        record.seconds["measure"] = record.seconds.get("measure", 0.0) + spent
 
     @property
     def _modes(self) -> list[str]:

@@ -19,11 +19,14 @@ from search.budget_checks import BudgetChecks, out_of_memory
 from search.data import Splits
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.inheritance import inherit
 from search.measuring.measurer import Measurer
 from search.measuring.subjects import Subject, read_subject, subject_of
 from search.records import DIVERGED, BaselineRecord, Record, TrialRecord, TrialState
 from search.study_config import StudyConfig
 from search.throughput import Measurement, measure
+from search.throughput.lease_files import Holder
+from search.throughput.shared_lease import SharedLease
 from search.training import (
     CheckpointProblem,
     Diverged,
@@ -39,7 +42,9 @@ from search.training import (
 class CandidateEvaluator:
     """Evaluates candidates under one study's settings. `phase` hears what is being done, `note`
     what a user should know; `check` is called between steps and may raise to stop. `trainer` takes
-    the place of the project's recipe; `checkpoints` is the folder of trainings under way."""
+    the place of the project's recipe; `checkpoints` is the folder of trainings under way, `weights`
+    that of what candidates inherit, a file for each digest. `known` are processes whose use of the
+    device is nothing to speak of."""
 
     config: StudyConfig
     registry: MixerRegistry
@@ -52,9 +57,13 @@ class CandidateEvaluator:
     sleep: Callable[[float], None] = time.sleep
     trainer: TrainerEntry | None = None
     checkpoints: Path | None = None
+    weights: Path | None = None
+    known: Callable[[Holder], bool] = lambda _holder: False
 
     def __post_init__(self) -> None:
-        self._measurer = Measurer(self.device, self.check, self.note, self.sleep, self.measure)
+        self._measurer = Measurer(
+            self.device, self.check, self.note, self.sleep, self.measure, known=self.known
+        )
         self._budgets = BudgetChecks(
             self.config, self.registry, self.device, self._measurer, self.phase
         )
@@ -62,24 +71,26 @@ class CandidateEvaluator:
     def evaluate(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Fills in `record` step by step; the trained weights where the candidate completed.
 
-        What a mixer's code raises passes through; the record then stands as far as it came.
+        What a mixer's code raises passes through; the record then stands as far as it came. One
+        that continues another is not put to the budgets again.
         """
         self._name(spec, record)
-        with _out_of_memory_on_record(record):
-            return self.train(spec, record) if self._budgets.passes(spec, record) else None
+        with self._watched(record):
+            within = record.continues is not None or self._budgets.passes(spec, record)
+            return self.train(spec, record) if within else None
         return None
 
     def foretell(self, spec: BackboneSpec, record: TrialRecord) -> None:
         """Fills in `record` as far as counts and floors go; COMPLETE where they let it pass."""
         self._name(spec, record)
-        with _out_of_memory_on_record(record):
+        with self._watched(record):
             if self._budgets.may_pass(spec, record):
                 record.state = TrialState.COMPLETE
 
     def measured(self, spec: BackboneSpec, record: TrialRecord) -> None:
         """Fills in `record` up to the training; COMPLETE where it is within all budgets."""
         self._name(spec, record)
-        with _out_of_memory_on_record(record):
+        with self._watched(record):
             if self._budgets.passes(spec, record):
                 record.state = TrialState.COMPLETE
 
@@ -87,7 +98,7 @@ class CandidateEvaluator:
         """Sets the seconds that a training would take, from some of its steps."""
         self.phase("time some steps of a training")
         config = self.config
-        with _out_of_memory_on_record(record), self._measurer.leased():
+        with self._watched(record), self._measurer.leased():
             torch.manual_seed(config.search.seed)
             model = subject_of(spec, self.registry).build(config.train.image_size, self.device)
             record.seconds["train"] = seconds_of_training(
@@ -100,10 +111,6 @@ class CandidateEvaluator:
                 trainer=self.trainer,
             )
 
-    def _name(self, spec: BackboneSpec, record: TrialRecord) -> None:
-        record.spec, record.digest = spec.to_data(), spec.digest
-        record.mixers = mixer_origins(spec, self.registry)
-
     def compare(self, record: BaselineRecord) -> None:
         """Measures the baseline that `record` names and trains it, whether it makes the budgets or
         not, as candidates are; fills in `record`.
@@ -114,46 +121,62 @@ class CandidateEvaluator:
         network = read_subject(record.name, self.registry, num_classes=classes, image_size=size)
         record.digest = network.digest
         if network.spec is not None:
-            record.spec = network.spec.to_data()
-            record.mixers = mixer_origins(network.spec, self.registry)
-        with _out_of_memory_on_record(record):
+            self._name(network.spec, record)
+        with self._watched(record):
             if self._budgets.judge(network, record):
                 self._train_and_test(network, record)
 
+    def _name(self, spec: BackboneSpec, record: Record) -> None:
+        record.spec, record.digest = spec.to_data(), spec.digest
+        record.mixers = mixer_origins(spec, self.registry)
+
+    @contextmanager
+    def _watched(self, record: Record) -> Iterator[None]:
+        """What does not fit the memory ends up in `record`, and how long others had the device."""
+        waited = self._measurer.waited_seconds
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            out_of_memory(record, str(error).splitlines()[0])
+        finally:
+            waited = self._measurer.waited_seconds - waited
+            if waited:
+                record.seconds["wait"] = waited
+
     def _train_and_test(self, network: Subject, record: BaselineRecord) -> None:
         self.phase("train")
-        with self._measurer.leased():
-            model = self._train(network, record)
+        with self._measurer.shared() as lease:
+            model = self._train(network, record, lease)
             if model is not None:
                 record.test_accuracy = accuracy(
                     model, self.data.test, self.config.train, device=self.device, check=self.check
                 )
 
-    def close(self) -> None:
-        """Nothing to end: all of it runs in this process."""
-
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
-        """Trains and scores; the weights, or None where the training diverged."""
+        """Trains and scores; the weights, or None where the training diverged or pauses."""
         self.phase("train")
-        with self._measurer.leased():  # a training beside somebody's measurement would spoil it
-            model = self._train(subject_of(spec, self.registry), record)
+        with self._measurer.shared() as lease:  # beside a measurement it would spoil that
+            model = self._train(subject_of(spec, self.registry), record, lease)
         if model is None:
             return None
         return {key: value.detach().cpu() for key, value in model.state_dict().items()}
 
-    def _train(self, network: Subject, record: Record) -> nn.Module | None:
-        """The network, trained and scored; None where the training diverged."""
-        start = time.perf_counter()
+    def _train(self, network: Subject, record: Record, lease: SharedLease) -> nn.Module | None:
+        """The network, trained and scored; None where the training diverged or pauses."""
+        start, waited = time.perf_counter(), lease.waited_seconds
         checkpoint = self._checkpoint_of(network)
         torch.manual_seed(self.config.search.seed)
         model = network.build(self.config.train.image_size, self.device)
+        self._inherit(model, record)
         try:
             try:
-                score = self._score(model, checkpoint)
+                score = self._score(model, checkpoint, record.epochs, lease)
             except CheckpointProblem as error:
                 self.note(f"{error}; training from the first epoch")
                 _forget(checkpoint)
-                score = self._score(model, checkpoint)
+                score = self._score(model, checkpoint, record.epochs, lease)
         except Diverged as error:
             record.state, record.reason = TrialState.FAILED, f"{DIVERGED}{error}"
             _forget(checkpoint)
@@ -164,10 +187,30 @@ class CandidateEvaluator:
             _forget(checkpoint)
             raise
         finally:
-            record.seconds["train"] = time.perf_counter() - start
-        record.state, record.score = TrialState.COMPLETE, score.to_data()
+            paused = lease.waited_seconds - waited
+            record.seconds["train"] = time.perf_counter() - start - paused
+        record.score = score.to_data()
+        if score.epochs < self.config.train.epochs:
+            record.state = TrialState.PRUNED
+            record.reason = f"paused after epoch {score.epochs} of {self.config.train.epochs}"
+            return None
+        record.state = TrialState.COMPLETE
         _forget(checkpoint)
         return model
+
+    def _inherit(self, model: nn.Module, record: Record) -> None:
+        """Begins with the weights of the trial that `record` names; without where they are gone."""
+        if record.inherited is None or self.weights is None:
+            return
+        file = self.weights / f"{record.inherited['digest']}.safetensors"
+        try:
+            share = inherit(model, file)
+        except FileNotFoundError:
+            self.note(
+                f"{file} is gone: nothing is inherited from trial {record.inherited['trial']}"
+            )
+            share = 0.0
+        record.inherited = {**record.inherited, "share": round(share, 4)}
 
     def _checkpoint_of(self, network: Subject) -> Path | None:
         """The file of this network with its mixers as they are installed now."""
@@ -177,8 +220,15 @@ class CandidateEvaluator:
         origins = json.dumps(mixer_origins(spec, self.registry) if spec else []).encode()
         return self.checkpoints / f"{network.digest}-{hashlib.sha256(origins).hexdigest()[:8]}.pt"
 
-    def _score(self, model: nn.Module, checkpoint: Path | None) -> Score:
-        epochs = self.config.train.epochs
+    def _score(
+        self, model: nn.Module, checkpoint: Path | None, until: int | None, lease: SharedLease
+    ) -> Score:
+        epochs = until or self.config.train.epochs
+
+        def check() -> None:
+            self.check()
+            lease.make_way()
+
         return train_and_score(
             model,
             self.data,
@@ -186,22 +236,12 @@ class CandidateEvaluator:
             device=self.device,
             seed=self.config.search.seed,
             on_epoch=lambda epoch, _loss: self.phase(f"train, epoch {epoch} of {epochs}"),
-            check=self.check,
+            check=check,
             note=self.note,
             checkpoint=checkpoint,
+            epochs=until,
             trainer=self.trainer,
         )
-
-
-@contextmanager
-def _out_of_memory_on_record(record: Record) -> Iterator[None]:
-    """What does not fit the memory ends up in `record`."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        out_of_memory(record, str(error).splitlines()[0])
 
 
 def _forget(checkpoint: Path | None) -> None:

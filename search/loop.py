@@ -1,19 +1,19 @@
-"""The loop of a study: propose, evaluate, record, until enough has been tried."""
+"""The loop of a study: propose, have it evaluated, record, until enough has been tried."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from optuna.trial import Trial
-from torch import Tensor
 
 from metaformer.spec import BackboneSpec
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.faults import guarded
-from search.records import BaselineRecord, TrialRecord, TrialState
+from search.executor.attempt import Answer, Do, Weights
+from search.records import BaselineRecord, Record, TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.strategy import SpaceExhausted, Strategy
 from search.summary import Outcome, best_of
@@ -24,70 +24,113 @@ MAX_UNMEASURED_RUNNING = 3  # candidates that others at work on the device left 
 
 
 class Observer(Protocol):
-    """Hears how a study goes on."""
+    """Hears how a study goes on. A phase is of the trial `number`, or of the study itself."""
 
     def note(self, text: str) -> None: ...
 
     def trial_started(self, number: int, done: int, total: int) -> None: ...
 
-    def phase(self, text: str) -> None: ...
+    def phase(self, text: str, number: int | None = None) -> None: ...
 
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
 
     def baseline_finished(self, record: BaselineRecord) -> None: ...
 
 
-class Evaluator(Protocol):
-    """Evaluates candidates and baselines, here or in another process; fills in their records."""
+class Executor(Protocol):
+    """Has candidates and baselines evaluated, here or elsewhere, one or several at a time."""
 
-    def evaluate(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
-        """The trained weights where the candidate completed."""
+    @property
+    def free(self) -> int:
+        """How many more candidates are taken now."""
         ...
 
-    def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None: ...
+    def submit(self, do: Do, spec: BackboneSpec | None, record: Record) -> None: ...
 
-    def compare(self, record: BaselineRecord) -> None: ...
+    def next_answer(self) -> Answer:
+        """Waits for the next that is done. What goes wrong with a candidate is in its record; what
+        is no candidate's doing is raised: UsageError, EnvironmentProblem, KeyboardInterrupt."""
+        ...
 
     def close(self) -> None: ...
 
 
+class _UnderWay(NamedTuple):
+    """A candidate that is being evaluated, and what is known of it until there is an answer."""
+
+    trial: Trial
+    spec: BackboneSpec
+    record: TrialRecord
+
+
 @dataclass
 class SearchLoop:
-    """Tries candidates one after the other. `should_stop` is asked between them; within one,
-    the evaluator's own check raises Interrupted. `summarise` is called after each. A failure that
-    is `explained` does not count towards those that end a study."""
+    """Tries candidates, as many at a time as the executor takes. `should_stop` is asked before
+    each; those under way the executor ends. `summarise` is called after each. `origins` says where
+    a candidate's mixers came from. A failure that is `explained` does not count towards those that
+    end a study."""
 
     store: TrialStore
     strategy: Strategy
-    evaluator: Evaluator
+    executor: Executor
     folder: RunFolder
     observer: Observer
     should_stop: Callable[[], bool]
     summarise: Callable[[Outcome], None]
+    origins: Callable[[BackboneSpec], list[dict[str, str]]] = lambda _spec: []
     explained: Callable[[TrialRecord], bool] = lambda _record: False
+    _under_way: dict[int, _UnderWay] = field(default_factory=dict, init=False)
+    _failures: int = field(default=0, init=False)  # one after the other, as they ended
+    _unmeasured: int = field(default=0, init=False)
 
     def run(self, total: int, time_limit: float | None) -> Outcome:
         """Goes on until `total` trials count, no candidate begun after `time_limit` seconds."""
-        start = time.monotonic()
-        failures = unmeasured = 0
-        while self.store.counted < total:
-            if self.should_stop():
-                return Outcome.INTERRUPTED
-            if time_limit is not None and time.monotonic() - start >= time_limit:
-                return Outcome.TIME_LIMIT
-            try:
-                record = self._one_trial(total)
-            except SpaceExhausted:
-                return Outcome.SPACE_EXHAUSTED
-            unexplained = record.state is TrialState.FAILED and not self.explained(record)
-            failures = failures + 1 if unexplained else 0
-            if failures >= MAX_FAILURES_RUNNING:
-                return Outcome.TOO_MANY_FAILURES
-            interrupted = record.state is TrialState.INTERRUPTED and not self.should_stop()
-            unmeasured = unmeasured + 1 if interrupted else 0
-            if unmeasured >= MAX_UNMEASURED_RUNNING:
-                return Outcome.MACHINE_BUSY
-        return Outcome.DONE
+        end = math.inf if time_limit is None else time.monotonic() + time_limit
+        ending: Outcome | None = None  # why no candidate is begun any more
+        try:
+            while True:
+                while ending is None and self.executor.free and self._left(total):
+                    ending = self._begin(total, end)
+                if not self._under_way:
+                    return ending or Outcome.DONE
+                record = self._next_record()
+                if ending is Outcome.SPACE_EXHAUSTED and not record.state.is_final:
+                    ending = None  # it is tried again
+                ending = ending or self._reason_to_end(record)
+        except (KeyboardInterrupt, UsageError, EnvironmentProblem) as error:
+            self._give_up(str(error) or "stopped at once")
+            raise
+
+    def _left(self, total: int) -> bool:
+        return self.store.counted + len(self._under_way) < total
+
+    def _begin(self, total: int, end: float) -> Outcome | None:
+        """Has one more candidate evaluated, or says why not."""
+        if self.should_stop():
+            return Outcome.INTERRUPTED
+        if time.monotonic() >= end:
+            return Outcome.TIME_LIMIT
+        pending = {work.spec.digest: number for number, work in self._under_way.items()}
+        try:
+            trial, spec = self.strategy.propose(pending)
+        except SpaceExhausted:
+            return Outcome.SPACE_EXHAUSTED
+        number = trial.number
+        self.observer.trial_started(number, self.store.counted + len(self._under_way), total)
+        record = _record_of(number, spec, TrialState.FAILED)
+        record.mixers = self.origins(spec)
+        self._under_way[number] = _UnderWay(trial, spec, record)
+        self.executor.submit("evaluate", spec, record)
+        return None
+
+    def _reason_to_end(self, record: TrialRecord) -> Outcome | None:
+        unexplained = record.state is TrialState.FAILED and not self.explained(record)
+        self._failures = self._failures + 1 if unexplained else 0
+        if self._failures >= MAX_FAILURES_RUNNING:
+            return Outcome.TOO_MANY_FAILURES
+        unmeasured = record.state is TrialState.INTERRUPTED and not self.should_stop()
+        self._unmeasured = self._unmeasured + 1 if unmeasured else 0
+        return Outcome.MACHINE_BUSY if self._unmeasured >= MAX_UNMEASURED_RUNNING else None
 
     def restore_best(self) -> None:
         """Makes best.yaml and best.safetensors those of the best on record.
@@ -100,8 +143,8 @@ class SearchLoop:
             return
         self.observer.note(f"the weights of trial {best.number} are gone; training it again")
         spec = BackboneSpec.model_validate(best.spec)
-        record = TrialRecord(number=best.number, state=best.state)
-        weights = self._guarded(record, lambda: self.evaluator.train(spec, record))
+        self.executor.submit("train", spec, _record_of(best.number, spec, best.state))
+        record, weights = self.executor.next_answer()
         if record.state is TrialState.INTERRUPTED:
             raise Interrupted
         if weights is None:
@@ -114,18 +157,11 @@ class SearchLoop:
         self.folder.keep_weights(best.number, spec.digest, weights)
         self.folder.settle_best(best)
 
-    def _one_trial(self, total: int) -> TrialRecord:
-        trial, spec = self.strategy.propose()
-        self.observer.trial_started(trial.number, self.store.counted, total)
-        record = TrialRecord(number=trial.number, state=TrialState.FAILED)
-        try:
-            weights = self._guarded(record, lambda: self.evaluator.evaluate(spec, record))
-        except (KeyboardInterrupt, UsageError, EnvironmentProblem) as error:
-            # not the candidate's doing: it is tried again
-            record.state, record.reason = TrialState.INTERRUPTED, str(error) or "stopped at once"
-            self.store.enqueue_again(trial, died=False)
-            self.store.finish(trial, record)
-            raise
+    def _next_record(self) -> TrialRecord:
+        """Puts the next candidate that is done on record."""
+        record, weights = self.executor.next_answer()
+        assert isinstance(record, TrialRecord)
+        trial = self._under_way.pop(record.number).trial
         if record.state is TrialState.INTERRUPTED:
             self.store.enqueue_again(trial, died=False)
         if record.state is TrialState.LOST and not self.store.enqueue_again(trial, died=True):
@@ -138,7 +174,7 @@ class SearchLoop:
         self.observer.trial_finished(record, best)
         return record
 
-    def _finish(self, trial: Trial, record: TrialRecord, weights: dict[str, Tensor] | None) -> None:
+    def _finish(self, trial: Trial, record: TrialRecord, weights: Weights | None) -> None:
         """Keeps the weights of a new best, and puts the trial on record whether that worked or not:
         lost weights can be trained again."""
         trouble: OSError | None = None
@@ -152,7 +188,14 @@ class SearchLoop:
         if trouble is not None:
             raise trouble
 
-    def _guarded(
-        self, record: TrialRecord, evaluate: Callable[[], dict[str, Tensor] | None]
-    ) -> dict[str, Tensor] | None:
-        return guarded(record, evaluate, self.folder.log_error)
+    def _give_up(self, reason: str) -> None:
+        """Ends what is under way, which is not the candidates' doing: they are tried again."""
+        self.executor.close()
+        for trial, _, record in self._under_way.values():
+            record.state, record.reason = TrialState.INTERRUPTED, reason
+            self.store.enqueue_again(trial, died=False)
+            self.store.finish(trial, record)
+
+
+def _record_of(number: int, spec: BackboneSpec, state: TrialState) -> TrialRecord:
+    return TrialRecord(number=number, state=state, spec=spec.to_data(), digest=spec.digest)

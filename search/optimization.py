@@ -11,6 +11,7 @@ from search.history import Candidate, History, Outcome
 from search.proposals.limits import Limit
 from search.proposals.parameters import Space, SpaceLike
 from search.proposals.planner import Planner
+from search.proposals.quantity import QuantityModel
 
 Evaluate: TypeAlias = Callable[[dict[str, Any]], float]
 Measure: TypeAlias = Callable[[dict[str, Any]], Mapping[str, float]]
@@ -44,7 +45,8 @@ def optimize(
     limits = constraints or {}
     if limits and measure is None:
         raise ValueError(f"constraints on {', '.join(limits)}: measure is missing")
-    planner = Planner(Space(space), limits, random.Random(seed))
+    models = {name: QuantityModel(limit) for name, limit in limits.items()}
+    planner = Planner(Space(space), models, random.Random(seed))
     run = _Run(evaluate, measure, limits)
     run.search(planner, num_evaluations, max_measurements - min(NUM_FINALISTS, max_measurements))
     run.confirm(max_measurements)

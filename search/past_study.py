@@ -93,6 +93,7 @@ class PastStudy:
             note=note,
             check=lambda: None,
             trainer=self._trainer(),
+            weights=self.folder.path / "weights",
         )
 
     def _trainer(self) -> TrainerEntry | None:

@@ -15,7 +15,7 @@ class TrialState(StrEnum):
 
     COMPLETE = "COMPLETE"  # within all budgets, trained and scored; a baseline, trained and scored
     REJECTED = "REJECTED"  # outside a budget, or not buildable; not trained
-    PRUNED = "PRUNED"  # training stopped early as hopeless
+    PRUNED = "PRUNED"  # trained for some of the epochs; may be promoted to more
     FAILED = "FAILED"  # an error of the candidate's own: diverged, a mixer's code
     OOM = "OOM"  # does not fit the memory
     LOST = "LOST"  # the process died; tried again
@@ -32,10 +32,16 @@ class TrialState(StrEnum):
 class Record:
     """What became of one network. `spec` is the backbone as a YAML file holds it; `constraints` are
     Optuna's, at most 0 where the network is within the budget; times are in seconds. `at_most` has
-    images/s by mode that no kernel exceeds, of what was rejected by that without a measurement."""
+    images/s by mode that no kernel exceeds, of what was rejected by that without a measurement.
+    `epochs` are those after which the training was to pause, None where it was to go on to the
+    last; `continues` is the trial whose candidate this one trained further. `inherited` says whose
+    weights the training began with: `trial`, `digest`, and the `share` of its own that they are."""
 
     state: TrialState
     reason: str = ""
+    epochs: int | None = None
+    continues: int | None = None
+    inherited: dict[str, Any] | None = None
     spec: dict[str, Any] | None = None
     digest: str | None = None
     params: int | None = None

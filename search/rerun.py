@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from metaformer.spec import BackboneSpec
@@ -62,12 +62,17 @@ def rerun(
     What was trained then is trained now, even where it misses its budget now. EnvironmentProblem
     where others at work on the device leave no valid measurement.
     """
-    record = TrialRecord(number=recorded.number, state=TrialState.FAILED)
+    record = TrialRecord(
+        number=recorded.number,
+        state=TrialState.FAILED,
+        epochs=recorded.epochs,
+        inherited=recorded.inherited,
+    )
     _guarded(record, lambda: evaluator.evaluate(spec, record))
     if record.state is TrialState.INTERRUPTED:
         raise EnvironmentProblem(f"trial {recorded.number}: {record.reason}; try again when idle")
     if recorded.score is not None and record.state is TrialState.REJECTED:
-        trained = TrialRecord(number=record.number, state=record.state)
+        trained = replace(record, measurements=[], constraints={}, seconds={})
         _guarded(trained, lambda: evaluator.train(spec, trained))
         record.score = trained.score
         record.seconds |= trained.seconds

@@ -2,7 +2,7 @@
 
 All of it follows from the records and from what the study's mixers are now, so that a study that
 goes on has it again, and a mixer that was mended or upgraded begins anew
-(docs/decisions/0016-set-aside.md).
+(docs/decisions/0017-set-aside.md).
 """
 
 from __future__ import annotations

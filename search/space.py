@@ -97,7 +97,12 @@ class SearchSpace:
         return self._tree
 
     def suggest(self, trial: BaseTrial) -> BackboneSpec:
-        """The backbone that Optuna proposes in `trial`."""
+        """The backbone that Optuna proposes in `trial`; SpecError where its values, each of them
+        legal, make none together."""
+        return self.parse(self.realise(trial))
+
+    def realise(self, trial: BaseTrial) -> Node:
+        """Asks `trial` for every value; what they make is not looked at yet."""
 
         def choose(name: str, domain: Domain) -> OptionValue:
             if isinstance(domain, Choice):
@@ -108,11 +113,14 @@ class SearchSpace:
                 return trial.suggest_int(name, int(low), int(high), step=domain.step, log=log)
             return trial.suggest_float(name, low, high, step=domain.step, log=log)
 
-        return self.backbone(choose)
+        return self._realise(self._tree, (), "", choose)
 
     def backbone(self, choose: Chooser) -> BackboneSpec:
         """The backbone for which `choose` picks each parameter's value."""
-        tree = self._realise(self._tree, (), "", choose)
+        return self.parse(self._realise(self._tree, (), "", choose))
+
+    def parse(self, tree: Node) -> BackboneSpec:
+        """The backbone of a tree without choices; SpecError where it makes none."""
         return parse_spec(tree, self._registry, forms=True)
 
     def _explore(self, check: Callable[[], None]) -> None:

@@ -1,23 +1,37 @@
-"""What to try next: Optuna's TPE under constraints, and never the same backbone twice."""
+"""What to try next: the most promising backbone that is likely to make the budget, and is new."""
 
 from __future__ import annotations
 
+import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import numpy as np
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import Trial
+from optuna.samplers import PartialFixedSampler, RandomSampler
+from optuna.trial import BaseTrial, FrozenTrial, Trial
+from optuna.trial import TrialState as OptunaState
 
 from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
+from metaformer.yaml_tree import Node
+from search.block_parts import describe
+from search.history import Candidate
+from search.proposals.limits import AtMost
+from search.proposals.parameters import Key, Params, Space, key_of
+from search.proposals.planner import Planner
+from search.proposals.quantity import Quantity, QuantityModel
+from search.proposals.stage_times import Description, StageTimes
+from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.space import SearchSpace
+from search.study_config import Budget
 from search.trial_store import TrialStore
 
-STARTUP_TRIALS = 8  # proposed at random before TPE has something to learn from
-DISCARDS_BEFORE_RANDOM = 8
-DISCARDS_BEFORE_END = 200
+# a rejected trial counts as much as a trained one: at 2, about every second one may be rejected
+MEASUREMENTS_PER_TRAINING = 2.0
+REFUSALS_BEFORE_END = 200
+_BUILDABLE = "buildable"
 
 
 class SpaceExhausted(Exception):
@@ -27,50 +41,122 @@ class SpaceExhausted(Exception):
 class Strategy:
     """Proposes candidates for one study. Proposals depend on the seed and on what is recorded.
 
-    What `check` refuses with SpecError is passed over, and the sampler learns to avoid it.
+    What `check` refuses with SpecError is passed over, and the model learns to avoid it.
     """
 
     def __init__(
         self,
         store: TrialStore,
         space: SearchSpace,
+        budget: Budget,
         seed: int,
         check: Callable[[BackboneSpec], None] = lambda _spec: None,
     ) -> None:
         self._store = store
         self._space = space
-        self._seed = seed
+        self._budget = budget
         self._check = check
-
-    def propose(self) -> tuple[Trial, BackboneSpec]:
-        """The next trial and its backbone; SpaceExhausted where nothing new is left."""
-        study = self._store.study
-        known = {
-            record.digest: record.number
-            for record in self._store.records
-            if record.digest is not None and record.state.is_final
+        seeds = np.random.SeedSequence([seed, len(store.study.get_trials(deepcopy=False))])
+        self._generator = random.Random(int(seeds.generate_state(1)[0]))
+        self._drawn: dict[Key, Node] = {}  # what candidates' values make, not looked at yet
+        self._described: dict[Key, Description | None] = {}
+        self.times = {
+            mode: StageTimes(AtMost(1 / limit), self._describe)
+            for mode, limit in budget.throughput.items()
         }
-        for attempt in range(DISCARDS_BEFORE_END):
-            study.sampler = self._sampler(len(study.get_trials(deepcopy=False)), attempt)
-            trial = study.ask()
-            try:
-                spec = self._space.suggest(trial)
-                if spec.digest not in known:
-                    self._check(spec)
-                    return trial, spec
-            except SpecError as error:  # values that are legal each, but not together
-                self._store.discard(trial, str(error), buildable=False)
-            else:
-                self._store.discard(trial, f"duplicate of trial {known[spec.digest]}")
+        limits = [name for name in budget.given() if name not in budget.throughput]
+        quantities: dict[str, Quantity] = {
+            name: QuantityModel(AtMost(0.0)) for name in (_BUILDABLE, *limits)
+        }
+        quantities |= self.times
+        self._planner = Planner(Space(self._draw), quantities, self._generator)
+        self._num_learned = 0
+
+    def prediction(self) -> dict[str, Any]:
+        """How well speeds are predicted: by mode the relative error with which each measured
+        candidate is predicted from the others, None before there are enough; and how many
+        candidates that came to mind are predicted to miss the budget, and so were not tried."""
+        errors = {mode: times.error for mode, times in self.times.items()}
+        return {"relative_error": errors, "ruled_out": len(self._planner.ruled_out)}
+
+    def propose(self, pending: Collection[str] = ()) -> tuple[Trial, BackboneSpec]:
+        """The next trial and its backbone; SpaceExhausted where nothing new is left.
+
+        What waits to be tried again comes first. `pending` are the digests of what is under way.
+        """
+        trials = self._store.study.get_trials(deepcopy=False)
+        self._learn(trials)
+        if any(trial.state is OptunaState.WAITING for trial in trials):
+            self._store.study.sampler = RandomSampler(seed=self._generator.getrandbits(32))
+            trial = self._store.study.ask()
+            return trial, self._space.suggest(trial)
+        known = {record.digest for record in self._store.records if record.state.is_final}
+        known.update(pending)
+        for _ in range(REFUSALS_BEFORE_END):
+            candidate = self._planner.propose(allowance=MEASUREMENTS_PER_TRAINING)
+            if candidate is None:
+                break
+            spec = self._spec_of(candidate)
+            if spec is not None and spec.digest not in known:
+                return self._trial_of(candidate.params), spec
+            candidate.feasible = False
         raise SpaceExhausted
 
-    def _sampler(self, num_trials: int, attempt: int) -> BaseSampler:
-        """A sampler whose draws follow from the study's seed and the number of the trial."""
-        seed = int(np.random.SeedSequence([self._seed, num_trials]).generate_state(1)[0])
-        if attempt >= DISCARDS_BEFORE_RANDOM:
-            return RandomSampler(seed=seed)
+    def _draw(self, trial: BaseTrial) -> None:
+        tree = self._space.realise(trial)
+        self._drawn[key_of(trial.params)] = tree
+
+    def _describe(self, params: Mapping[str, Any]) -> Description | None:
+        """What the time of these values depends on; None where they make no backbone."""
+        key = key_of(params)
+        if key not in self._described:
+            try:
+                self._described[key] = describe(self._space.parse(self._drawn.pop(key)))
+            except SpecError:
+                self._described[key] = None
+        return self._described[key]
+
+    def _spec_of(self, candidate: Candidate) -> BackboneSpec | None:
+        """The candidate's backbone; None where its values make none, or `check` refuses it."""
+        try:
+            spec = self._space.backbone(lambda name, _domain: candidate.params[name])
+            self._check(spec)
+        except SpecError:
+            candidate.quantities = {_BUILDABLE: 1.0}
+            return None
+        return spec
+
+    def _trial_of(self, params: Params) -> Trial:
+        """A trial of Optuna's of these values."""
+        study = self._store.study
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return TPESampler(
-                seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
-            )
+            study.sampler = PartialFixedSampler(params, RandomSampler(seed=0))
+            trial = study.ask()
+        self._space.realise(trial)
+        return trial
+
+    def _learn(self, trials: list[FrozenTrial]) -> None:
+        """Tells the planner what came on record since it was asked last."""
+        for record in self._store.records[self._num_learned :]:
+            candidate = self._planner.learn(trials[record.number].params)
+            if candidate is not None and record.state.is_final and record.continues is None:
+                self._fill(candidate, record)
+        self._num_learned = len(self._store.records)
+
+    def _fill(self, candidate: Candidate, record: TrialRecord) -> None:
+        excess = record.constraints
+        refused = record.state is TrialState.OOM or excess.get(_BUILDABLE) == NOT_BUILDABLE
+        candidate.quantities = {
+            name: excess[name]
+            for name in self._planner.quantities
+            if name in excess and excess[name] < NOT_BUILDABLE
+        }
+        candidate.quantities |= {_BUILDABLE: 1.0 if refused else -1.0}
+        for mode in self.times:
+            measured = record.measurement(mode)
+            if measured is not None and measured["images_per_second"] is not None:
+                candidate.quantities[mode] = 1 / measured["images_per_second"]
+        candidate.feasible = not refused and record.state is not TrialState.REJECTED
+        if candidate.feasible:
+            candidate.score = float("nan") if record.accuracy is None else record.accuracy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,9 +20,9 @@ from search.candidate import mixer_origins
 from search.data import Splits, load_data
 from search.errors import Interrupted, UsageError
 from search.executor.child import Child
-from search.executor.evaluator import ChildEvaluator
+from search.executor.workers import in_processes
 from search.frozen_mixers import freeze, require_unchanged, require_unchanged_trainer
-from search.loop import Evaluator, Observer, SearchLoop
+from search.loop import Executor, Observer, SearchLoop
 from search.proposable import ProposalCheck
 from search.run_folder import RunFolder
 from search.space import SearchSpace
@@ -32,6 +32,7 @@ from search.study_folder import has_begun, held, read_own_study
 from search.summary import Outcome, best_of, summarise, test_accuracy
 from search.training import TrainerEntry
 from search.trial_store import TrialStore
+from search.worker_devices import crowded, on_its_gpu, require_same_gpu
 
 # what may change while a study goes on
 _NOT_COMPARED = ("search.trials:", "search.trial_seconds:", "search.baselines")
@@ -43,7 +44,8 @@ class StudyRunner:
 
     `should_stop` is asked between steps: True abandons the current candidate cleanly.
     `allow_drift` goes on although mixers or the trainer have changed since the study began.
-    `trainer` is the one that `train.trainer` names.
+    `trainer` is the one that `train.trainer` names; `worker_devices` are those of its workers, by
+    default of one on `device`; `strategy` proposes the candidates.
     """
 
     study: Study
@@ -54,6 +56,8 @@ class StudyRunner:
     should_stop: Callable[[], bool]
     allow_drift: bool = False
     trainer: TrainerEntry | None = None
+    worker_devices: Sequence[torch.device] = ()
+    strategy: type[Strategy] = Strategy
 
     def run(self, *, time_limit: float | None = None) -> dict[str, Any]:
         """Tries candidates up to the study's total; returns what summary.json holds.
@@ -72,19 +76,22 @@ class StudyRunner:
             config = self.study.config
             limits = ", ".join(f"{key} {value:g}" for key, value in config.budget.given().items())
             self.observer.note(f"study {config.name} in {folder.path}, budget: {limits}")
+            if words := crowded(self.worker_devices, config.measure.threads):
+                self.observer.note(words)
 
             def time_left() -> float:
                 return math.inf if time_limit is None else time_limit - time.monotonic() + start
 
-            with closing(self._evaluator(folder)) as evaluator:
-                loop = self._loop(folder, space, baselines, evaluator)
+            with closing(self.executor(folder)) as executor:
+                loop = self._loop(folder, space, baselines, executor)
+                require_same_gpu(self.device, loop.store.records)
                 try:
                     loop.restore_best()
-                    baselines.run(evaluator, lambda: time_left() > 0)
+                    baselines.run(executor, lambda: time_left() > 0)
                     outcome = loop.run(config.search.trials, time_left())
                 except Interrupted:
                     outcome = Outcome.INTERRUPTED
-            return self._conclude(loop.store, baselines, folder, data, outcome)
+            return self._conclude(loop, baselines, folder, data, outcome)
 
     def prepare(self, folder: RunFolder) -> tuple[SearchSpace, Splits, Baselines]:
         """Reads all that the study needs and refuses what `run` refuses; writes nothing.
@@ -111,6 +118,7 @@ class StudyRunner:
         old = read_own_study(folder.study)
         self.study = replace(
             self.study,
+            config=on_its_gpu(self.study.config, old),
             frozen_mixers=tuple(old["mixers"]),
             frozen_data=old["data"],
             frozen_trainer=old.get("trainer"),
@@ -126,11 +134,8 @@ class StudyRunner:
         )
         for line in changes:
             self.observer.note(f"changed since the study began: {line}")
-        lines = [
-            line
-            for line in differences(old, self.study.to_data())
-            if not line.startswith(_NOT_COMPARED)
-        ]
+        lines = differences(old, self.study.to_data())
+        lines = [line for line in lines if not line.startswith(_NOT_COMPARED)]
         if lines:
             shown = "\n".join(f"  {line}" for line in lines[:20])
             raise UsageError(
@@ -198,63 +203,59 @@ class StudyRunner:
             names = ", ".join(new[:5])
             self.observer.note(f"skipped {len(new)} unreadable images: {names}")
 
-    def _evaluator(self, folder: RunFolder) -> ChildEvaluator:
-        """What evaluates candidates in a worker, by the study.yaml in `folder`."""
-        return ChildEvaluator(
-            start=lambda: Child(folder.study, self._plugins_file()),
-            phase=self.observer.phase,
-            note=self.observer.note,
+    def executor(self, folder: RunFolder) -> Executor:
+        """What evaluates networks in workers, by the study.yaml in `folder`."""
+        plugins, devices = self._plugins_file(), self.worker_devices or (self.device,)
+        return in_processes(
+            [partial(Child, folder.study, device, plugins) for device in devices],
+            self.observer,
             log_error=folder.log_error,
             check=self._check,
             trial_seconds=self.study.config.search.trial_seconds,
-            origins=partial(mixer_origins, registry=self.registry),
         )
-
-    def previewer(self, folder: RunFolder) -> ChildEvaluator:
-        """Likewise, for `search plan`, whose study.yaml lies aside."""
-        return self._evaluator(folder)
 
     def _plugins_file(self) -> str | None:
         return self.registry.file if Path(self.registry.file).is_file() else None
 
     def _loop(
-        self, folder: RunFolder, space: SearchSpace, baselines: Baselines, evaluator: Evaluator
+        self, folder: RunFolder, space: SearchSpace, baselines: Baselines, executor: Executor
     ) -> SearchLoop:
         config = self.study.config
         store = TrialStore(config.name, folder)
         check = ProposalCheck(
             store.records, self.study.frozen_mixers, self._build_check(), self.observer.note
         )
+        strategy = self.strategy(store, space, config.budget, config.search.seed, check)
 
         def write_summary(outcome: Outcome) -> None:
-            folder.write_summary(
-                summarise(
-                    self.study, store.records, self.device, outcome, baselines=baselines.records
-                )
-            )
+            said: dict[str, Any] = {"prediction": strategy.prediction()}
+            said["baselines"] = baselines.records
+            folder.write_summary(summarise(self.study, store.records, self.device, outcome, **said))
 
         return SearchLoop(
             store=store,
-            strategy=Strategy(store, space, config.search.seed, check),
-            evaluator=evaluator,
+            strategy=strategy,
+            executor=executor,
             folder=folder,
             observer=self.observer,
             should_stop=self.should_stop,
             summarise=write_summary,
+            origins=partial(mixer_origins, registry=self.registry),
             explained=check.explains,
         )
 
     def _conclude(
         self,
-        store: TrialStore,
+        loop: SearchLoop,
         baselines: Baselines,
         folder: RunFolder,
         data: Splits,
         outcome: Outcome,
     ) -> dict[str, Any]:
         """Reports the best on the test split, once the search has ended, and writes the summary."""
-        known = len(data.unreadable)
-        said: dict[str, Any] = {"data": data, "baselines": baselines.records}
+        known, store = len(data.unreadable), loop.store
+        said: dict[str, Any] = {"data": data, "prediction": loop.strategy.prediction()}
+        said["baselines"] = baselines.records
         summary = summarise(self.study, store.records, self.device, outcome, **said)
         folder.write_summary(summary)
         tested = folder.holds(best_of(store.records)) and outcome is not Outcome.INTERRUPTED

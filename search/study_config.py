@@ -110,6 +110,7 @@ class TrainConfig(_Section):
 
     `optimizer` is timm's name. A warm-up that is not said takes a tenth of the epochs. `ema_decay`
     keeps a moving average of the weights, `gradient_norm` is the largest that a step may have.
+    With `inherit` a candidate begins with what fits of the nearest trained one's weights.
     `trainer` names a recipe of others, which takes the place of all but `data`, `image_size`,
     `batch_size` and `epochs` as far as it likes.
     """
@@ -129,6 +130,7 @@ class TrainConfig(_Section):
     gradient_norm: _Positive | None = None
     ema_decay: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
     augmentation: Augmentation = Augmentation()
+    inherit: Annotated[bool, Field(strict=True)] = False
     trainer: str | None = None
 
     @model_validator(mode="after")
@@ -144,10 +146,12 @@ class TrainConfig(_Section):
 
 class SearchConfig(_Section):
     """`trials` is the study's total, not how many more. A trial that takes longer than
-    `trial_seconds` is ended; by default none is. `baselines` are measured and trained as
-    candidates are, for comparison: YAML files, known backbones, timm:NAME, torchvision:NAME."""
+    `trial_seconds` is ended; by default none is. `halving` has candidates train for a part of the
+    epochs at first, and one in so many go on. `baselines` are measured and trained as candidates
+    are, for comparison: YAML files, known backbones, timm:NAME, torchvision:NAME."""
 
     trials: _Count
+    halving: Annotated[int, Field(strict=True, ge=2, le=10)] | None = None
     trial_seconds: _Positive | None = None
     objective: Literal["accuracy"] = "accuracy"
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0

@@ -39,9 +39,10 @@ class Outcome(StrEnum):
 
 
 def best_of(records: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The complete trial of the highest validation accuracy; of equals, the first."""
-    complete = [record for record in records if record.accuracy is not None]
-    return max(complete, key=lambda record: record.accuracy or 0.0, default=None)
+    """The complete trial of the highest validation accuracy; of equals, that of lowest number,
+    whichever ended first."""
+    complete = [record for record in records if record.state is TrialState.COMPLETE]
+    return max(complete, key=lambda record: (record.accuracy or 0.0, -record.number), default=None)
 
 
 def nearest_miss(records: Sequence[TrialRecord]) -> TrialRecord | None:
@@ -76,8 +77,9 @@ def summarise(
     test: float | None = None,
     data: Splits | None = None,
     baselines: Sequence[BaselineRecord] = (),
+    prediction: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What summary.json holds."""
+    """What summary.json holds; `prediction` is what the strategy says of its predicted speeds."""
     best, miss = best_of(records), nearest_miss(records)
     config = study.config
     return {
@@ -88,7 +90,7 @@ def summarise(
         "budget": config.budget.given(),
         "trials": {
             "total": config.search.trials,
-            "counted": sum(record.state.is_final for record in records),
+            "counted": sum(r.state.is_final and r.continues is None for r in records),
             "by_state": dict(Counter(record.state.value for record in records)),
         },
         "best": None if best is None else describe_trial(best, study, test),
@@ -100,6 +102,7 @@ def summarise(
         "nearest_miss": (
             None if best is not None or miss is None else describe_trial(miss, study, None)
         ),
+        "prediction": prediction,
         "measure": config.measure.model_dump(),
         "train": config.train.model_dump(),
         "data": None if data is None else _describe_data(data),

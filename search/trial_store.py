@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import optuna
@@ -55,14 +56,17 @@ class TrialStore:
             load_if_exists=True,
         )
         self._settle_running()
-        finished = self.study.get_trials(deepcopy=False)
-        self.records = [record for trial in finished if (record := _record_of(trial)) is not None]
+        ended = [
+            trial for trial in self.study.get_trials(deepcopy=False) if trial.datetime_complete
+        ]
+        ended.sort(key=attrgetter("datetime_complete"))  # several may have run at a time
+        self.records = [record for trial in ended if (record := _record_of(trial)) is not None]
         folder.write_trials(self.records)
 
     @property
     def counted(self) -> int:
-        """How many trials count towards the study's total."""
-        return sum(record.state.is_final for record in self.records)
+        """How many trials count towards the study's total: each candidate once."""
+        return sum(r.state.is_final and r.continues is None for r in self.records)
 
     def finish(self, trial: Trial, record: TrialRecord) -> None:
         """Puts the record into the journal, then into `trials.jsonl`."""

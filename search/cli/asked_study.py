@@ -21,6 +21,8 @@ def prepared(
     study: str | None,
     out: Path,
     device: str | None,
+    devices: tuple[str, ...] | None,
+    workers: int | None,
     plugins: str | None,
     allow_drift: bool,
     asked: dict[str, Any],
@@ -34,15 +36,17 @@ def prepared(
     # torch takes seconds to import: what can be said without it is said first
     _require_plain_text(out)
     _require_files(study, asked["data"])
+    asked_devices = _devices(device, devices)
     registry = load_registry(plugins)
 
     import torch
 
-    from search.devices import require_device
     from search.study import StudyRunner
     from search.study_file import load_study
+    from search.worker_devices import device_of_each, require_alike
 
-    named = str(require_device(device)) if device is not None else None
+    chosen = require_alike(asked_devices)
+    named = str(chosen[0]) if chosen else None
     settings = load_study(study, _overrides(asked), device=named)
     trainer = _trainer(settings.config.train.trainer, plugins)
     target = torch.device(settings.config.measure.device)
@@ -56,7 +60,14 @@ def prepared(
         device=target,
         allow_drift=allow_drift,
         trainer=trainer,
+        worker_devices=device_of_each(workers, chosen or (target,)),
     )
+
+
+def _devices(one: str | None, several: tuple[str, ...] | None) -> tuple[str, ...]:
+    if one is not None and several is not None:
+        raise click.UsageError("--device names one device and --devices several; give one of both")
+    return several or (() if one is None else (one,))
 
 
 def _require_plain_text(out: Path) -> None:

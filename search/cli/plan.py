@@ -33,6 +33,8 @@ def plan(
     as_json: bool,
     out: Path,
     device: str | None,
+    devices: tuple[str, ...] | None,
+    workers: int | None,
     plugins: str | None,
     allow_drift: bool,
     **asked: Any,
@@ -43,7 +45,7 @@ def plan(
     training. Writes nothing. Exit code 3 where no candidate that was drawn makes the budget.
     """
     with interrupted("Interrupted; nothing was written. Again:"), user_errors():
-        begin = prepared(study, out, device, plugins, allow_drift, asked)
+        begin = prepared(study, out, device, devices, workers, plugins, allow_drift, asked)
 
         from search.planning.plan import is_hopeless, plan_study
 

@@ -41,7 +41,7 @@ class PlainObserver:
     def trial_started(self, number: int, done: int, total: int) -> None:
         click.echo(f"[{done + 1}/{total}] trial {number}", err=True)
 
-    def phase(self, text: str) -> None:
+    def phase(self, text: str, number: int | None = None) -> None:
         pass
 
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
@@ -52,13 +52,14 @@ class PlainObserver:
 
 
 class LiveObserver:
-    """A line that is kept up to date: trial, phase, best so far, time left."""
+    """Kept up to date: what is done, best so far, time left; where several candidates are under
+    way, a line for each below."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, refresh_per_second=4, transient=True)
         self._start = time.monotonic()
         self._done = self._done_before = self._total = 0
-        self._number: int | None = None
+        self._under_way: dict[int, str] = {}  # by number, with the phase
         self._phase = ""
         self._best: TrialRecord | None = None
 
@@ -73,17 +74,21 @@ class LiveObserver:
         self._live.console.print(text, markup=False, highlight=False)
 
     def trial_started(self, number: int, done: int, total: int) -> None:
-        if self._number is None:
-            self._done_before = done
-        self._number, self._done, self._total = number, done, total
+        if not self._total:
+            self._done = self._done_before = done
+        self._under_way[number], self._total = "", total
         self._show()
 
-    def phase(self, text: str) -> None:
+    def phase(self, text: str, number: int | None = None) -> None:
         self._phase = text
+        if number in self._under_way:
+            self._under_way[number] = text
         self._show()
 
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
         self._best = best
+        self._done += record.state.is_final
+        self._under_way.pop(record.number, None)
         self.note(describe(record))
         self._show()
 
@@ -91,12 +96,23 @@ class LiveObserver:
         self.note(describe(record))
 
     def _show(self) -> None:
-        trial = "" if self._number is None else f"[{self._done + 1}/{self._total}] "
-        parts = [trial + self._phase, f"best: {describe_best(self._best)}"]
+        several = len(self._under_way) > 1
+        parts = [f"{self._done} of {self._total} done" if several else self._single()]
+        parts.append(f"best: {describe_best(self._best)}")
         left = self._seconds_left()
         if left is not None:
             parts.append(f"about {left / 60:.1f} min left")
-        self._live.update(Text("  ·  ".join(parts)))
+        lines = ["  ·  ".join(parts)]
+        if several:
+            lines += [f"  trial {number}  {what}" for number, what in self._under_way.items()]
+        self._live.update(Text("\n".join(lines)))
+
+    def _single(self) -> str:
+        """The one candidate that is under way, or what else is done."""
+        what = next(iter(self._under_way.values()), self._phase)
+        if not self._total:
+            return what
+        return f"[{min(self._done + 1, self._total)}/{self._total}] {what}"
 
     def _seconds_left(self) -> float | None:
         finished = self._done - self._done_before

@@ -27,6 +27,8 @@ def print_result(summary: dict[str, Any], folder: Path, go_on: str) -> None:
     click.echo(f"{summary['name']}: {trials['counted']} of {total} trials ({states or 'none'})")
     if summary["outcome"] in _ENDED:
         click.echo(_ENDED[summary["outcome"]].format(go_on=go_on))
+    for line in _predictions(summary["prediction"]):
+        click.echo(line)
     for mixer in summary["set_aside"]:
         click.echo(str(SetAside.from_data(mixer)))
     _print_found(summary, folder)
@@ -91,6 +93,19 @@ def _accuracy(value: float | None) -> str:
 
 def _millions(count: int | None) -> str:
     return "-" if count is None else f"{count / 1e6:,.2f} M"
+
+
+def _predictions(prediction: dict[str, Any] | None) -> list[str]:
+    """What was told of speeds without measuring, where anything was."""
+    if prediction is None or not prediction["ruled_out"]:
+        return []
+    errors = [
+        f"{mode} {error:.1%}"
+        for mode, error in prediction["relative_error"].items()
+        if error is not None
+    ]
+    words = f"predicted from the others, speeds were off by {', '.join(errors)}"
+    return [f"{prediction['ruled_out']} candidates ruled out without measuring ({words})"]
 
 
 def failed(summary: dict[str, Any]) -> bool:

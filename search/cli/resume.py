@@ -10,14 +10,9 @@ import click
 from search.cli.errors import user_errors
 from search.cli.run import run
 
-_OF_RUN = (
-    "trials",
-    "time_limit",
-    "baselines",
-    "plugins",
-    "allow_drift",
-    "as_json",
-)  # what may change
+_OF_RUN = (  # what may change
+    "trials", "time_limit", "baselines", "devices", "workers", "plugins", "allow_drift", "as_json",
+)  # fmt: skip
 
 
 @click.command()

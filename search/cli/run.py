@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,28 +13,7 @@ from search.cli.asked_study import observing, prepared
 from search.cli.budgets import ThroughputBudget
 from search.cli.errors import ExitCode, stop, user_errors
 from search.cli.interrupt import Interrupt, command_line, interrupted_before_the_study
-
-
-class _Duration(click.ParamType[float]):
-    """Seconds, or a number with s, m or h behind it."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip())
-        if match is None or float(match[1]) == 0:
-            self.fail(f"got {value!r}; allowed: seconds above 0, or such as 90s, 15m, 2h")
-        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-class _Device(click.ParamType[str]):
-    name = "device"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(value)):
-            self.fail(f"got {value!r}; allowed: auto, cpu, cuda, cuda:N")
-        return str(value)
-
+from search.cli.parameters import CudaDevices, Device, Duration
 
 _positive = click.IntRange(min=1)
 
@@ -57,13 +35,21 @@ _positive = click.IntRange(min=1)
 @click.option("--trials", type=_positive, help="The study's total number of candidates.")
 @click.option(
     "--time-limit",
-    type=_Duration(),
+    type=Duration(),
     metavar="T",
     help="Begin no candidate after this long: seconds, or 15m, 2h.",
 )
 @click.option("--data", help="digits, folder:PATH, timm:NAME or timm:NAME@ROOT.")
 @click.option(
-    "--device", type=_Device(), help="auto, cpu, cuda or cuda:N.  [default: the study's, or auto]"
+    "--device", type=Device(), help="auto, cpu, cuda or cuda:N.  [default: the study's, or auto]"
+)
+@click.option(
+    "--devices", type=CudaDevices(), metavar="LIST", help="Several of CUDA, alike: 0-3 or 0,2."
+)
+@click.option(
+    "--workers",
+    type=_positive,
+    help="Candidates trained at a time; each is measured alone.  [default: one for each device]",
 )
 @click.option("--threads", type=_positive, help="Threads of torch on a CPU.  [default: 1]")
 @click.option("--batch-size", type=_positive, help="Of the measured step.")
@@ -103,6 +89,8 @@ def run(
     study: str | None,
     out: Path,
     device: str | None,
+    devices: tuple[str, ...] | None,
+    workers: int | None,
     plugins: str | None,
     time_limit: float | None,
     as_json: bool,
@@ -115,7 +103,7 @@ def run(
     the same place goes on with a study that was left, and loses no finished candidate.
     """
     with interrupted_before_the_study(), user_errors():
-        begin = prepared(study, out, device, plugins, allow_drift, asked)
+        begin = prepared(study, out, device, devices, workers, plugins, allow_drift, asked)
 
         from search.errors import Interrupted
 

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from search.executor.messages import Receiver, Sender
 
 ENDING_SECONDS = 5.0
@@ -20,12 +22,13 @@ class WorkerDied(Exception):
 
 
 class Child:
-    """One worker of the study in `study`, a run folder's study.yaml."""
+    """One worker on `device`, of the study in `study`, a run folder's study.yaml."""
 
-    def __init__(self, study: Path, plugins: str | None) -> None:
+    def __init__(self, study: Path, device: torch.device, plugins: str | None) -> None:
         tasks, self._asking = os.pipe()
         self._hearing, answers = os.pipe()
         command = [sys.executable, "-m", "search.executor.worker", str(study)]
+        command += ["--device", str(device)]
         command += ["--tasks", str(tasks), "--answers", str(answers)]
         command += ["--plugins", plugins] if plugins else []
         try:
@@ -59,6 +62,10 @@ class Child:
             return self._receiver.receive(timeout_seconds)
         except EOFError:
             raise WorkerDied(self._how()) from None
+
+    def fileno(self) -> int:
+        """What can be read from where the worker has said something, or is gone."""
+        return self._hearing
 
     def ask_to_stop(self) -> None:
         self._signal(signal.SIGTERM)

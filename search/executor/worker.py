@@ -10,14 +10,11 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
 
 from metaformer.spec import BackboneSpec
 from mixers import InputError, PluginError, SignatureError, load_registry
@@ -25,9 +22,12 @@ from mixers.plugins_file import read_plugin_rules
 from search.candidate import CandidateEvaluator
 from search.data import load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.executor.attempt import attempt
 from search.executor.messages import Receiver, Sender
-from search.records import BaselineRecord, Record, TrialRecord, TrialState
+from search.records import BaselineRecord, TrialRecord
 from search.study_file import load_study
+from search.throughput.lease_files import Holder
+from search.throughput.process_family import ancestors
 from search.training import find_trainer
 
 LISTENING_SECONDS = 1.0
@@ -37,11 +37,12 @@ _RAISED_AGAIN = {"UsageError": UsageError, "EnvironmentProblem": EnvironmentProb
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("study", type=Path, help="The run folder's study.yaml.")
+    parser.add_argument("--device", type=torch.device, required=True)
     parser.add_argument("--plugins")
     parser.add_argument("--tasks", type=int, required=True, help="The pipe to read from.")
     parser.add_argument("--answers", type=int, required=True, help="The pipe to write to.")
     arguments = parser.parse_args()
-    worker = Worker(arguments.study, arguments.plugins, Sender(arguments.answers))
+    worker = Worker(arguments.study, arguments.device, arguments.plugins, Sender(arguments.answers))
     try:
         worker.prepare()
         worker.serve(Receiver(arguments.tasks))
@@ -56,8 +57,10 @@ class Abandoned(BaseException):
 class Worker:
     """Answers each task with what came of it, and says meanwhile what it does."""
 
-    def __init__(self, study: Path, plugins: str | None, answers: Sender) -> None:
-        self._study, self._plugins, self._answers = study, plugins, answers
+    def __init__(
+        self, study: Path, device: torch.device, plugins: str | None, answers: Sender
+    ) -> None:
+        self._study, self._device, self._plugins, self._answers = study, device, plugins, answers
         self._parent = os.getppid()
         self._asked_to_stop = False
         signal.signal(signal.SIGTERM, self._stop)
@@ -71,15 +74,20 @@ class Worker:
         if self._asked_to_stop:
             raise Interrupted
 
+    def _is_colleague(self, holder: Holder) -> bool:
+        """Whether that process is another worker of this study."""
+        return ancestors(holder.pid)[:1] == [self._parent]
+
     def prepare(self) -> None:
         """Loads what all candidates need; says `ready`, or what is wrong."""
         try:
-            study = load_study(self._study, {})
+            study = load_study(self._study, {}, device=str(self._device))
             config = study.config
             registry = load_registry(self._plugins)
             registry = registry.settled(mixer["name"] for mixer in study.frozen_mixers)
-            device = torch.device(config.measure.device)
-            if device.type == "cpu":
+            if self._device.type == "cuda":
+                torch.cuda.set_device(self._device)  # what names none, as kernels may, means it
+            else:
                 torch.set_num_threads(config.measure.threads)
             name = config.train.trainer
             rules = read_plugin_rules(self._plugins)
@@ -87,12 +95,14 @@ class Worker:
                 config=config,
                 registry=registry,
                 data=load_data(config.train.data, config.train.image_size),
-                device=device,
+                device=self._device,
                 phase=lambda text: self._answers.send({"phase": text}),
                 note=lambda text: self._answers.send({"note": text}),
                 check=self._check,
                 trainer=None if name is None else find_trainer(name, rules),
                 checkpoints=self._study.parent / "checkpoints",
+                weights=self._study.parent / "weights",
+                known=self._is_colleague,
             )
         except Exception as error:  # noqa: BLE001  # whatever it is, the study's process says it
             self._answers.send(error_message(error))
@@ -114,33 +124,15 @@ class Worker:
 
     def _answer(self, task: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """The record of a task, and the weights as a safetensors file's bytes."""
-        run, record = self._prepared(task)
-        weights, trace = None, None
+        kind = BaselineRecord if task["do"] == "compare" else TrialRecord
+        record = kind.from_data(task["record"])
+        spec = None if task["spec"] is None else BackboneSpec.model_validate(task["spec"])
         try:
-            weights = run()
-        except Interrupted:
-            record.state, record.reason = TrialState.INTERRUPTED, "stopped by the user"
+            weights, trace = attempt(getattr(self._evaluator, task["do"]), spec, record)
         except (UsageError, EnvironmentProblem) as error:
             return error_message(error), b""
-        except Exception as error:  # noqa: BLE001  # a mixer's code is anybody's and may raise anything
-            record.state = TrialState.FAILED
-            record.reason = f"{type(error).__name__}: {error}"
-            trace = traceback.format_exc()
         own = {key: value.clone().contiguous() for key, value in (weights or {}).items()}
         return {"record": record.to_data(), "traceback": trace}, save(own) if own else b""
-
-    def _prepared(
-        self, task: dict[str, Any]
-    ) -> tuple[Callable[[], dict[str, Tensor] | None], Record]:
-        """What a task asks to be done, and the record that it fills in."""
-        if task["do"] == "compare":
-            baseline = BaselineRecord.from_data(task["record"])
-            return partial(self._evaluator.compare, baseline), baseline
-        spec, trial = (
-            BackboneSpec.model_validate(task["spec"]),
-            TrialRecord.from_data(task["record"]),
-        )
-        return partial(getattr(self._evaluator, task["do"]), spec, trial), trial
 
 
 def error_message(error: Exception) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -21,7 +21,9 @@ from search.throughput import (
 )
 from search.throughput.floors import Rates, counts_own_time, measure_rates
 from search.throughput.lease import Lease
+from search.throughput.lease_files import Holder
 from search.throughput.protocol import Precision
+from search.throughput.shared_lease import SharedLease, shared_lease
 from search.throughput.timing import Stopwatch
 from search.throughput.validity import block_problem, sample_problem
 
@@ -31,11 +33,12 @@ CHECK_SECONDS = 0.25  # so often a wait asks whether to stop
 MORE_TIME = 2  # what is borderline is measured again with so many times the cap
 
 
-@dataclass(frozen=True)
+@dataclass
 class Measurer:
     """Measures on one device. `check` is called between steps and may raise to stop; `note` hears
-    what a user should know. LeaseTimeout where another process keeps the device for
-    `wait_seconds`."""
+    what a user should know, such as who has the device, but for those who are `known` to use it.
+    LeaseTimeout where another process keeps the device for `wait_seconds`. `waited_seconds` is how
+    long others have had it by now."""
 
     device: torch.device
     check: Callable[[], None]
@@ -43,6 +46,8 @@ class Measurer:
     sleep: Callable[[float], None]
     measure: Callable[..., Measurement] = measure
     wait_seconds: float = math.inf  # for the lease of the device
+    known: Callable[[Holder], bool] = lambda _holder: False
+    waited_seconds: float = field(default=0.0, init=False)
 
     def until_clear(
         self, build: Callable[[], nn.Module], protocol: Protocol, budget: float | None
@@ -91,11 +96,29 @@ class Measurer:
             cache_bytes=found[0].cache_bytes,
         )
 
-    def leased(self) -> AbstractContextManager[Lease]:
+    @contextmanager
+    def leased(self) -> Iterator[Lease]:
         """The device for this process alone; others that ask for it wait, as this one does."""
-        return device_lease(
-            self.device, wait_seconds=self.wait_seconds, on_wait=self.note, check=self.check
-        )
+        with device_lease(
+            self.device,
+            wait_seconds=self.wait_seconds,
+            on_wait=self.note,
+            check=self.check,
+            known=self.known,
+        ) as lease:
+            self.waited_seconds += lease.waited_seconds
+            yield lease
+
+    @contextmanager
+    def shared(self) -> Iterator[SharedLease]:
+        """The device beside others that compute there; whoever measures waits, or is waited for."""
+        with shared_lease(
+            self.device, on_wait=self.note, check=self.check, known=self.known
+        ) as lease:
+            try:
+                yield lease
+            finally:
+                self.waited_seconds += lease.waited_seconds
 
     def _wait(self, seconds: float) -> None:
         """Leaves whoever else computes here the time to end."""

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
 
 from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from mixers import Domain, OptionValue
 from search.buildable import draw
 from search.errors import EnvironmentProblem
-from search.faults import guarded
-from search.loop import MAX_UNMEASURED_RUNNING
+from search.executor.attempt import Do
+from search.loop import MAX_UNMEASURED_RUNNING, Executor
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.space import SearchSpace
-
-
-class Previewer(Protocol):
-    """Says of candidates what can be said before they are trained."""
-
-    def foretell(self, spec: BackboneSpec, record: TrialRecord) -> None: ...
-
-    def measured(self, spec: BackboneSpec, record: TrialRecord) -> None: ...
-
-    def time_training(self, spec: BackboneSpec, record: TrialRecord) -> None: ...
 
 
 @dataclass(eq=False)
@@ -57,7 +45,7 @@ class Drawn:
         return False
 
 
-def draw_candidates(space: SearchSpace, count: int, seed: int, previewer: Previewer) -> list[Drawn]:
+def draw_candidates(space: SearchSpace, count: int, seed: int, executor: Executor) -> list[Drawn]:
     """So many candidates and what counts and floors say of them; equal ones are looked at once."""
     generator = random.Random(seed)
     known: dict[str, Drawn] = {}
@@ -67,13 +55,13 @@ def draw_candidates(space: SearchSpace, count: int, seed: int, previewer: Previe
         if one.spec is not None:
             if one.spec.digest not in known:
                 known[one.spec.digest] = one
-                guarded(one.record, partial(previewer.foretell, one.spec, one.record), _no_log)
+                one.record = _answer(executor, "foretell", one.spec, one.record)
             one = known[one.spec.digest]
         drawn.append(one)
     return drawn
 
 
-def measure_first(drawn: list[Drawn], count: int, previewer: Previewer) -> list[Drawn]:
+def measure_first(drawn: list[Drawn], count: int, executor: Executor) -> list[Drawn]:
     """Measures the first so many that may make the budget; those that were, in order.
 
     EnvironmentProblem where others at work leave several of them without a figure.
@@ -85,7 +73,7 @@ def measure_first(drawn: list[Drawn], count: int, previewer: Previewer) -> list[
         if len(measured) == count:
             break
         assert one.spec is not None
-        guarded(one.record, partial(previewer.measured, one.spec, one.record), _no_log)
+        one.record = _answer(executor, "measured", one.spec, one.record)
         if not one.was_contaminated:
             one.measured, busy = True, 0
             measured.append(one)
@@ -94,13 +82,13 @@ def measure_first(drawn: list[Drawn], count: int, previewer: Previewer) -> list[
     return measured
 
 
-def time_trainings(measured: list[Drawn], count: int, previewer: Previewer) -> list[float]:
+def time_trainings(measured: list[Drawn], count: int, executor: Executor) -> list[float]:
     """Seconds that trainings of the first so many that made the budget would take."""
     found = []
     for one in [one for one in measured if one.made_the_budget][:count]:
         assert one.spec is not None
         timed = TrialRecord(number=one.record.number, state=TrialState.FAILED)
-        guarded(timed, partial(previewer.time_training, one.spec, timed), _no_log)
+        timed = _answer(executor, "time_training", one.spec, timed)
         if "train" in timed.seconds:
             found.append(timed.seconds["train"])
     return found
@@ -127,5 +115,8 @@ def _different(drawn: list[Drawn]) -> list[Drawn]:
     return list({id(one): one for one in drawn}.values())
 
 
-def _no_log(_title: str, _traceback: str) -> None:
-    """A plan writes nothing; the reason is in the record."""
+def _answer(executor: Executor, do: Do, spec: BackboneSpec, record: TrialRecord) -> TrialRecord:
+    executor.submit(do, spec, record)
+    answer, _ = executor.next_answer()
+    assert isinstance(answer, TrialRecord)
+    return answer

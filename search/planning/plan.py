@@ -41,14 +41,14 @@ def plan_study(runner: StudyRunner, *, measurements: int) -> dict[str, Any]:
     with TemporaryDirectory() as name:
         aside = RunFolder(Path(name))
         aside.write_study(study.to_data())
-        with closing(runner.previewer(aside)) as previewer:
+        with closing(runner.executor(aside)) as executor:
             runner.observer.note(f"drawing {DRAWN} candidates")
-            drawn = draw_candidates(space, DRAWN, study.config.search.seed, previewer)
+            drawn = draw_candidates(space, DRAWN, study.config.search.seed, executor)
             if measurements:
                 runner.observer.note(f"measuring {measurements} of them")
-            measured = measure_first(drawn, measurements, previewer)
-            trainings = time_trainings(measured, TIMED_TRAININGS, previewer)
-    counted = sum(record.state.is_final for record in read_records(folder.path))
+            measured = measure_first(drawn, measurements, executor)
+            trainings = time_trainings(measured, TIMED_TRAININGS, executor)
+    counted = sum(r.state.is_final and r.continues is None for r in read_records(folder.path))
     shares = _shares(drawn, measured)
     return {
         "schema": 1,

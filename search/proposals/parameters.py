@@ -72,6 +72,16 @@ class Space:
         """A candidate drawn choice by choice; None where its values do not go together."""
         return self._realise(lambda _name, distribution: _drawn(distribution, generator))
 
+    def replay(self, params: Params) -> Params | None:
+        """The candidate of these values; None where the space no longer holds it."""
+
+        def pick(name: str, distribution: BaseDistribution) -> Any:
+            if name not in params or not _holds(distribution, params[name]):
+                raise TrialPruned
+            return params[name]
+
+        return self._realise(pick)
+
     def neighbour(self, params: Params, generator: random.Random) -> Params | None:
         """`params` with one parameter changed, seldom more; what thereby opens is drawn."""
         names = list(params)
@@ -110,6 +120,13 @@ def _distribution(name: str, domain: Any) -> BaseDistribution:
         return CategoricalDistribution(domain)
     words = "allowed: a sequence of choices, a range, or a distribution of Optuna's"
     raise ValueError(f"space[{name!r}]: got {domain!r}; {words}")
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return bool(distribution.low <= value <= distribution.high)
 
 
 def position(distribution: BaseDistribution, value: Any) -> float:

@@ -17,9 +17,9 @@ import numpy as np
 from search.history import Candidate
 from search.proposals.features import Features
 from search.proposals.gaussian_process import Array
-from search.proposals.limits import Limit
 from search.proposals.parameters import Key, Params, Space, key_of
-from search.proposals.quantity import QuantityModel
+from search.proposals.quantity import Quantity
+from search.proposals.seen import Seen
 from search.proposals.surrogate import ScoreModel
 
 NUM_STARTUP = 6  # evaluated before the score is modelled
@@ -36,15 +36,18 @@ class Planner:
     """Proposes from a pool that it keeps: random candidates, and neighbours of the promising.
 
     The candidates that it returns are the caller's to fill in; it reads them at the next proposal.
+    Those of which nothing is said yet count as being evaluated. `ruled_out` are those that surely
+    miss a limit; one of them is proposed only where nothing else is left.
     """
 
     def __init__(
         self,
         space: Space,
-        limits: Mapping[str, Limit],
+        quantities: Mapping[str, Quantity],
         generator: random.Random,
     ) -> None:
-        self.quantities = {name: QuantityModel(limit) for name, limit in limits.items()}
+        self.ruled_out: set[Key] = set()
+        self.quantities = quantities
         self._space = space
         self._generator = generator
         self._known: dict[Key, Candidate] = {}
@@ -54,8 +57,17 @@ class Planner:
         self._score = ScoreModel(generator)
         self._log_chances: dict[Key, float] = {}  # those of this proposal
         self._known_gains: dict[Key, float] = {}
-        self._num_modelled = -1  # scores in the model
+        self._modelled: tuple[int, frozenset[Key]] | None = None  # scores, and who has none yet
         self._num_searched = -1  # scores known at the last thorough search of the pool
+
+    def learn(self, params: Params) -> Candidate | None:
+        """The candidate of these values, known from now on; None where the space has none."""
+        replayed = self._space.replay(params)
+        if replayed is None:
+            return None
+        key = key_of(replayed)
+        self._pool.pop(key, None)
+        return self._known.setdefault(key, Candidate(len(self._known), replayed))
 
     def propose(self, *, allowance: float) -> Candidate | None:
         """A feasible candidate to evaluate, or a new one; None where there is neither.
@@ -83,6 +95,7 @@ class Planner:
 
     def _take(self, key: Key) -> Candidate:
         candidate = Candidate(len(self._known), self._pool.pop(key))
+        self.ruled_out.discard(key)
         self._known[key] = candidate
         return candidate
 
@@ -111,28 +124,38 @@ class Planner:
         if self._features.num_parameters != len(self._space.distributions):
             self._features = Features(self._space.distributions)
             self._rows.clear()
-            self._num_modelled = -1
+            self._modelled = None
         for name, model in self.quantities.items():
             measured = [
                 k for k, c in self._known.items() if np.isfinite(c.quantities.get(name, np.nan))
             ]
             values = [self._known[key].quantities[name] for key in measured]
-            model.condition(self._features, self._rows_of(measured), np.array(values))
+            model.condition(self._seen(measured), np.array(values))
         scored = [k for k, c in self._known.items() if c.score is not None]
-        if len(scored) < NUM_STARTUP or len(scored) == self._num_modelled:
+        pending = [k for k, c in self._known.items() if c.feasible is None]
+        modelled = len(scored), frozenset(pending)
+        if len(scored) < NUM_STARTUP or modelled == self._modelled:
             return
-        self._num_modelled = len(scored)
+        self._modelled = modelled
         self._known_gains.clear()
         scores = np.array([self._known[key].score for key in scored], dtype=np.float64)
         finite = scores[np.isfinite(scores)]
         lowest = finite.min() if len(finite) else 0.0
         scores = np.where(np.isfinite(scores), scores, lowest)  # diverged: as bad as the worst
         self._score.condition(self._features, self._rows_of(scored), scores)
+        if pending:
+            self._score.believe(self._rows_of(pending))
+
+    def _seen(self, keys: Sequence[Key]) -> Seen:
+        return Seen(self._params_of(keys), self._features, self._rows_of(keys))
+
+    def _params_of(self, keys: Sequence[Key]) -> list[Params]:
+        return [self._known[k].params if k in self._known else self._pool[k] for k in keys]
 
     def _rows_of(self, keys: Sequence[Key]) -> Array:
         missing = [key for key in keys if key not in self._rows]
-        params = [self._known[k].params if k in self._known else self._pool[k] for k in missing]
-        self._rows.update(zip(missing, self._features.rows(params), strict=True))
+        rows = self._features.rows(self._params_of(missing))
+        self._rows.update(zip(missing, rows, strict=True))
         if not keys:
             return np.empty((0, len(self._features.groups)))
         return np.stack([self._rows[key] for key in keys])
@@ -153,9 +176,7 @@ class Planner:
         new = np.array([key not in self._known for key in keys])
         missing = [k for k in keys if k not in self._known and k not in self._log_chances]
         if missing:
-            rows = self._rows_of(missing)
-            chances = [model.log_chance(rows) for model in self.quantities.values()]
-            self._log_chances.update(zip(missing, np.sum(chances, axis=0), strict=True))
+            self._log_chances.update(zip(missing, self._chances(missing), strict=True))
         log_chances = np.array([self._log_chances.get(key, 0.0) for key in keys])
         if not new.any():
             return gains
@@ -164,6 +185,18 @@ class Planner:
         worths: Array = np.exp(np.clip(gains - reach, LOWEST, -LOWEST))
         worths[new] -= np.exp(-log_rounds[new])
         return worths
+
+    def _chances(self, keys: Sequence[Key]) -> Array:
+        """ln of the probability that each keeps all limits; notes those that surely do not."""
+        seen = self._seen(keys)
+        total, ruled_out = np.zeros(len(keys)), np.zeros(len(keys), dtype=np.bool_)
+        for model in self.quantities.values():
+            chances = model.log_chance(seen)
+            total += chances
+            ruled_out |= model.rules_out(chances)
+        self.ruled_out.difference_update(keys)
+        self.ruled_out.update(key for key, out in zip(keys, ruled_out, strict=True) if out)
+        return total
 
     def _searched(self, starting: bool, allowance: float) -> list[Key]:
         """The pool after some generations of neighbours of the best."""

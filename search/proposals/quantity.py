@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
-from search.proposals.features import Features
 from search.proposals.gaussian_process import Array, GaussianProcess
 from search.proposals.limits import AtMost, Limit
+from search.proposals.seen import Seen
 from search.proposals.surrogate import QuantityProcess
 
 MIN_VALUES = 4  # before that a candidate's chance is not modelled
+
+
+class Quantity(Protocol):
+    """Learns a quantity that a limit is set on. `error` is that of predictions from all others."""
+
+    error: float | None
+
+    def condition(self, seen: Seen, values: Array) -> None: ...
+
+    def log_chance(self, seen: Seen) -> Array:
+        """ln of the probability that the limit is kept, for each candidate."""
+        ...
+
+    def rules_out(self, log_chances: Array) -> NDArray[np.bool_]:
+        """Which candidates surely miss the limit, by their `log_chance`."""
+        ...
 
 
 class QuantityModel:
@@ -29,7 +48,7 @@ class QuantityModel:
         self._model: GaussianProcess | None = None
         self._threshold = 0.0
 
-    def condition(self, features: Features, rows: Array, values: Array) -> None:
+    def condition(self, seen: Seen, values: Array) -> None:
         if len(values) < MIN_VALUES or float(np.ptp(values)) == 0:
             return
         threshold = self.limit.limit
@@ -39,19 +58,23 @@ class QuantityModel:
         standard = (values - center) / scale
         self._threshold = (threshold - center) / scale
         nearness = -np.abs(standard - self._threshold)
-        self._model = self._process.condition(features, rows, standard, nearness)
+        self._model = self._process.condition(seen.features, seen.rows, standard, nearness)
         mean, deviation = self._model.left_out()
         errors = self._model.values - mean
         self.calibration = max(1.0, float(np.sqrt(np.mean((errors / deviation) ** 2))))
         self.error = float(np.sqrt(np.mean(errors**2))) * scale
 
-    def log_chance(self, rows: Array) -> Array:
-        """ln of the probability that the quantity keeps the limit, for each row."""
+    def log_chance(self, seen: Seen) -> Array:
+        """ln of the probability that the quantity keeps the limit, for each candidate."""
         if self._model is None:
-            return np.zeros(len(rows))
-        mean, deviation = self._model.predict(rows)
+            return np.zeros(len(seen.rows))
+        mean, deviation = self._model.predict(seen.rows)
         noise = self._model.noise_deviation
         deviation = self.calibration * np.sqrt(deviation**2 + noise**2)
         sign = 1.0 if isinstance(self.limit, AtMost) else -1.0
         chance: Array = log_ndtr(sign * (self._threshold - mean) / deviation)
         return chance
+
+    def rules_out(self, log_chances: Array) -> NDArray[np.bool_]:
+        """None: of a quantity about which nothing is known, a model proves nothing."""
+        return np.zeros(len(log_chances), dtype=np.bool_)

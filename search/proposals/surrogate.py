@@ -83,10 +83,24 @@ class ScoreModel:
                 draws.append(posterior.draw(draws[-1], num_updates, self._generator))
             self._draws, self._drawn_at = draws[1:], len(values)
         kept = _kept(values, MAX_CONDITIONED)
+        self._rows, self._values = rows[kept], values[kept]
         self._processes = []
         for found in self._draws:
-            process = GaussianProcess(rows[kept], values[kept], features.groups, found)
-            self._processes.append((process, float(process.predict(rows[kept])[0].max())))
+            process = GaussianProcess(self._rows, self._values, features.groups, found)
+            self._processes.append((process, float(process.predict(self._rows)[0].max())))
+
+    def believe(self, rows: Array) -> None:
+        """Takes those that are being evaluated to score what is predicted of them, so that what
+        is proposed beside them is not more of the same (Ginsbourger et al. 2010, kriging believer).
+        """
+        assert self._features is not None, "asked before any score"
+        all_rows = np.concatenate([self._rows, rows])
+        believing = []
+        for (process, best), found in zip(self._processes, self._draws, strict=True):
+            values = np.concatenate([self._values, process.predict(rows)[0]])
+            believer = GaussianProcess(all_rows, values, self._features.groups, found)
+            believing.append((believer, best))
+        self._processes = believing
 
     def log_gains(self, rows: Array) -> Array:
         """ln of the expected improvement over the best so far, the mean over the draws."""

@@ -1,9 +1,13 @@
-"""An exclusive lease of a device, across processes and users of this machine.
+"""A lease of a device, across processes and users of this machine: alone, or shared with others.
 
-A lease is `flock` on a file: one for a GPU, named after its UUID (a MIG instance has its own), or
+A lease is `flock` on files: one for a GPU, named after its UUID (a MIG instance has its own), or
 one for each CPU that this process may run on, so that overlapping sets exclude each other and
 disjoint ones do not. The kernel frees it when its holder dies. It is advisory: it keeps those
-apart who ask for it. (docs/measuring.md)
+apart who ask for it.
+
+Measuring needs the device alone, training shares it. Beside each file there is a second one, which
+whoever wants the device alone has from the moment he asks until he is done: those who share it look
+there at each step, and make way. (docs/measuring.md)
 """
 
 from __future__ import annotations
@@ -11,7 +15,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,17 +23,12 @@ from pathlib import Path
 
 import torch
 
-from search.throughput.lease_files import (
-    Holder,
-    LeaseFolder,
-    give_back,
-    own_folder,
-    shared_folder,
-    sign,
-)
-from search.throughput.process_family import ancestors, start_ticks
+from search.throughput.held_locks import LOCKS
+from search.throughput.lease_files import Holder, LeaseFolder, own_folder, shared_folder
 
 POLL_SECONDS = 0.2
+SAID_AFTER_SECONDS = 2.0  # of waiting: that others end their step is nothing to speak of
+ALONE = ".alone"  # behind a key: the file of who wants that part for himself
 
 
 class LeaseTimeout(RuntimeError):
@@ -43,63 +41,52 @@ class LeaseTimeout(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What is held: the keys of the device, and how far that reaches, in words."""
+    """What is held: the keys of the device, how far that reaches in words, how long it was waited
+    for."""
 
     keys: tuple[str, ...]
     description: str
-
-
-@dataclass(slots=True)
-class _Held:
-    """A lock of this process: its descriptor (None: an ancestor's) and how many leases use it."""
-
-    descriptor: int | None
-    uses: int = 1
+    waited_seconds: float = 0.0
 
 
 @dataclass
-class _Process:
-    """The locks that this process has: re-entrance is a matter of processes, not of callers."""
+class Waiting:
+    """Waits for a device, from moment to moment: says for whom, and asks whether to go on.
 
-    guard: threading.Lock = field(default_factory=threading.Lock)
-    held: dict[Path, _Held] = field(default_factory=dict)
+    `seconds` is how long it has waited by now, all in all.
+    """
 
-    def take(self, folder: LeaseFolder, key: str) -> bool:
-        """Takes the lock, or uses it once more; False where a foreign process has it."""
-        path = folder.path / key
-        with self.guard:
-            if path in self.held:
-                self.held[path].uses += 1
-                return True
-            descriptor = folder.take(key)
-            if descriptor is not None:
-                sign(descriptor, Holder.this_process())
-            elif not _is_ancestor(folder.holder(key)):
-                return False
-            self.held[path] = _Held(descriptor)
-            return True
+    device: torch.device
+    limit_seconds: float
+    on_wait: Callable[[str], None]
+    check: Callable[[], None]
+    known: Callable[[Holder], bool]
+    now: Callable[[], float]
+    sleep: Callable[[float], None]
+    seconds: float = 0.0
+    _heard: set[tuple[str, int] | None] = field(default_factory=set)
 
-    def give_back(self, path: Path) -> None:
-        with self.guard:
-            held = self.held.get(path)
-            if held is None:  # a forked child leaves the lease of its parent's
-                return
-            held.uses -= 1
-            if held.uses == 0:
-                del self.held[path]
-                if held.descriptor is not None:
-                    give_back(held.descriptor)
+    def until(self, lock: Callable[[], tuple[str, Holder | None] | None]) -> None:
+        """Waits until `lock` has no key that another process has; LeaseTimeout."""
+        begun = self.now()
+        while (missing := lock()) is not None:
+            self.check()
+            waited = self.now() - begun
+            self._tell(*missing, waited)
+            self.sleep(min(POLL_SECONDS, self.limit_seconds - waited))
+            self.seconds += self.now() - begun - waited
 
-    def forget(self) -> None:
-        """In a forked child: what the parent holds dies with the parent, not with the child."""
-        for held in self.held.values():
-            if held.descriptor is not None:
-                os.close(held.descriptor)
-        self.guard, self.held = threading.Lock(), {}
-
-
-_PROCESS = _Process()
-os.register_at_fork(after_in_child=_PROCESS.forget)
+    def _tell(self, key: str, holder: Holder | None, waited: float) -> None:
+        words = f"{_named(self.device, key)} is leased by {holder or 'another process'}"
+        if waited >= self.limit_seconds:
+            raise LeaseTimeout(f"{words}; waited {self.limit_seconds:g} s for it", holder)
+        who = None if holder is None else (key, holder.pid)
+        if waited < SAID_AFTER_SECONDS or who in self._heard:
+            return
+        if holder is None or not self.known(holder):
+            limit = f" up to {self.limit_seconds:g} s" if math.isfinite(self.limit_seconds) else ""
+            self.on_wait(f"{words}; waiting{limit}")
+        self._heard.add(who)
 
 
 @contextmanager
@@ -109,50 +96,46 @@ def device_lease(
     wait_seconds: float,
     on_wait: Callable[[str], None] = lambda _words: None,
     check: Callable[[], None] = lambda: None,
+    known: Callable[[Holder], bool] = lambda _holder: False,
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Lease]:
-    """Holds `device` exclusively; LeaseTimeout where others keep it for `wait_seconds`.
+    """Holds `device` alone; LeaseTimeout where others keep it for `wait_seconds`.
 
-    While it waits, `on_wait` hears once of each process that has the device, and `check` is called
-    several times a second: what it raises ends the waiting. Within one process a lease may be taken
-    again, and a process enters the lease of one that it descends from; children of one holder are
-    not kept from each other.
+    While it waits, `on_wait` hears once of each process that has the device, but for those that
+    are `known`, and `check` is called several times a second: what it raises ends the waiting.
+    Within one process a lease may be taken again, and a process enters the lease of one that it
+    descends from; children of one holder are not kept from each other.
     """
-    folder, reach = _open_folder()
+    folder, reach = open_folder()
     keys = device_keys(device)
     if folder is None:
         yield Lease(keys, reach)
         return
+    names = [name for key in keys for name in (key + ALONE, key)]
     taken: list[Path] = []
-    deadline = now() + wait_seconds
-    heard: set[tuple[str, int] | None] = set()
-    try:
+    waiting = Waiting(device, wait_seconds, on_wait, check, known, now, sleep)
+
+    def lock() -> tuple[str, Holder | None] | None:
         # ascending, and what is taken is kept: nobody starves, and no two wait for each other
-        for key in keys:
-            while not _PROCESS.take(folder, key):
-                check()
-                holder = folder.holder(key)
-                words = f"{_named(device, key)} is leased by {holder or 'another process'}"
-                if now() >= deadline:
-                    raise LeaseTimeout(f"{words}; waited {wait_seconds:g} s for it", holder)
-                who = None if holder is None else (key, holder.pid)
-                if who not in heard:
-                    limit = f" up to {wait_seconds:g} s" if math.isfinite(wait_seconds) else ""
-                    on_wait(f"{words}; waiting{limit}")
-                    heard.add(who)
-                sleep(min(POLL_SECONDS, max(0.0, deadline - now())))
-            taken.append(folder.path / key)
-        yield Lease(keys, reach)
+        for name in names[len(taken) :]:
+            if not LOCKS.take(folder, name, shared=False):
+                return name.removesuffix(ALONE), folder.holder(name)
+            taken.append(folder.path / name)
+        return None
+
+    try:
+        waiting.until(lock)
+        yield Lease(keys, reach, waiting.seconds)
     finally:
         for path in reversed(taken):
-            _PROCESS.give_back(path)
+            LOCKS.give_back(path)
         folder.close()
 
 
 def lease_holders(device: torch.device) -> dict[str, Holder | None]:
     """The parts of `device` that a process holds just now, and who that is where it is known."""
-    folder, _ = _open_folder()
+    folder, _ = open_folder()
     if folder is None:
         return {}
     try:
@@ -164,7 +147,7 @@ def lease_holders(device: torch.device) -> dict[str, Holder | None]:
 
 def lease_reach() -> str:
     """Whom a lease taken here keeps away, in words."""
-    folder, reach = _open_folder()
+    folder, reach = open_folder()
     if folder is not None:
         folder.close()
     return reach
@@ -185,7 +168,7 @@ def _named(device: torch.device, key: str) -> str:
     return f"CPU {int(number)}" if kind == "cpu" and number.isdigit() else f"{device} ({key})"
 
 
-def _open_folder() -> tuple[LeaseFolder | None, str]:
+def open_folder() -> tuple[LeaseFolder | None, str]:
     """The folder of leases that can be used, and whom a lease in it keeps away."""
     shared, own = shared_folder(), own_folder()
     try:
@@ -198,12 +181,3 @@ def _open_folder() -> tuple[LeaseFolder | None, str]:
         ), f"this user's processes only, in {own} ({trouble})"
     except OSError as error:
         return None, f"nobody: {trouble}; {own}: {error.strerror or error}"
-
-
-def _is_ancestor(holder: Holder | None) -> bool:
-    """Whether this process descends from `holder`; a pid of another container does not deceive."""
-    if holder is None or holder.start_ticks is None:
-        return False
-    if holder.pid not in ancestors(os.getpid()):
-        return False
-    return start_ticks(holder.pid) == holder.start_ticks

@@ -44,18 +44,21 @@ class Holder:
     """Who has a lease: process, what it runs, and since when (local time).
 
     `start_ticks` is when the process was started, which tells it from a later one of that pid.
+    `shared`: it is one of several that may have it.
     """
 
     pid: int
     command: str
     since: str
     start_ticks: int | None = None
+    shared: bool = False
 
     @classmethod
-    def this_process(cls) -> Holder:
+    def this_process(cls, *, shared: bool = False) -> Holder:
         command = " ".join([os.path.basename(sys.executable), *sys.orig_argv[1:]])
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        return cls(os.getpid(), printable(command, _MAX_COMMAND), since, start_ticks(os.getpid()))
+        own = os.getpid()
+        return cls(own, printable(command, _MAX_COMMAND), since, start_ticks(own), shared)
 
     def __str__(self) -> str:
         return f"process {self.pid} ({self.command}) since {self.since}"
@@ -85,12 +88,16 @@ class LeaseFolder:
     def close(self) -> None:
         os.close(self._descriptor)
 
-    def take(self, name: str) -> int | None:
-        """The locked file of that name as a descriptor, or None where another process has it."""
+    def take(self, name: str, *, shared: bool = False) -> int | None:
+        """The locked file of that name as a descriptor, or None where another process has it.
+
+        What is shared only those keep away who want it for themselves, and keeps away only them.
+        """
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         for _ in range(_ATTEMPTS):
             descriptor = self._open(name)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(descriptor)
                 return None
@@ -116,7 +123,7 @@ class LeaseFolder:
             os.close(descriptor)
 
     def is_held(self, name: str) -> bool:
-        """Whether any process has the lock just now; for a moment this takes a shared one."""
+        """Whether a process has the lock for itself alone just now; for a moment this shares it."""
         try:
             descriptor = os.open(name, _READ_FLAGS, dir_fd=self._descriptor)
         except OSError:
@@ -173,9 +180,11 @@ def sign(descriptor: int, holder: Holder) -> None:
 
 
 def give_back(descriptor: int) -> None:
-    """Frees a locked file, without the name of who had it."""
+    """Frees a locked file, without the name of this process in it; another's stays."""
     with suppress(OSError):
-        os.ftruncate(descriptor, 0)
+        holder = _parse(os.pread(descriptor, _MAX_BYTES, 0))
+        if holder is None or holder.pid == os.getpid():
+            os.ftruncate(descriptor, 0)
     os.close(descriptor)
 
 
@@ -190,9 +199,9 @@ def _make(path: Path, mode: int) -> bool:
 def _parse(data: bytes) -> Holder | None:
     try:
         said = json.loads(data)
-        pid, ticks = said["pid"], said["start_ticks"]
+        pid, ticks, shared = said["pid"], said["start_ticks"], said.get("shared") is True
         words = printable(str(said["command"])), printable(str(said["since"]), 30)
     except (ValueError, KeyError, TypeError):
         return None
     known = isinstance(pid, int) and (ticks is None or isinstance(ticks, int))
-    return Holder(pid, *words, ticks) if known else None
+    return Holder(pid, *words, ticks, shared) if known else None

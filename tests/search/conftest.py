@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from studies import Evaluate
+from studies import Evaluate, InThisProcess
 from tiny import write_study
 from torch import Tensor
 
@@ -23,9 +23,9 @@ from search.study import StudyRunner
 def candidates_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker takes seconds to start; tests of it are in `executor` and of real processes."""
 
-    def evaluator(self: StudyRunner, folder: RunFolder) -> CandidateEvaluator:
+    def executor(self: StudyRunner, folder: RunFolder) -> InThisProcess:
         train = self.study.config.train
-        return CandidateEvaluator(
+        evaluator = CandidateEvaluator(
             config=self.study.config,
             registry=self.registry,
             data=load_data(train.data, train.image_size),
@@ -36,8 +36,9 @@ def candidates_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
             trainer=self.trainer,
             checkpoints=folder.path / "checkpoints",
         )
+        return InThisProcess(evaluator, folder.log_error)
 
-    monkeypatch.setattr(StudyRunner, "_evaluator", evaluator)
+    monkeypatch.setattr(StudyRunner, "executor", executor)
 
 
 @pytest.fixture

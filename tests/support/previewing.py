@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from studies import InThisProcess, reject
+
 from metaformer import BackboneSpec
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 
@@ -19,6 +21,9 @@ class Preview:
     unbuildable_width: int = 0
     busy: bool = False
     asked: list[str] = field(default_factory=list)
+
+    def evaluate(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        reject(spec, record)
 
     def foretell(self, spec: BackboneSpec, record: TrialRecord) -> None:
         self.asked.append("foretell")
@@ -55,5 +60,10 @@ class Preview:
         self.asked.append("time_training")
         record.seconds["train"] = 10.0
 
+
+@dataclass
+class InPreview(InThisProcess):
+    """Has candidates judged by a `Preview`, which hears when it is over."""
+
     def close(self) -> None:
-        self.asked.append("close")
+        self.evaluator.asked.append("close")

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
-from search.records import BaselineRecord, TrialRecord, TrialState
+from search.executor.attempt import Answer, Do, attempt
+from search.records import BaselineRecord, Record, TrialRecord, TrialState
 from search.study import StudyRunner
 from search.study_config import Study
 from search.study_file import load_study
@@ -35,7 +36,7 @@ class Heard:
 
     def trial_started(self, number: int, done: int, total: int) -> None: ...
 
-    def phase(self, text: str) -> None:
+    def phase(self, text: str, number: int | None = None) -> None:
         self.phases.append(text)
 
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
@@ -61,6 +62,33 @@ def runner(
         observer=heard or Heard(),
         should_stop=should_stop,
     )
+
+
+@dataclasses.dataclass
+class InThisProcess:
+    """An executor that evaluates when it is asked for the answer; `log_error` hears tracebacks."""
+
+    evaluator: Any
+    log_error: Callable[[str, str], None]
+    submitted: list[tuple[Do, BackboneSpec | None, Record]] = dataclasses.field(
+        default_factory=list
+    )
+
+    @property
+    def free(self) -> int:
+        return 1 - len(self.submitted)
+
+    def submit(self, do: Do, spec: BackboneSpec | None, record: Record) -> None:
+        self.submitted.append((do, spec, record))
+
+    def next_answer(self) -> Answer:
+        do, spec, record = self.submitted.pop()
+        weights, trace = attempt(getattr(self.evaluator, do), spec, record)
+        if trace is not None:
+            self.log_error(record.title, trace)
+        return record, weights
+
+    def close(self) -> None: ...
 
 
 Evaluate = Callable[[BackboneSpec, TrialRecord], dict[str, Tensor] | None]

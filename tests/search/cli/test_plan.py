@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from previewing import Preview
+from previewing import InPreview, Preview
 from tiny import STUDY, write_study
 
 from search.cli import main
@@ -17,7 +17,8 @@ from search.study import StudyRunner
 @pytest.fixture(autouse=True)
 def preview(monkeypatch: pytest.MonkeyPatch) -> Preview:
     made = Preview()
-    monkeypatch.setattr(StudyRunner, "previewer", lambda _self, _folder: made)
+    executor = InPreview(made, lambda *_error: None)
+    monkeypatch.setattr(StudyRunner, "executor", lambda _self, _folder: executor)
     return made
 
 

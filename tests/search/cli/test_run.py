@@ -21,6 +21,7 @@ from metaformer.yaml_tree import read_yaml
 from search.candidate import CandidateEvaluator
 from search.cli import main
 from search.records import TrialRecord, TrialState
+from search.study import StudyRunner
 
 
 def run(*arguments: str) -> Result:
@@ -195,6 +196,10 @@ def test_others_at_work_on_the_machine_have_the_machines_exit_code(
             4,
             "device: got cuda:99; CUDA devices",
         ),
+        (["tiny.yaml", "--devices", "99"], 4, "error: device: got cuda:99; CUDA devices here: "),
+        (["tiny.yaml", "--devices", "3-1"], 2, "got '3-1'; allowed: CUDA devices, such as 0-3"),
+        (["tiny.yaml", "--devices", "0", "--device", "cpu"], 2, "give one of both"),
+        (["tiny.yaml", "--workers", "0"], 2, "0 is not in the range x>=1"),
         (["--budget-throughput", "9", "--data", "digit"], 2, "error: --data: got 'digit'; allowed"),
         (["--budget-throughput", "9", "--data", "folder:no"], 2, "no such folder: no"),
         (["--budget-throughput", "9", "--time-limit", "soon"], 2, "such as 90s, 15m, 2h"),
@@ -417,3 +422,47 @@ def test_what_a_trainer_raises_fails_the_trial_with_its_name() -> None:
     assert record["state"] == "FAILED"
     assert record["reason"].startswith("TrainerError: trainer local/mine (local ")
     assert record["reason"].endswith("ZeroDivisionError: division by zero")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[StudyRunner]:
+    """The runners that were made, and did nothing; the machine has two CUDA devices."""
+    made: list[StudyRunner] = []
+
+    def run_nothing(self: StudyRunner, **_options: Any) -> dict[str, Any]:
+        made.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StudyRunner, "run", run_nothing)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "H100")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 0))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "devices"),
+    [
+        (["--device", "cpu"], ["cpu"]),
+        (["--device", "cpu", "--workers", "2"], ["cpu", "cpu"]),
+        (["--devices", "0-1"], ["cuda:0", "cuda:1"]),
+        (["--devices", "cuda:1"], ["cuda:1"]),
+        (["--devices", "1,0", "--workers", "3"], ["cuda:1", "cuda:0", "cuda:1"]),
+        (["--workers", "2"], ["cuda:0", "cuda:0"]),
+    ],
+)
+def test_workers_are_spread_over_the_devices(
+    asked: list[StudyRunner], arguments: list[str], devices: list[str]
+) -> None:
+    result = run(str(write_study()), *arguments)
+    assert result.exit_code == 130, result.output
+    assert [str(device) for device in asked[0].worker_devices] == devices
+    assert str(asked[0].device) == asked[0].study.config.measure.device == devices[0]
+
+
+def test_fewer_workers_than_devices_are_a_mistake(asked: list[StudyRunner]) -> None:
+    result = run(str(write_study()), "--devices", "0-1", "--workers", "1")
+    assert result.exit_code == 2
+    assert "error: --workers: got 1; allowed: 2 or more" in result.output
+    assert not asked

@@ -34,6 +34,27 @@ class Deadly(nn.Module):
             os.abort()
         return x
 """
+MEETING = """\
+import os, time
+from pathlib import Path
+
+
+def train(model, data, config, context):
+    \"\"\"Ends its epoch only where another training has begun and neither has ended.\"\"\"
+    here, there = Path("here"), Path("there")
+    here.mkdir(exist_ok=True)
+    there.mkdir(exist_ok=True)
+    (here / str(os.getpid())).touch()
+    while len(list(here.iterdir())) < 2:
+        context.check()
+        time.sleep(0.01)
+    (there / str(os.getpid())).touch()
+    while len(list(there.iterdir())) < 2:  # neither leaves before both have met
+        context.check()
+        time.sleep(0.01)
+    for _ in context.epochs_left():
+        context.end_epoch(model, 0.0, {})
+"""
 PATIENCE = 400.0  # a worker imports torch and timm, beside whatever else the machine does
 
 
@@ -41,9 +62,9 @@ PATIENCE = 400.0  # a worker imports torch and timm, beside whatever else the ma
 def started() -> Any:
     processes: list[subprocess.Popen[str]] = []
 
-    def start(study: str) -> subprocess.Popen[str]:
+    def start(study: str, *arguments: str) -> subprocess.Popen[str]:
         write_study(study, "long.yaml")
-        command = [sys.executable, "-m", "search", "run", "long.yaml"]
+        command = [sys.executable, "-m", "search", "run", "long.yaml", *arguments]
         processes.append(
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         )
@@ -141,6 +162,69 @@ def test_a_mixer_that_ends_its_process_fails_and_the_study_goes_on(
     assert [t["state"] for t in deadly] == ["LOST", "LOST", "FAILED"]
     assert deadly[-1]["reason"] == "its process died: SIGABRT, as 2 times before"
     assert any(t["state"] == "COMPLETE" for t in trials())
+
+
+@pytest.mark.slow
+def test_two_workers_train_beside_each_other(
+    started: Callable[..., subprocess.Popen[str]],
+) -> None:
+    Path("meeting.py").write_text(MEETING)
+    Path("plugins.toml").write_text('schema = 1\n[trainers]\nmeeting = "meeting.py:train"\n')
+    text = LONG.replace("epochs: 60", "epochs: 1, trainer: local/meeting")
+    study = started(text, "--workers", "2")
+    _, err = study.communicate(timeout=PATIENCE)
+    assert study.returncode == 0, err
+    assert [trial["state"] for trial in trials()] == ["COMPLETE", "COMPLETE"]
+    assert len(list(Path("here").iterdir())) == 2  # processes
+
+
+@pytest.mark.slow
+def test_of_two_workers_one_that_is_killed_costs_only_its_own_trial_an_attempt(
+    started: Callable[..., subprocess.Popen[str]],
+) -> None:
+    study = started(LONG.replace("trials: 2", "trials: 4"), "--workers", "2")
+    first, _ = wait_for(lambda: len(found := workers_of(study.pid)) == 2 and found)
+    wait_for(lambda: len(list(Path("runs/tiny").glob("checkpoints/*.pt"))) == 2)  # both train
+    os.kill(first, signal.SIGKILL)
+    _, err = study.communicate(timeout=PATIENCE)
+    assert study.returncode == 0, err
+    states = [trial["state"] for trial in trials()]
+    assert sorted(states) == ["COMPLETE"] * 4 + ["LOST"]
+    (lost,) = [trial for trial in trials() if trial["state"] == "LOST"]
+    assert lost["reason"] == "its process died: SIGKILL"
+    digests = [trial["digest"] for trial in trials() if trial["state"] == "COMPLETE"]
+    assert lost["digest"] in digests
+    assert len(set(digests)) == 4
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_two_workers_at_their_next_step_and_the_study_goes_on_with_one(
+    started: Callable[..., subprocess.Popen[str]],
+) -> None:
+    study = started(LONG, "--workers", "2")
+    both = wait_for(lambda: len(found := workers_of(study.pid)) == 2 and found)
+    wait_for(lambda: len(list(Path("runs/tiny").glob("checkpoints/*.pt"))) == 2)
+    study.send_signal(signal.SIGINT)
+    _, err = study.communicate(timeout=PATIENCE)
+    assert study.returncode == 130, err
+    assert "Traceback" not in err
+    wait_for(lambda: not any(is_alive(worker) for worker in both))
+    assert [trial["state"] for trial in trials()] == ["INTERRUPTED", "INTERRUPTED"]
+    interrupted = {trial["digest"] for trial in trials()}
+    study = started(LONG)  # another number of workers, and the same study
+    _, err = study.communicate(timeout=PATIENCE)
+    assert study.returncode == 0, err
+    assert {trial["digest"] for trial in trials() if trial["state"] == "COMPLETE"} == interrupted
+
+
+def test_a_study_that_is_killed_takes_all_its_workers_with_it(
+    started: Callable[..., subprocess.Popen[str]],
+) -> None:
+    study = started(LONG, "--workers", "2")
+    both = wait_for(lambda: len(found := workers_of(study.pid)) == 2 and found)
+    wait_for(lambda: Path("runs/tiny/study.yaml").exists())
+    study.kill()
+    wait_for(lambda: not any(is_alive(worker) for worker in both))
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from previewing import Preview
-from studies import Heard, reject, runner
+from previewing import InPreview, Preview
+from studies import Heard, runner
 from tiny import STUDY, write_study
 
 from metaformer import SpecError
@@ -23,7 +23,8 @@ from search.study_file import load_study
 @pytest.fixture
 def preview(monkeypatch: pytest.MonkeyPatch) -> Preview:
     made = Preview()
-    monkeypatch.setattr(StudyRunner, "previewer", lambda _self, _folder: made)
+    executor = InPreview(made, lambda *_error: None)
+    monkeypatch.setattr(StudyRunner, "executor", lambda _self, _folder: executor)
     return made
 
 
@@ -88,9 +89,8 @@ def test_the_cost_is_that_of_a_trial_times_their_number(
 
 
 def test_a_study_under_way_is_planned_for_what_is_left_of_it(
-    registry: MixerRegistry, preview: Preview, evaluate_by: Any
+    registry: MixerRegistry, preview: Preview
 ) -> None:
-    evaluate_by(reject)
     runner(registry).run()
     before = {path: path.read_bytes() for path in Path("runs/tiny").iterdir()}
     found = planned(registry, search={"trials": 10})

@@ -13,6 +13,7 @@ from search.proposals.gaussian_process import GaussianProcess, Posterior, defaul
 from search.proposals.limits import AtLeast, AtMost
 from search.proposals.parameters import Space
 from search.proposals.quantity import QuantityModel
+from search.proposals.seen import Seen
 from search.proposals.surrogate import log_expected_improvement, warped
 
 
@@ -63,8 +64,8 @@ def test_a_quantity_is_predicted_where_it_was_not_measured() -> None:
     seconds = np.array([1.0 + sum(item.values()) for item in params])
     for limit, sign in ((AtMost(8.5), 1), (AtLeast(8.5), -1)):
         model = QuantityModel(limit)
-        model.condition(features, rows[:50], seconds[:50])
-        chances = np.exp(model.log_chance(rows[50:]))
+        model.condition(Seen(params[:50], features, rows[:50]), seconds[:50])
+        chances = np.exp(model.log_chance(Seen(params[50:], features, rows[50:])))
         clear = np.abs(seconds[50:] - 8.5) > 2
         keeps = sign * (seconds[50:] - 8.5) < 0
         assert np.all((chances > 0.5)[clear] == keeps[clear])

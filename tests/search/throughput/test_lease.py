@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.throughput import lease
+from search.throughput import held_locks, lease
 from search.throughput.lease import LeaseTimeout, device_keys, device_lease, lease_holders
 from search.throughput.lease_files import Holder, LeaseFolder
+from search.throughput.process_family import start_ticks
 
 CPU = torch.device("cpu")
 
@@ -52,7 +53,7 @@ class Other:
 def _hold(pipe: Connection, cpus: set[int], wait: float, foreign: bool) -> None:
     os.sched_getaffinity = lambda _pid: cpus
     if foreign:
-        lease._is_ancestor = lambda _holder: False
+        held_locks.is_ancestor = lambda _holder: False
     try:
         with device_lease(CPU, wait_seconds=wait):
             pipe.send("held")
@@ -168,11 +169,11 @@ def test_a_child_enters_the_lease_of_the_process_it_descends_from(
 
 
 def test_a_holder_that_only_has_the_pid_of_an_ancestor_is_foreign() -> None:
-    parent = lease.Holder(os.getppid(), "x", "y", lease.start_ticks(os.getppid()))
-    assert lease._is_ancestor(parent)
-    assert not lease._is_ancestor(lease.Holder(os.getppid(), "x", "y", 1))
-    assert not lease._is_ancestor(lease.Holder(os.getpid() + 1, "x", "y", 1))
-    assert not lease._is_ancestor(None)
+    parent = Holder(os.getppid(), "x", "y", start_ticks(os.getppid()))
+    assert held_locks.is_ancestor(parent)
+    assert not held_locks.is_ancestor(Holder(os.getppid(), "x", "y", 1))
+    assert not held_locks.is_ancestor(Holder(os.getpid() + 1, "x", "y", 1))
+    assert not held_locks.is_ancestor(None)
 
 
 def test_a_forked_child_does_not_keep_what_its_parent_gave_back(

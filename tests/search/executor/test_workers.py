@@ -1,8 +1,9 @@
-"""The study's side of a worker, which is a script of what it says."""
+"""The study's side of its workers, which are scripts of what they say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from metaformer import BackboneSpec
 from mixers import MixerRegistry, PluginError
 from mixers.errors import PluginsFileError
 from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.executor.attempt import Answer
 from search.executor.child import WorkerDied
-from search.executor.evaluator import GRACE_SECONDS, ChildEvaluator
+from search.executor.seat import GRACE_SECONDS, Seat
 from search.executor.worker import error_message, raise_again
+from search.executor.workers import Workers
 from search.records import BaselineRecord, TrialRecord, TrialState
 from search.space import SearchSpace
 from search.study_file import load_study
@@ -26,7 +29,10 @@ SILENCE = None
 
 
 class Script:
-    """A child that says what is written; an exception in it is raised."""
+    """A child that says what is written; an exception in it is raised. It has always something to
+    be read, as a closed pipe has, so that nobody waits for it."""
+
+    descriptor: int
 
     def __init__(self, *lines: Any) -> None:
         self.lines = list(lines)
@@ -42,6 +48,9 @@ class Script:
         if isinstance(line, Exception):
             raise line
         return line
+
+    def fileno(self) -> int:
+        return self.descriptor
 
     def ask_to_stop(self) -> None:
         self.asked_to_stop = True
@@ -61,23 +70,35 @@ class Time:
         return self.seconds
 
 
-def evaluator(
-    *children: Script, check: Callable[[], None] = lambda: None, trial_seconds: float | None = None
-) -> tuple[ChildEvaluator, list[str]]:
+@pytest.fixture(autouse=True)
+def _something_to_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    descriptor = os.open("/dev/null", os.O_RDONLY)
+    monkeypatch.setattr(Script, "descriptor", descriptor, raising=False)
+    yield
+    os.close(descriptor)
+
+
+def workers(
+    *children: Script,
+    seats: int = 1,
+    check: Callable[[], None] = lambda: None,
+    trial_seconds: float | None = None,
+) -> tuple[Workers, list[str]]:
+    """Workers that `children` become in turn, and what is heard of them."""
     heard: list[str] = []
     waiting = list(children)
-    return (
-        ChildEvaluator(
+    made = [
+        Seat(
             start=lambda: waiting.pop(0),  # type: ignore[arg-type,return-value]
-            phase=heard.append,
-            note=heard.append,
+            phase=lambda record, text: heard.append(f"{record.title}: {text}"),
+            note=lambda record, text: heard.append(f"{record.title}: {text}"),
             log_error=lambda title, text: heard.append(f"{title}: {text}"),
-            check=check,
             trial_seconds=trial_seconds,
             now=Time(),
-        ),
-        heard,
-    )
+        )
+        for _ in range(seats)
+    ]
+    return Workers(made, check), heard
 
 
 @pytest.fixture
@@ -90,15 +111,20 @@ def spec(registry: MixerRegistry) -> BackboneSpec:
     return space.backbone(lambda name, _domain: choices[name.rsplit(".", 1)[-1]])
 
 
-def a_record() -> TrialRecord:
-    return TrialRecord(number=7, state=TrialState.FAILED)
+def a_record(number: int = 7) -> TrialRecord:
+    return TrialRecord(number=number, state=TrialState.FAILED)
 
 
 def answer(
-    state: TrialState, *, trace: str | None = None, weights: bytes = b""
+    state: TrialState, *, trace: str | None = None, weights: bytes = b"", number: int = 7
 ) -> tuple[dict[str, Any], bytes]:
-    done = TrialRecord(number=7, state=state, reason="as it was", params=12)
+    done = TrialRecord(number=number, state=state, reason="as it was", params=12)
     return {"record": done.to_data(), "traceback": trace}, weights
+
+
+def evaluated(run: Workers, spec: BackboneSpec, do: Any = "evaluate") -> Answer:
+    run.submit(do, spec, a_record())
+    return run.next_answer()
 
 
 def test_a_candidates_record_and_weights_come_from_the_worker(spec: BackboneSpec) -> None:
@@ -106,24 +132,23 @@ def test_a_candidates_record_and_weights_come_from_the_worker(spec: BackboneSpec
     child = Script(
         READY, ({"phase": "train"}, b""), answer(TrialState.COMPLETE, weights=save(weights))
     )
-    run, heard = evaluator(child)
-    record = a_record()
-    found = run.evaluate(spec, record)
+    run, heard = workers(child)
+    record, found = evaluated(run, spec)
     assert found is not None
     assert torch.equal(found["w"], weights["w"])
     assert (record.state, record.params) == (TrialState.COMPLETE, 12)
-    assert heard == ["start a worker", "train"]
+    assert heard == ["trial 7: start a worker", "trial 7: train"]
     assert child.sent[0]["do"] == "evaluate"
     assert BackboneSpec.model_validate(child.sent[0]["spec"]).digest == spec.digest
 
 
 def test_a_worker_stays_while_it_is_healthy(spec: BackboneSpec) -> None:
     child = Script(READY, answer(TrialState.REJECTED), SILENCE, answer(TrialState.COMPLETE))
-    run, heard = evaluator(child)
-    run.evaluate(spec, a_record())
-    run.train(spec, a_record())
+    run, heard = workers(child)
+    evaluated(run, spec)
+    evaluated(run, spec, "train")
     assert [task["do"] for task in child.sent] == ["evaluate", "train"]
-    assert heard == ["start a worker"]
+    assert heard == ["trial 7: start a worker"]
     assert not child.ended
     run.close()
     assert child.ended
@@ -139,11 +164,11 @@ def test_after_a_failure_the_next_candidate_has_a_new_worker(
         Script(READY, answer(state, trace=trace)),
         Script(READY, answer(TrialState.REJECTED)),
     )
-    run, heard = evaluator(first, second)
-    run.evaluate(spec, a_record())
+    run, heard = workers(first, second)
+    evaluated(run, spec)
     assert first.ended
     assert (f"trial 7: {trace}" in heard) is (trace is not None)
-    run.evaluate(spec, a_record())
+    evaluated(run, spec)
     assert len(second.sent) == 1
 
 
@@ -152,21 +177,36 @@ def test_a_worker_that_dies_leaves_a_lost_trial_with_how_it_died(spec: BackboneS
         Script(READY, SILENCE, WorkerDied("SIGSEGV")),
         Script(READY, answer(TrialState.COMPLETE)),
     )
-    run, _ = evaluator(first, second)
-    record = a_record()
-    assert run.evaluate(spec, record) is None
+    run, _ = workers(first, second)
+    record, weights = evaluated(run, spec)
+    assert weights is None
     assert (record.state, record.reason) == (TrialState.LOST, "its process died: SIGSEGV")
-    assert record.digest == spec.digest
     assert first.ended
-    run.evaluate(spec, record)
+    record, _ = evaluated(run, spec)
     assert record.state is TrialState.COMPLETE
+
+
+def test_a_worker_that_died_between_two_candidates_costs_the_second_an_attempt(
+    spec: BackboneSpec,
+) -> None:
+    class Gone(Script):
+        def send(self, message: dict[str, Any]) -> None:
+            super().send(message)
+            if len(self.sent) > 1:
+                raise WorkerDied("SIGKILL")
+
+    first = Gone(READY, answer(TrialState.REJECTED), WorkerDied("SIGKILL"))
+    run, _ = workers(first)
+    evaluated(run, spec)
+    record, _ = evaluated(run, spec)
+    assert (record.state, record.reason) == (TrialState.LOST, "its process died: SIGKILL")
 
 
 def test_a_trial_that_takes_too_long_is_ended(spec: BackboneSpec) -> None:
     child = Script(READY)
-    run, _ = evaluator(child, trial_seconds=20)
-    record = a_record()
-    assert run.evaluate(spec, record) is None
+    run, _ = workers(child, trial_seconds=20)
+    record, weights = evaluated(run, spec)
+    assert weights is None
     assert record.state is TrialState.TIMEOUT
     assert record.reason == "took longer than the 20 s of a trial"
     assert child.ended
@@ -186,9 +226,8 @@ def asks_to_stop_after(count: int) -> Callable[[], None]:
 
 def test_a_worker_that_is_asked_to_stop_ends_at_its_next_step(spec: BackboneSpec) -> None:
     child = Script(READY, SILENCE, SILENCE, answer(TrialState.INTERRUPTED))
-    run, _ = evaluator(child, check=asks_to_stop_after(2))
-    record = a_record()
-    run.evaluate(spec, record)
+    run, _ = workers(child, check=asks_to_stop_after(1))
+    record, _ = evaluated(run, spec)
     assert child.asked_to_stop
     assert record.state is TrialState.INTERRUPTED
     assert not child.ended
@@ -196,12 +235,64 @@ def test_a_worker_that_is_asked_to_stop_ends_at_its_next_step(spec: BackboneSpec
 
 def test_a_worker_that_does_not_stop_is_ended(spec: BackboneSpec) -> None:
     child = Script(READY)
-    run, _ = evaluator(child, check=asks_to_stop_after(2))
-    with pytest.raises(Interrupted):
-        run.evaluate(spec, a_record())
+    run, _ = workers(child, check=asks_to_stop_after(2))
+    record, _ = evaluated(run, spec)
+    assert (record.state, record.reason) == (TrialState.INTERRUPTED, "stopped by the user")
     assert child.asked_to_stop
     assert child.ended
-    assert run.now.seconds > GRACE_SECONDS  # type: ignore[attr-defined]
+    assert run.seats[0].now.seconds > GRACE_SECONDS  # type: ignore[attr-defined]
+
+
+def test_a_worker_that_is_still_being_started_is_ended_at_once(spec: BackboneSpec) -> None:
+    child = Script()
+    run, _ = workers(child, check=asks_to_stop_after(1))
+    record, _ = evaluated(run, spec)
+    assert (record.state, record.reason) == (TrialState.INTERRUPTED, "stopped by the user")
+    assert (child.asked_to_stop, child.ended, child.sent) == (False, True, [])
+
+
+def test_of_several_workers_the_first_that_is_done_is_answered_first(spec: BackboneSpec) -> None:
+    slow = Script(READY, SILENCE, SILENCE, answer(TrialState.COMPLETE, number=1))
+    fast = Script(READY, SILENCE, answer(TrialState.REJECTED, number=2))
+    run, heard = workers(slow, fast, seats=2)
+    assert run.free == 2
+    run.submit("evaluate", spec, a_record(1))
+    run.submit("evaluate", spec, a_record(2))
+    assert run.free == 0
+    assert run.next_answer()[0].number == 2
+    assert run.free == 1
+    assert run.next_answer()[0].number == 1
+    assert run.free == 2
+    assert heard == ["trial 1: start a worker", "trial 2: start a worker"]
+
+
+def test_of_several_workers_one_that_dies_costs_the_others_nothing(spec: BackboneSpec) -> None:
+    healthy = Script(READY, SILENCE, SILENCE, answer(TrialState.COMPLETE, number=1))
+    dying = Script(READY, WorkerDied("SIGKILL"))
+    run, _ = workers(healthy, dying, seats=2)
+    run.submit("evaluate", spec, a_record(1))
+    run.submit("evaluate", spec, a_record(2))
+    lost, _ = run.next_answer()
+    assert (lost.number, lost.state) == (2, TrialState.LOST)
+    assert not healthy.ended
+    assert run.next_answer()[0].state is TrialState.COMPLETE
+
+
+def test_all_workers_are_asked_to_stop_and_each_trial_is_answered(spec: BackboneSpec) -> None:
+    children = [
+        Script(READY, SILENCE, SILENCE, answer(TrialState.INTERRUPTED, number=1)),
+        Script(READY, SILENCE, answer(TrialState.COMPLETE, number=2)),  # was done by then
+        Script(SILENCE),  # not even ready
+    ]
+    run, _ = workers(*children, seats=3, check=asks_to_stop_after(1))
+    for number in (1, 2, 3):
+        run.submit("evaluate", spec, a_record(number))
+    answers = {record.number: record.state for record, _ in (run.next_answer() for _ in range(3))}
+    assert answers == {
+        1: TrialState.INTERRUPTED, 2: TrialState.COMPLETE, 3: TrialState.INTERRUPTED,
+    }  # fmt: skip
+    assert [child.asked_to_stop for child in children] == [True, True, False]
+    assert [child.ended for child in children] == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -240,25 +331,26 @@ def test_what_is_not_the_candidates_doing_is_raised_in_the_study(
 ) -> None:
     problem = ({"error": kind, "words": "no such data", "traceback": "no such data"}, b"")
     for child in (Script(problem), Script(READY, problem)):
-        run, _ = evaluator(child)
+        run, _ = workers(child)
         with pytest.raises(raised, match="no such data"):
-            run.evaluate(spec, a_record())
+            evaluated(run, spec)
+        run.close()
         assert child.ended
 
 
-def test_a_baseline_is_asked_for_by_its_name_and_its_record_filled_in() -> None:
+def test_a_baseline_is_asked_for_by_its_name_and_its_record_comes_back() -> None:
     found = BaselineRecord(name="timm:x", state=TrialState.COMPLETE, test_accuracy=0.5)
-    child = Script(READY, ({"record": found.to_data(), "traceback": None}, b""))
-    run, _ = evaluator(child)
-    record = BaselineRecord(name="timm:x", state=TrialState.FAILED)
-    run.compare(record)
-    assert record == found
-    assert child.sent[0]["do"] == "compare"
+    child = Script(READY, ({"record": found.to_data(), "traceback": "in it"}, b""))
+    run, heard = workers(child)
+    run.submit("compare", None, BaselineRecord(name="timm:x", state=TrialState.FAILED))
+    assert run.next_answer() == (found, None)
+    assert (child.sent[0]["do"], child.sent[0]["spec"]) == ("compare", None)
     assert child.sent[0]["record"]["name"] == "timm:x"
+    assert heard == ["baseline timm:x: start a worker", "baseline timm:x: in it"]
 
 
 def test_a_worker_that_dies_with_a_baseline_leaves_it_lost() -> None:
-    run, _ = evaluator(Script(READY, WorkerDied("SIGKILL")))
-    record = BaselineRecord(name="timm:x", state=TrialState.FAILED)
-    run.compare(record)
+    run, _ = workers(Script(READY, WorkerDied("SIGKILL")))
+    run.submit("compare", None, BaselineRecord(name="timm:x", state=TrialState.FAILED))
+    record, _ = run.next_answer()
     assert (record.state, record.reason) == (TrialState.LOST, "its process died: SIGKILL")

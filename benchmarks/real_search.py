@@ -1,0 +1,215 @@
+"""Searches against random search with rejection, on real photographs and this device.
+
+    python benchmarks/real_search.py --data folder:../shared/data/clothing64 --image-size 64 \
+        --budget-throughput 900 --trainings 16 --seeds 5 --out FILE
+
+Both are the whole of `search run`, worker process included, and differ in what proposes: random
+search draws choice by choice and, like the search, measures before it trains. Seeds and methods
+take turns. After each training the best by validation accuracy is scored on the test split, which
+nobody selects by; that scoring is not in the wall time. Shown is after how many trainings and
+seconds each run reaches the final test accuracy of random search with the same seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.samplers import RandomSampler
+from optuna.trial import Trial
+from provenance import provenance
+
+from metaformer.errors import SpecError
+from metaformer.spec import BackboneSpec
+from mixers import load_registry
+from search.data import load_data
+from search.records import TrialRecord
+from search.run_folder import RunFolder
+from search.space import SearchSpace
+from search.strategy import Strategy
+from search.study import StudyRunner
+from search.study_config import Budget
+from search.study_file import load_study
+from search.summary import test_accuracy
+from search.trial_store import TrialStore
+
+MANY = 1000  # trials: the number of trainings ends a run
+
+
+class RandomStrategy(Strategy):
+    """Draws choice by choice; what was tried, or cannot be built, is drawn again."""
+
+    def __init__(
+        self,
+        store: TrialStore,
+        space: SearchSpace,
+        budget: Budget,
+        seed: int,
+        check: Callable[[BackboneSpec], None],
+    ) -> None:
+        super().__init__(store, space, budget, seed, check)
+        self._seeds = random.Random(seed)
+
+    def propose(self, pending: Collection[str] = ()) -> tuple[Trial, BackboneSpec]:
+        known = {record.digest for record in self._store.records} | set(pending)
+        while True:
+            self._store.study.sampler = RandomSampler(seed=self._seeds.getrandbits(32))
+            trial = self._store.study.ask()
+            try:
+                spec = self._space.suggest(trial)
+                self._check(spec)
+            except SpecError as error:
+                self._store.discard(trial, str(error))
+                continue
+            if spec.digest not in known:
+                return trial, spec
+            self._store.discard(trial, "a duplicate")
+
+
+METHODS: dict[str, type[Strategy]] = {"random with rejection": RandomStrategy, "search": Strategy}
+
+
+@dataclass
+class Watch:
+    """An observer that scores each new best on the test split, and stops after enough trainings."""
+
+    num_trainings: int
+    test: Callable[[], float]
+    start: float = field(default_factory=time.monotonic)
+    scoring_seconds: float = 0.0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    rejected: int = 0
+
+    def note(self, text: str) -> None: ...
+
+    def phase(self, text: str, number: int | None = None) -> None: ...
+
+    def trial_started(self, number: int, done: int, total: int) -> None: ...
+
+    def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        if "train" not in record.seconds:
+            self.rejected += 1
+            return
+        before = time.monotonic()
+        improved = best is not None and best.number == record.number
+        tested = self.curve[-1]["test_accuracy"] if self.curve else None
+        self.curve.append(
+            {
+                "seconds": round(before - self.start - self.scoring_seconds, 1),
+                "validation_accuracy": None if best is None else best.accuracy,
+                "test_accuracy": round(self.test(), 4) if improved else tested,
+                "rejected": self.rejected,
+            }
+        )
+        self.scoring_seconds += time.monotonic() - before
+
+    def enough(self) -> bool:
+        return len(self.curve) >= self.num_trainings
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    torch.set_num_threads(1)
+    result: dict[str, Any] = {"provenance": provenance(), "runs": []}
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
+        for method in METHODS:
+            run = one_run(arguments, method, seed)
+            print(method, seed, run["curve"][-1], flush=True)
+            result["runs"].append(run)
+            result["summary"] = summary(result["runs"])
+            if arguments.out is not None:
+                arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result["summary"], indent=1))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--image-size", type=int, required=True)
+    parser.add_argument("--budget-throughput", type=float, default=900)
+    parser.add_argument("--trainings", type=int, default=16)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=100)
+    parser.add_argument("--out", type=Path)
+    return parser.parse_args()
+
+
+def one_run(arguments: argparse.Namespace, method: str, seed: int) -> dict[str, Any]:
+    epochs = {} if arguments.epochs is None else {"epochs": arguments.epochs}
+    study = load_study(
+        None,
+        {
+            "name": "real",
+            "budget": {"train": arguments.budget_throughput},
+            "measure": {"image_size": arguments.image_size},
+            "train": {"data": arguments.data, **epochs},
+            "search": {"trials": MANY, "seed": seed},
+        },
+        device="cpu",
+    )
+    registry = load_registry()
+    train = study.config.train
+    data, device = load_data(train.data, train.image_size), torch.device("cpu")
+    with tempfile.TemporaryDirectory() as out:
+        folder = RunFolder(Path(out) / study.config.name)
+        watch = Watch(
+            arguments.trainings,
+            lambda: test_accuracy(folder, study, registry, data, device, lambda: None),
+        )
+        runner = StudyRunner(
+            study=study,
+            out=Path(out),
+            registry=registry,
+            device=device,
+            observer=watch,
+            should_stop=watch.enough,
+            strategy=METHODS[method],
+        )
+        runner.run()
+    return {"method": method, "seed": seed, "curve": watch.curve}
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """For each method: what random search's final test accuracy took, and the final one."""
+    by_seed: dict[int, dict[str, list[dict[str, Any]]]] = {}
+    for run in runs:
+        by_seed.setdefault(run["seed"], {})[run["method"]] = run["curve"]
+    whole = {seed: curves for seed, curves in by_seed.items() if len(curves) == len(METHODS)}
+    found: dict[str, Any] = {"seeds": len(whole)}
+    baseline = next(iter(METHODS))
+    for method in METHODS if whole else ():
+        reached = []
+        for curves in whole.values():
+            goal = max(point["test_accuracy"] or 0 for point in curves[baseline])
+            places = [
+                (number, point["seconds"])
+                for number, point in enumerate(curves[method], start=1)
+                if (point["test_accuracy"] or 0) >= goal
+            ]
+            reached.append(places[0] if places else None)
+        final = [curves[method][-1]["test_accuracy"] for curves in whole.values()]
+        hits = [place for place in reached if place is not None]
+        found[method] = {
+            "reached": len(hits),
+            "trainings": [None if place is None else place[0] for place in reached],
+            "seconds": [None if place is None else place[1] for place in reached],
+            "median_trainings": statistics.median(place[0] for place in hits) if hits else None,
+            "median_seconds": statistics.median(place[1] for place in hits) if hits else None,
+            "final_test_accuracy": final,
+            "median_final_test_accuracy": statistics.median(final),
+        }
+    return found
+
+
+if __name__ == "__main__":
+    main()

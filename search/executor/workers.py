@@ -1,0 +1,78 @@
+"""Candidates evaluated in worker processes, several at a time; answers come as they are ready."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from metaformer.spec import BackboneSpec
+from search.errors import Interrupted
+from search.executor.attempt import Answer, Do
+from search.executor.child import Child
+from search.executor.seat import Seat
+from search.loop import Observer
+from search.records import Record, TrialRecord
+
+POLLING_SECONDS = 0.1  # between looks at whether to stop, and at the time
+
+
+@dataclass
+class Workers:
+    """One candidate in each of `seats`. `check` is called while they work; where it raises
+    Interrupted, all are asked to stop, and each trial is answered."""
+
+    seats: Sequence[Seat]
+    check: Callable[[], None]
+
+    @property
+    def free(self) -> int:
+        """How many more candidates are taken now."""
+        return sum(seat.is_free for seat in self.seats)
+
+    def submit(self, do: Do, spec: BackboneSpec | None, record: Record) -> None:
+        next(seat for seat in self.seats if seat.is_free).give(do, spec, record)
+
+    def next_answer(self) -> Answer:
+        """Waits for the next that is done, of those submitted."""
+        while True:
+            busy = [seat for seat in self.seats if not seat.is_free]
+            assert busy, "nothing was submitted"
+            for seat in busy if self._is_to_stop() else ():
+                if (answer := seat.stop()) is not None:
+                    return answer
+            select.select(busy, [], [], POLLING_SECONDS)
+            for seat in busy:
+                if (answer := seat.hear()) is not None:
+                    return answer
+
+    def close(self) -> None:
+        """Ends all workers."""
+        for seat in self.seats:
+            seat.clear()
+
+    def _is_to_stop(self) -> bool:
+        try:
+            self.check()
+        except Interrupted:
+            return True
+        return False
+
+
+def in_processes(
+    starts: Sequence[Callable[[], Child]],
+    observer: Observer,
+    *,
+    log_error: Callable[[str, str], None],
+    check: Callable[[], None],
+    trial_seconds: float | None,
+) -> Workers:
+    """A worker for each of `starts`, which begin one. What several say is told by their trials."""
+
+    def note(record: Record, text: str) -> None:
+        observer.note(f"{record.title}: {text}" if len(starts) > 1 else text)
+
+    def phase(record: Record, text: str) -> None:
+        observer.phase(text, record.number if isinstance(record, TrialRecord) else None)
+
+    return Workers([Seat(start, phase, note, log_error, trial_seconds) for start in starts], check)

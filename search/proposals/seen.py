@@ -1,0 +1,19 @@
+"""Candidates as models see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.proposals.features import Features
+from search.proposals.gaussian_process import Array
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Candidates by their values, and as rows of numbers by `features`, in the same order."""
+
+    params: Sequence[Mapping[str, Any]]
+    features: Features
+    rows: Array
