@@ -1,4 +1,4 @@
-"""The budgets put to one candidate in order of cost, counted first; the first miss ends it.
+"""The budgets put to one network in order of cost, counted first; the first miss ends a candidate.
 
 A miss leaves a constraint that says by how much.
 """
@@ -10,18 +10,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import TypeAlias
 
 import torch
+from torch import nn
 
-from metaformer.backbone import Backbone, build_backbone
-from metaformer.counting import cost_of, training_bytes
+from metaformer.counting import count_macs, count_params, training_bytes
 from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.devices import device_memory_bytes, gigabytes
 from search.measuring.free_checks import speed_problem, step_bytes
 from search.measuring.measurer import Measurer
-from search.records import NOT_BUILDABLE, TrialRecord, TrialState
+from search.measuring.subjects import Subject, subject_of
+from search.records import NOT_BUILDABLE, Record, TrialRecord, TrialState
 from search.study_config import StudyConfig
 from search.throughput import Measurement, Protocol, Verdict
 from search.throughput.floors import Rates, count_work
@@ -30,6 +33,8 @@ from search.throughput.workload import make_step, precision_of
 
 MEASURING_SECONDS = 20.0
 GIB = 2**30
+
+Check: TypeAlias = Callable[[Record], bool]
 
 
 @dataclass
@@ -48,40 +53,96 @@ class BudgetChecks:
 
         What a mixer's code raises passes through; the record then stands as far as it came.
         """
+        network = subject_of(spec, self.registry)
+        return self.may_pass(spec, record) and all(check(record) for check in self._runs(network))
+
+    def may_pass(self, spec: BackboneSpec, record: TrialRecord) -> bool:
+        """Likewise, whether `spec` may be within all budgets, by counts and floors alone."""
         self.phase("build")
+        network = subject_of(spec, self.registry)
         with self.measurer.shared():  # a CPU that measures should not count meanwhile
-            model = self._counted(spec, record)
-        return (
-            model is not None
-            and self._can_be_fast_enough(model, record)
-            and self._is_fast_enough(spec, record)
-            and self._takes_little_memory(spec, record)
-        )
+            try:
+                built = self._counted(network, record)
+            except SpecError as error:
+                record.constraints["buildable"] = NOT_BUILDABLE
+                return reject(record, f"cannot be built: {error}")
+            counts = [*self._counts(), *self._bounds(network, *built)]
+            within = all(check(record) for check in counts)
+        return within and self._can_be_fast_enough(network, built[0], record)
 
-    def _counted(self, spec: BackboneSpec, record: TrialRecord) -> Backbone | None:
-        """The candidate on the meta device; None where it cannot be built or misses a count."""
+    def judge(self, network: Subject, record: Record) -> bool:
+        """Puts all budgets to `network`, whichever it misses; `record.reason` says which.
+
+        False where it cannot be built or does not fit the device, or where others at work there
+        left no measurement: then `record.state` and `record.reason` say so.
+        """
+        self.phase("build")
+        bounds: list[Check] = []
+        with self.measurer.shared():
+            try:
+                bounds = self._bounds(network, *self._counted(network, record))
+            except SpecError as error:
+                record.reason = f"cannot be built: {error}"
+                return False
+            except RuntimeError:  # a model whose code asks for values, which the meta device lacks
+                self._counted(network, record, self.device)
+        missed = []
+        for check in [*self._counts(), *bounds, *self._runs(network)]:
+            if check(record):
+                continue
+            if record.state is not TrialState.REJECTED:
+                return False
+            missed.append(record.reason)
+        record.reason = "; ".join(missed)
+        return True
+
+    def _counted(
+        self, network: Subject, record: Record, device: torch.device | str = "meta"
+    ) -> tuple[nn.Module, nn.Module]:
+        """The network as it is measured and as it is trained; `record` gets its counts."""
         start = time.perf_counter()
-        try:
-            model = self._build(spec, self.config.measure.image_size, "meta")
-            trained = self._build(spec, self.config.train.image_size, "meta")
-        except SpecError as error:
-            record.constraints["buildable"] = NOT_BUILDABLE
-            reject(record, f"cannot be built: {error}")
-            return None
-        cost = cost_of(model).total
-        record.params, record.macs = cost.params, cost.macs
+        size = self.config.measure.image_size
+        measured = network.build(size, device)
+        trained = network.build(self.config.train.image_size, device)
+        record.params = count_params(measured)
+        record.macs = count_macs(measured, size, in_channels=network.in_channels)
         record.seconds["build"] = time.perf_counter() - start
-        budget = self.config.budget
-        within = self._is_at_most("params", cost.params, budget.params, record)
-        within = within and self._is_at_most("macs", cost.macs, budget.macs, record)
-        return model if within and self._fits(model, trained, record) else None
+        return measured, trained
 
-    def _fits(self, measured: Backbone, trained: Backbone, record: TrialRecord) -> bool:
-        """What the steps of the trial need at the least, against the budget and the device."""
-        channels = measured.in_chans
-        needed = max(step_bytes(measured, self._protocol(mode, channels)) for mode in self._modes)
-        if not self._is_at_most("memory", needed / GIB, self.config.budget.memory, record):
-            return False
+    def _counts(self) -> list[Check]:
+        """The budgets of what was counted; each check says whether its own is kept."""
+        budget = self.config.budget
+        return [
+            lambda record: self._is_at_most("params", record.params or 0, budget.params, record),
+            lambda record: self._is_at_most("macs", record.macs or 0, budget.macs, record),
+        ]
+
+    def _bounds(self, network: Subject, measured: nn.Module, trained: nn.Module) -> list[Check]:
+        """What models on the meta device say of memory: the budget's, and the device's."""
+
+        @cache
+        def needed() -> int:
+            protocols = [self._protocol(mode, network.in_channels) for mode in self._modes]
+            return max(step_bytes(measured, protocol) for protocol in protocols)
+
+        limit = self.config.budget.memory
+        return [
+            lambda record: self._is_at_most("memory", needed() / GIB, limit, record),
+            lambda record: self._fits(needed(), trained, record),
+        ]
+
+    def _runs(self, network: Subject) -> list[Check]:
+        """What a network has to run for: each says whether it is passed."""
+        return [
+            *(
+                partial(self._is_fast_enough, network, mode, budget)
+                for mode, budget in self.config.budget.throughput.items()
+            ),
+            partial(self._takes_little_memory, network),
+        ]
+
+    def _fits(self, needed: int, trained: nn.Module, record: Record) -> bool:
+        """What steps need at the least, `needed` when measured, against the device's memory."""
         train = self.config.train
         half = train.precision in ("bf16", "fp16")
         training = training_bytes(trained, train.image_size, train.batch_size, half_precision=half)
@@ -92,14 +153,14 @@ class BudgetChecks:
         out_of_memory(record, words)
         return False
 
-    def _can_be_fast_enough(self, model: Backbone, record: TrialRecord) -> bool:
+    def _can_be_fast_enough(self, network: Subject, model: nn.Module, record: Record) -> bool:
         """Rejects what no kernel can run fast enough, before it is built."""
         for mode, budget in self.config.budget.throughput.items():
             if self._rates is None:
                 self._rates = self.measurer.rates(self.config.measure.precision)
             if self._rates is None:  # others compute: nothing is certain
                 return True
-            protocol = self._protocol(mode, model.in_chans)
+            protocol = self._protocol(mode, network.in_channels)
             with self.measurer.shared():
                 work = count_work(model, protocol)
             found = speed_problem(work, protocol, budget, self.device, self._rates)
@@ -110,59 +171,56 @@ class BudgetChecks:
                 return reject(record, words)
         return True
 
-    def _is_fast_enough(self, spec: BackboneSpec, record: TrialRecord) -> bool:
-        """Measures each budgeted mode; rejects at the first that is missed."""
-        for mode, budget in self.config.budget.throughput.items():
-            self.phase(f"measure {mode}")
-            with self._timed(record):
-                measurement = self._measured(spec, mode, budget)
-            record.measurements.append(measurement.to_data())
-            if measurement.verdict is Verdict.CONTAMINATED:
-                # not the candidate's doing: it is tried again
-                record.state = TrialState.INTERRUPTED
-                record.reason = f"{mode}: no valid sample, others compute on {self.device}"
-                return False
-            shortfall = math.log(budget / measurement.images_per_second)
-            passed = measurement.verdict is Verdict.PASS
-            # a miss that is not proven by the median is a miss all the same
-            record.constraints[f"throughput.{mode}"] = shortfall if passed else max(shortfall, 1e-6)
-            if not passed:
-                return reject(
-                    record,
-                    f"{mode}: {measurement.images_per_second:.0f} of {budget:g} images/s "
-                    f"[{measurement.low:.0f}, {measurement.high:.0f}], {measurement.verdict}",
-                )
-        return True
+    def _is_fast_enough(self, network: Subject, mode: str, budget: float, record: Record) -> bool:
+        """Measures in that mode, and rejects where the budget is missed."""
+        self.phase(f"measure {mode}")
+        with self._timed(record):
+            measurement = self._measured(network, mode, budget)
+        record.measurements.append(measurement.to_data())
+        if measurement.verdict is Verdict.CONTAMINATED:
+            # not the network's doing: it is tried again
+            record.state = TrialState.INTERRUPTED
+            record.reason = f"{mode}: no valid sample, others compute on {self.device}"
+            return False
+        shortfall = math.log(budget / measurement.images_per_second)
+        passed = measurement.verdict is Verdict.PASS
+        # a miss that is not proven by the median is a miss all the same
+        record.constraints[f"throughput.{mode}"] = shortfall if passed else max(shortfall, 1e-6)
+        return passed or reject(
+            record,
+            f"{mode}: {measurement.images_per_second:.0f} of {budget:g} images/s "
+            f"[{measurement.low:.0f}, {measurement.high:.0f}], {measurement.verdict}",
+        )
 
-    def _measured(self, spec: BackboneSpec, mode: str, budget: float) -> Measurement:
+    def _measured(self, network: Subject, mode: str, budget: float) -> Measurement:
         size = self.config.measure.image_size
         return self.measurer.until_clear(
-            lambda: self._build(spec, size, self.device),
-            self._protocol(mode, spec.in_channels),
+            lambda: network.build(size, self.device),
+            self._protocol(mode, network.in_channels),
             budget,
         )
 
-    def _takes_little_memory(self, spec: BackboneSpec, record: TrialRecord) -> bool:
+    def _takes_little_memory(self, network: Subject, record: Record) -> bool:
         """Runs the step of each mode that counts, where the study limits memory."""
         limit = self.config.budget.memory
         if limit is None:
             return True
         self.phase("measure memory")
         with self._timed(record):
-            peaks = [self._peak_bytes(spec, mode) for mode in self._modes]
+            peaks = [self._peak_bytes(network, mode) for mode in self._modes]
         record.peak_memory_bytes = max(peaks)
         return self._is_at_most("memory", record.peak_memory_bytes / GIB, limit, record)
 
-    def _peak_bytes(self, spec: BackboneSpec, mode: str) -> int:
-        protocol = self._protocol(mode, spec.in_channels)
+    def _peak_bytes(self, network: Subject, mode: str) -> int:
+        protocol = self._protocol(mode, network.in_channels)
         with self.measurer.leased(), precision_of(protocol, self.device):
-            model = self._build(spec, protocol.image_size, self.device)
+            model = network.build(protocol.image_size, self.device)
             peak = peak_memory_bytes(make_step(model, protocol, self.device), self.device)
         release_memory()
         return peak
 
     @contextmanager
-    def _timed(self, record: TrialRecord) -> Iterator[None]:
+    def _timed(self, record: Record) -> Iterator[None]:
         """Adds to the seconds of measuring, without what others had the device for."""
         start, waited = time.perf_counter(), self.measurer.waited_seconds
         yield
@@ -188,9 +246,7 @@ class BudgetChecks:
             max_seconds=MEASURING_SECONDS,
         )
 
-    def _is_at_most(
-        self, name: str, value: float, limit: float | None, record: TrialRecord
-    ) -> bool:
+    def _is_at_most(self, name: str, value: float, limit: float | None, record: Record) -> bool:
         if limit is None:
             return True
         record.constraints[name] = math.log(max(value, 1e-9) / limit)
@@ -199,16 +255,13 @@ class BudgetChecks:
         shown = f"{value:,.3f} of {limit:g} GiB" if name == "memory" else f"{value:,} of {limit:,}"
         return reject(record, f"{name}: {shown} allowed")
 
-    def _build(self, spec: BackboneSpec, image_size: int, device: torch.device | str) -> Backbone:
-        return build_backbone(spec, self.registry, image_size=image_size, device=device)
 
-
-def reject(record: TrialRecord, reason: str) -> bool:
+def reject(record: Record, reason: str) -> bool:
     record.state, record.reason = TrialState.REJECTED, reason
     return False
 
 
-def out_of_memory(record: TrialRecord, reason: str) -> None:
+def out_of_memory(record: Record, reason: str) -> None:
     record.state, record.reason = TrialState.OOM, reason
     record.constraints["memory"] = NOT_BUILDABLE
     release_memory()

@@ -50,7 +50,7 @@ def require_some_buildable(space: SearchSpace, check: BuildCheck) -> None:
     problems: Counter[Problem] = Counter()
     for _ in range(PROBES):
         try:
-            check(space.backbone(lambda _name, domain: _draw(domain, generator)))
+            check(space.backbone(lambda _name, domain: draw(domain, generator)))
         except SpecError as error:
             problems[error.problems[0]] += 1
         else:
@@ -61,7 +61,8 @@ def require_some_buildable(space: SearchSpace, check: BuildCheck) -> None:
     raise SpecError(replace(problem, message=words + problem.message, mark=mark))
 
 
-def _draw(domain: Domain, generator: random.Random) -> OptionValue:
+def draw(domain: Domain, generator: random.Random) -> OptionValue:
+    """A value of the domain, each as likely as the others."""
     if isinstance(domain, Choice):
         return generator.choice(domain.values)
     if isinstance(domain, IntRange):

@@ -1,19 +1,18 @@
-"""One candidate on its way: the budgets, and only where it makes them, training."""
+"""One candidate on its way: the budgets, and only where it makes them, training. Baselines too."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from metaformer.backbone import build_backbone
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.budget_checks import BudgetChecks, out_of_memory
@@ -22,12 +21,21 @@ from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.inheritance import inherit
 from search.measuring.measurer import Measurer
-from search.records import TrialRecord, TrialState
+from search.measuring.subjects import Subject, read_subject, subject_of
+from search.records import DIVERGED, BaselineRecord, Record, TrialRecord, TrialState
 from search.study_config import StudyConfig
 from search.throughput import Measurement, measure
 from search.throughput.lease_files import Holder
 from search.throughput.shared_lease import SharedLease
-from search.training import CheckpointProblem, Diverged, Score, TrainerEntry, train_and_score
+from search.training import (
+    CheckpointProblem,
+    Diverged,
+    Score,
+    TrainerEntry,
+    accuracy,
+    seconds_of_training,
+    train_and_score,
+)
 
 
 @dataclass
@@ -66,43 +74,101 @@ class CandidateEvaluator:
         What a mixer's code raises passes through; the record then stands as far as it came. One
         that continues another is not put to the budgets again.
         """
-        record.spec, record.digest = spec.to_data(), spec.digest
-        record.mixers = mixer_origins(spec, self.registry)
-        waited = self._measurer.waited_seconds
-        try:
+        self._name(spec, record)
+        with self._watched(record):
             within = record.continues is not None or self._budgets.passes(spec, record)
             return self.train(spec, record) if within else None
+        return None
+
+    def foretell(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        """Fills in `record` as far as counts and floors go; COMPLETE where they let it pass."""
+        self._name(spec, record)
+        with self._watched(record):
+            if self._budgets.may_pass(spec, record):
+                record.state = TrialState.COMPLETE
+
+    def measured(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        """Fills in `record` up to the training; COMPLETE where it is within all budgets."""
+        self._name(spec, record)
+        with self._watched(record):
+            if self._budgets.passes(spec, record):
+                record.state = TrialState.COMPLETE
+
+    def time_training(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        """Sets the seconds that a training would take, from some of its steps."""
+        self.phase("time some steps of a training")
+        config = self.config
+        with self._watched(record), self._measurer.leased():
+            torch.manual_seed(config.search.seed)
+            model = subject_of(spec, self.registry).build(config.train.image_size, self.device)
+            record.seconds["train"] = seconds_of_training(
+                model,
+                self.data,
+                config.train,
+                device=self.device,
+                seed=config.search.seed,
+                check=self.check,
+                trainer=self.trainer,
+            )
+
+    def compare(self, record: BaselineRecord) -> None:
+        """Measures the baseline that `record` names and trains it, whether it makes the budgets or
+        not, as candidates are; fills in `record`.
+
+        UsageError or SpecError where it names none.
+        """
+        classes, size = self.data.num_classes, self.config.train.image_size
+        network = read_subject(record.name, self.registry, num_classes=classes, image_size=size)
+        record.digest = network.digest
+        if network.spec is not None:
+            self._name(network.spec, record)
+        with self._watched(record):
+            if self._budgets.judge(network, record):
+                self._train_and_test(network, record)
+
+    def _name(self, spec: BackboneSpec, record: Record) -> None:
+        record.spec, record.digest = spec.to_data(), spec.digest
+        record.mixers = mixer_origins(spec, self.registry)
+
+    @contextmanager
+    def _watched(self, record: Record) -> Iterator[None]:
+        """What does not fit the memory ends up in `record`, and how long others had the device."""
+        waited = self._measurer.waited_seconds
+        try:
+            yield
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             out_of_memory(record, str(error).splitlines()[0])
-            return None
         finally:
             waited = self._measurer.waited_seconds - waited
             if waited:
                 record.seconds["wait"] = waited
 
-    def judge(self, spec: BackboneSpec, record: TrialRecord) -> None:
-        """Puts `spec` to the budgets only: COMPLETE where it makes them."""
-        record.spec, record.digest = spec.to_data(), spec.digest
-        if self._budgets.passes(spec, record):
-            record.state = TrialState.COMPLETE
+    def _train_and_test(self, network: Subject, record: BaselineRecord) -> None:
+        self.phase("train")
+        with self._measurer.shared() as lease:
+            model = self._train(network, record, lease)
+            if model is not None:
+                record.test_accuracy = accuracy(
+                    model, self.data.test, self.config.train, device=self.device, check=self.check
+                )
 
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Trains and scores; the weights, or None where the training diverged or pauses."""
         self.phase("train")
         with self._measurer.shared() as lease:  # beside a measurement it would spoil that
-            return self._train(spec, record, lease)
+            model = self._train(subject_of(spec, self.registry), record, lease)
+        if model is None:
+            return None
+        return {key: value.detach().cpu() for key, value in model.state_dict().items()}
 
-    def _train(
-        self, spec: BackboneSpec, record: TrialRecord, lease: SharedLease
-    ) -> dict[str, Tensor] | None:
+    def _train(self, network: Subject, record: Record, lease: SharedLease) -> nn.Module | None:
+        """The network, trained and scored; None where the training diverged or pauses."""
         start, waited = time.perf_counter(), lease.waited_seconds
-        checkpoint = self._checkpoint_of(spec)
+        checkpoint = self._checkpoint_of(network)
         torch.manual_seed(self.config.search.seed)
-        model = build_backbone(
-            spec, self.registry, image_size=self.config.train.image_size, device=self.device
-        )
+        model = network.build(self.config.train.image_size, self.device)
         self._inherit(model, record)
         try:
             try:
@@ -112,7 +178,7 @@ class CandidateEvaluator:
                 _forget(checkpoint)
                 score = self._score(model, checkpoint, record.epochs, lease)
         except Diverged as error:
-            record.state, record.reason = TrialState.FAILED, f"diverged: {error}"
+            record.state, record.reason = TrialState.FAILED, f"{DIVERGED}{error}"
             _forget(checkpoint)
             return None
         except (Interrupted, UsageError, EnvironmentProblem):  # it is tried again
@@ -130,9 +196,9 @@ class CandidateEvaluator:
             return None
         record.state = TrialState.COMPLETE
         _forget(checkpoint)
-        return {key: value.detach().cpu() for key, value in model.state_dict().items()}
+        return model
 
-    def _inherit(self, model: nn.Module, record: TrialRecord) -> None:
+    def _inherit(self, model: nn.Module, record: Record) -> None:
         """Begins with the weights of the trial that `record` names; without where they are gone."""
         if record.inherited is None or self.weights is None:
             return
@@ -146,12 +212,13 @@ class CandidateEvaluator:
             share = 0.0
         record.inherited = {**record.inherited, "share": round(share, 4)}
 
-    def _checkpoint_of(self, spec: BackboneSpec) -> Path | None:
-        """The file of this backbone with its mixers as they are installed now."""
+    def _checkpoint_of(self, network: Subject) -> Path | None:
+        """The file of this network with its mixers as they are installed now."""
         if self.checkpoints is None:
             return None
-        origins = json.dumps(mixer_origins(spec, self.registry)).encode()
-        return self.checkpoints / f"{spec.digest}-{hashlib.sha256(origins).hexdigest()[:8]}.pt"
+        spec = network.spec
+        origins = json.dumps(mixer_origins(spec, self.registry) if spec else []).encode()
+        return self.checkpoints / f"{network.digest}-{hashlib.sha256(origins).hexdigest()[:8]}.pt"
 
     def _score(
         self, model: nn.Module, checkpoint: Path | None, until: int | None, lease: SharedLease

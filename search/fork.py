@@ -29,9 +29,11 @@ from search.frozen_mixers import freeze
 from search.journal import exclusive
 from search.records import TrialRecord
 from search.run_folder import RunFolder
+from search.set_aside import set_aside
 from search.space import SearchSpace
 from search.study_config import Study, differences
 from search.summary import Outcome, best_of, summarise
+from search.trial_lines import last_of_each, read_baselines
 from search.trial_store import StoredTrial, TrialStore
 
 _MUST_AGREE = ("budget", "measure", "train")  # else old figures and scores say nothing here
@@ -39,11 +41,13 @@ _MUST_AGREE = ("budget", "measure", "train")  # else old figures and scores say 
 
 @dataclass(frozen=True)
 class Fork:
-    """The new study's folder, how many trials came along, and the numbers of those that did not."""
+    """The new study's folder, how many trials came along, and the numbers of those that did not:
+    outside the new space, or `to_try_again`, having failed with a mixer that was set aside."""
 
     folder: Path
     carried: int
     left_behind: tuple[int, ...]
+    to_try_again: tuple[int, ...]
 
 
 def fork(old: Study, old_folder: Path, new: Study, out: Path, registry: MixerRegistry) -> Fork:
@@ -61,7 +65,10 @@ def fork(old: Study, old_folder: Path, new: Study, out: Path, registry: MixerReg
     with ExitStack() as held:
         busy = f"{old_folder}: another process is running this study"
         held.enter_context(exclusive(RunFolder(old_folder).lock, busy))
-        before = TrialStore(old.config.name, RunFolder(old_folder)).stored()
+        stored = TrialStore(old.config.name, RunFolder(old_folder)).stored()
+        aside = set_aside([trial.record for trial in stored], old.frozen_mixers).values()
+        again = {number for mixer in aside for number in mixer.trials}
+        before = [trial for trial in stored if trial.record.number not in again]
         carried = [_carried(trial, space) for trial in before]
         folder.create()
         held.enter_context(exclusive(folder.lock, f"{folder.path}: in use"))
@@ -76,12 +83,15 @@ def fork(old: Study, old_folder: Path, new: Study, out: Path, registry: MixerReg
             if trial is not None:
                 store.adopt(trial)
         _keep_best(store.records, old_folder, folder)
+        baselines = last_of_each(read_baselines(old_folder))
+        folder.write_baselines(baselines)
         device = torch.device(new.config.measure.device)
-        folder.write_summary(summarise(begun, store.records, device, Outcome.RUNNING))
+        summary = summarise(begun, store.records, device, Outcome.RUNNING, baselines=baselines)
+        folder.write_summary(summary)
     left = tuple(
         trial.record.number for trial, new in zip(before, carried, strict=True) if new is None
     )
-    return Fork(folder.path, len(before) - len(left), left)
+    return Fork(folder.path, len(before) - len(left), left, tuple(sorted(again)))
 
 
 def _require_comparable(old: Study, new: Study) -> None:

@@ -51,7 +51,8 @@ class Halving:
         `under_way` are the digests of candidates in training. With `last` no new candidate will
         come, and the best of each rung goes on however few they are.
         """
-        latest = {r.digest: r for r in records if r.digest is not None and r.state.is_final}
+        tried = [r for r in records if r.state.is_final and r.confirms is None]
+        latest = {record.digest: record for record in tried if record.digest is not None}
         for rung, above in reversed(list(zip(self.rungs, self.rungs[1:], strict=False))):
             scores = {
                 digest: score

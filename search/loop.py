@@ -16,7 +16,7 @@ from search.executor.attempt import Answer, Do, Weights
 from search.halving import Halving, Promotion, epochs_of
 from search.history import NUM_FINALISTS
 from search.inheritance import nearest
-from search.records import TrialRecord, TrialState
+from search.records import BaselineRecord, Record, TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.strategy import SpaceExhausted, Strategy
 from search.summary import Outcome, best_of
@@ -37,16 +37,18 @@ class Observer(Protocol):
 
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
 
+    def baseline_finished(self, record: BaselineRecord) -> None: ...
+
 
 class Executor(Protocol):
-    """Has candidates evaluated, here or in other processes, one or several at a time."""
+    """Has candidates and baselines evaluated, here or elsewhere, one or several at a time."""
 
     @property
     def free(self) -> int:
         """How many more candidates are taken now."""
         ...
 
-    def submit(self, do: Do, spec: BackboneSpec, record: TrialRecord) -> None: ...
+    def submit(self, do: Do, spec: BackboneSpec | None, record: Record) -> None: ...
 
     def next_answer(self) -> Answer:
         """Waits for the next that is done. What goes wrong with a candidate is in its record; what
@@ -67,8 +69,10 @@ class _UnderWay(NamedTuple):
 @dataclass
 class SearchLoop:
     """Tries candidates, as many at a time as the executor takes. `should_stop` is asked before
-    each; those under way the executor ends. `summarise` is called after each. With `halving` they
-    train in parts; where they `inherit`, they begin with the weights of others."""
+    each; those under way the executor ends. `summarise` is called after each. `origins` says where
+    a candidate's mixers came from. A failure that is `explained` does not count towards those that
+    end a study. With `halving` candidates train in parts; where they `inherit`, they begin
+    with the weights of others."""
 
     store: TrialStore
     strategy: Strategy
@@ -77,6 +81,8 @@ class SearchLoop:
     observer: Observer
     should_stop: Callable[[], bool]
     summarise: Callable[[Outcome], None]
+    origins: Callable[[BackboneSpec], list[dict[str, str]]] = lambda _spec: []
+    explained: Callable[[TrialRecord], bool] = lambda _record: False
     halving: Halving | None = None
     inherit: bool = False
     _exhausted: bool = field(default=False, init=False)  # nothing new was found at the last look
@@ -109,8 +115,12 @@ class SearchLoop:
         return self._wants_new(total) or self._promotion(total) is not None
 
     def _wants_new(self, total: int) -> bool:
-        new = sum(work.record.continues is None for work in self._under_way.values())
-        return not self._exhausted and self.store.counted + new < total
+        return not self._exhausted and self.store.counted + self._num_new < total
+
+    @property
+    def _num_new(self) -> int:
+        """Of those under way, the candidates that were not tried before."""
+        return sum(work.record.continues is None for work in self._under_way.values())
 
     def _promotion(self, total: int) -> Promotion | None:
         """Which candidate trains further now, if any."""
@@ -135,9 +145,9 @@ class SearchLoop:
         except SpaceExhausted:
             self._exhausted = True
             return None
-        number = trial.number
-        self.observer.trial_started(number, self.store.counted + len(self._under_way), total)
         record = self._begun(trial, spec)
+        number, done = trial.number, min(self.store.counted + self._num_new, total - 1)
+        self.observer.trial_started(number, done, total)
         self._under_way[number] = _UnderWay(trial, spec, record)
         self.executor.submit("evaluate", spec, record)
         return None
@@ -145,6 +155,7 @@ class SearchLoop:
     def _begun(self, trial: Trial, spec: BackboneSpec) -> TrialRecord:
         """The record of a trial that begins: new, or one that trains another's candidate on."""
         record = _record_of(trial.number, spec, TrialState.FAILED)
+        record.mixers = self.origins(spec)
         earlier = self.store.continued_by(trial)
         if earlier is not None:
             record = replace(
@@ -181,7 +192,7 @@ class SearchLoop:
             record = _record_of(trial.number, spec, TrialState.FAILED)
             record.confirms = best.number
             self._under_way[trial.number] = _UnderWay(trial, spec, record)
-            self.executor.submit("judge", spec, record)
+            self.executor.submit("measured", spec, record)
             try:
                 record = self._next_record()
             except (KeyboardInterrupt, UsageError, EnvironmentProblem) as error:
@@ -195,7 +206,8 @@ class SearchLoop:
                 self.restore_best()
 
     def _reason_to_end(self, record: TrialRecord) -> Outcome | None:
-        self._failures = self._failures + 1 if record.state is TrialState.FAILED else 0
+        unexplained = record.state is TrialState.FAILED and not self.explained(record)
+        self._failures = self._failures + 1 if unexplained else 0
         if self._failures >= MAX_FAILURES_RUNNING:
             return Outcome.TOO_MANY_FAILURES
         unmeasured = record.state is TrialState.INTERRUPTED and not self.should_stop()
@@ -231,6 +243,7 @@ class SearchLoop:
     def _next_record(self) -> TrialRecord:
         """Puts the next candidate that is done on record."""
         record, weights = self.executor.next_answer()
+        assert isinstance(record, TrialRecord)
         trial = self._under_way.pop(record.number).trial
         if record.state is TrialState.INTERRUPTED:
             self.store.enqueue_again(trial, died=False)

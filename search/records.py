@@ -1,18 +1,19 @@
-"""What is known of one trial, as one line of `trials.jsonl` holds it."""
+"""What is known of one trial or baseline, as a line of the run folder's files holds it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
+DIVERGED = "diverged: "  # how the reason of a training that left the finite numbers begins
 NOT_BUILDABLE = 10.0  # constraint of a candidate that has no throughput: far outside
 
 
 class TrialState(StrEnum):
     """How a trial ended."""
 
-    COMPLETE = "COMPLETE"  # within all budgets, trained and scored
+    COMPLETE = "COMPLETE"  # within all budgets, trained and scored; a baseline, trained and scored
     REJECTED = "REJECTED"  # outside a budget, or not buildable; not trained
     PRUNED = "PRUNED"  # trained for some of the epochs; may be promoted to more
     FAILED = "FAILED"  # an error of the candidate's own: diverged, a mixer's code
@@ -28,16 +29,15 @@ class TrialState(StrEnum):
 
 
 @dataclass(kw_only=True)
-class TrialRecord:
-    """One trial. `spec` is the backbone as a YAML file holds it; `constraints` are Optuna's,
-    at most 0 where the candidate is within the budget; times are in seconds. `at_most` has images/s
-    by mode that no kernel exceeds, of what was rejected by that without a measurement. `epochs` are
-    those after which the training was to pause, None where it was to go on to the last; `continues`
-    is the trial whose candidate this one trained further, `confirms` the trial that this one
-    measured again. `inherited` says whose weights the
-    training began with: `trial`, `digest`, and the `share` of its own that they are."""
+class Record:
+    """What became of one network. `spec` is the backbone as a YAML file holds it; `constraints` are
+    Optuna's, at most 0 where the network is within the budget; times are in seconds. `at_most` has
+    images/s by mode that no kernel exceeds, of what was rejected by that without a measurement.
+    `epochs` are those after which the training was to pause, None where it was to go on to the
+    last; `continues` is the trial whose candidate this one trained further, `confirms` the trial
+    that this one measured again. `inherited` says whose weights the training began with: `trial`,
+    `digest`, and the `share` of its own that they are."""
 
-    number: int
     state: TrialState
     reason: str = ""
     epochs: int | None = None
@@ -60,17 +60,17 @@ class TrialRecord:
         return asdict(self)
 
     @classmethod
-    def from_data(cls, data: dict[str, Any]) -> TrialRecord:
+    def from_data(cls, data: dict[str, Any]) -> Self:
         return cls(**{**data, "state": TrialState(data["state"])})
 
     @property
-    def counts(self) -> bool:
-        """Whether it counts towards the study's total: each candidate does, once."""
-        return self.state.is_final and self.continues is None and self.confirms is None
+    def title(self) -> str:
+        """What it is a record of, in words."""
+        raise NotImplementedError
 
     @property
     def accuracy(self) -> float | None:
-        """The validation accuracy, 0..1, of a complete trial."""
+        """The validation accuracy, 0..1, of what was trained and scored."""
         return None if self.score is None else float(self.score["value"])
 
     def measurement(self, mode: str) -> dict[str, Any] | None:
@@ -85,3 +85,45 @@ class TrialRecord:
     def violation(self) -> float:
         """By how much the budgets are missed, in logarithms; 0 within all of them."""
         return sum(max(0.0, value) for value in self.constraints.values())
+
+
+@dataclass(kw_only=True)
+class TrialRecord(Record):
+    """One trial; its number is Optuna's."""
+
+    number: int
+
+    def to_data(self) -> dict[str, Any]:
+        return {"number": self.number, **super().to_data()}
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts towards the study's total: each candidate does, once."""
+        return self.state.is_final and self.continues is None and self.confirms is None
+
+    @property
+    def title(self) -> str:
+        return f"trial {self.number}"
+
+
+@dataclass(kw_only=True)
+class BaselineRecord(Record):
+    """One baseline, by the name that asked for it. It is trained within the budget or not:
+    `reason` says what it misses, `constraints` by how much. `test_accuracy` is 0..1."""
+
+    name: str
+    test_accuracy: float | None = None
+
+    def to_data(self) -> dict[str, Any]:
+        return {"name": self.name, **super().to_data()}
+
+    @property
+    def title(self) -> str:
+        return f"baseline {self.name}"
+
+    @property
+    def within_budget(self) -> bool | None:
+        """None where it did not come to be judged by all of the budgets."""
+        if self.state is not TrialState.COMPLETE:
+            return None
+        return all(value <= 0 for value in self.constraints.values())

@@ -3,6 +3,7 @@
 study.yaml         the study, complete, with the mixers frozen into it
 journal.log        Optuna's journal, the one source of what was tried
 trials.jsonl       one record a trial, made from the journal
+baselines.jsonl    one record each time that a baseline was evaluated, where there are any
 best.yaml          the best backbone that makes the budget
 best.safetensors   its trained weights
 summary.json       how the study stands
@@ -26,7 +27,7 @@ from torch import Tensor
 from metaformer.spec import BackboneSpec
 from metaformer.spec_yaml import dump_spec
 from metaformer.yaml_tree import write_yaml
-from search.records import TrialRecord
+from search.records import BaselineRecord, Record, TrialRecord
 
 
 class RunFolder:
@@ -37,6 +38,7 @@ class RunFolder:
         self.study = path / "study.yaml"
         self.journal = path / "journal.log"
         self.trials = path / "trials.jsonl"
+        self.baselines = path / "baselines.jsonl"
         self.best_spec = path / "best.yaml"
         self.best_weights = path / "best.safetensors"
         self.summary = path / "summary.json"
@@ -69,14 +71,20 @@ class RunFolder:
             write_atomically(self.trials, text)
 
     def append_trial(self, record: TrialRecord) -> None:
-        with self.trials.open("a", encoding="utf-8") as stream:
-            stream.write(_line(record))
-            stream.flush()
-            os.fsync(stream.fileno())
+        _append(self.trials, record)
 
-    def log_error(self, number: int, traceback: str) -> None:
+    def write_baselines(self, records: Sequence[BaselineRecord]) -> None:
+        """Makes `baselines.jsonl` hold exactly these records; there is none without any."""
+        if records or self.baselines.exists():
+            write_atomically(self.baselines, "".join(_line(record) for record in records))
+
+    def append_baseline(self, record: BaselineRecord) -> None:
+        _append(self.baselines, record)
+
+    def log_error(self, title: str, traceback: str) -> None:
+        """Keeps the traceback of what `title` names, such as `trial 3`."""
         with self.errors.open("a", encoding="utf-8") as stream:
-            stream.write(f"trial {number}\n{traceback}\n")
+            stream.write(f"{title}\n{traceback}\n")
 
     def keep_weights(self, number: int, digest: str, weights: dict[str, Tensor]) -> None:
         """Saves a candidate's weights, to be promoted once its trial is on record.
@@ -156,5 +164,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
-def _line(record: TrialRecord) -> str:
+def _append(file: Path, record: Record) -> None:
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(_line(record))
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _line(record: Record) -> str:
     return json.dumps(record.to_data(), separators=(",", ":")) + "\n"

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from search.errors import EnvironmentProblem
-from search.records import TrialRecord
+from search.records import Record, TrialRecord
 from search.study_path import STUDY_FILE
-from search.trial_lines import read_records
+from search.trial_lines import last_of_each, read_baselines, read_records
 
 LAST_TRIALS = 5
 _SECTIONS = ("budget", "measure", "train", "search")
@@ -27,8 +27,9 @@ def study_status(folder: Path) -> dict[str, Any]:
     """What `search status --json` prints of one study.
 
     `running` is whether a process holds the study now, `pid` which, where that can be told.
-    `best` and `nearest_miss` are those of summary.json; `not_yet_in_summary` counts trials that
-    ended since it was written. `seconds` are those that trials took, by what they were spent on.
+    `best`, `nearest_miss` and `set_aside` are those of summary.json; `not_yet_in_summary` counts
+    trials that ended since it was written. `baselines` are as they ended last. `seconds` are those
+    that trials took, by what they were spent on.
     EnvironmentProblem where a file is not what the study wrote.
     """
     settings = _settings(folder / STUDY_FILE)
@@ -53,8 +54,15 @@ def study_status(folder: Path) -> dict[str, Any]:
         },
         "best": summary.get("best"),
         "nearest_miss": summary.get("nearest_miss"),
+        "set_aside": summary.get("set_aside", []),
         "not_yet_in_summary": max(0, counted - told),
-        "last": [_describe(record) for record in records[-LAST_TRIALS:]],
+        "baselines": [
+            {"name": record.name, **_describe(record), "within_budget": record.within_budget}
+            for record in last_of_each(read_baselines(folder))
+        ],
+        "last": [
+            {"trial": record.number, **_describe(record)} for record in records[-LAST_TRIALS:]
+        ],
         "seconds": _seconds(records),
     }
 
@@ -156,13 +164,12 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return data
 
 
-def _describe(record: TrialRecord) -> dict[str, Any]:
+def _describe(record: Record) -> dict[str, Any]:
     measured = [
         {key: found.get(key) for key in ("mode", "images_per_second", "low", "high", "verdict")}
         for found in record.measurements
     ]
     return {
-        "trial": record.number,
         "state": record.state.value,
         "accuracy": record.accuracy,
         "throughput": measured,

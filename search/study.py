@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,28 +13,30 @@ from typing import Any
 
 import torch
 
-from metaformer.errors import SpecError
-from metaformer.yaml_tree import read_yaml
 from mixers import MixerRegistry
+from search.baselines import Baselines, with_baselines_of
 from search.buildable import BuildCheck, require_some_buildable
+from search.candidate import mixer_origins
 from search.data import Splits, load_data
-from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.errors import Interrupted, UsageError
 from search.executor.child import Child
 from search.executor.workers import in_processes
 from search.frozen_mixers import freeze, require_unchanged, require_unchanged_trainer
 from search.halving import Halving
-from search.journal import exclusive
 from search.loop import Executor, Observer, SearchLoop
+from search.proposable import ProposalCheck
 from search.run_folder import RunFolder
 from search.space import SearchSpace
 from search.strategy import Strategy
 from search.study_config import Study, differences
+from search.study_folder import has_begun, held, read_own_study
 from search.summary import Outcome, best_of, summarise, test_accuracy
 from search.training import TrainerEntry
 from search.trial_store import TrialStore
 from search.worker_devices import crowded, on_its_gpu, require_same_gpu
 
-_NOT_COMPARED = ("search.trials:", "search.trial_seconds:")  # what may change while a study goes on
+# what may change while a study goes on
+_NOT_COMPARED = ("search.trials:", "search.trial_seconds:", "search.baselines")
 
 
 @dataclass
@@ -65,49 +69,57 @@ class StudyRunner:
         folder is damaged, OSError where the folder cannot be written, Interrupted where
         `should_stop` said so before the first candidate.
         """
-        config = self.study.config
-        folder = RunFolder(self.out / config.name)
-        with _held(folder):
-            self._take_up(folder)
-            # what is wrong in the space is said before data are read
-            trial_space = self._space(num_classes=1000)
-            require_some_buildable(trial_space, self._build_check())
-            self._name_mixers(trial_space)
-            data = self._load_data(folder)
-            space = self._space(data.num_classes)
-            self._freeze(folder, space, data)
+        start = time.monotonic()
+        folder = RunFolder(self.out / self.study.config.name)
+        with held(folder):
+            space, data, baselines = self.prepare(folder)
+            folder.write_study(self.study.to_data())
+            config = self.study.config
             limits = ", ".join(f"{key} {value:g}" for key, value in config.budget.given().items())
             self.observer.note(f"study {config.name} in {folder.path}, budget: {limits}")
             if words := crowded(self.worker_devices, config.measure.threads):
                 self.observer.note(words)
+
+            def time_left() -> float:
+                return math.inf if time_limit is None else time_limit - time.monotonic() + start
+
             measured = bool(config.budget.throughput)
-            with closing(self._executor(folder)) as executor:
-                loop = self._loop(folder, space, executor)
+            with closing(self.executor(folder)) as executor:
+                loop = self._loop(folder, space, baselines, executor)
                 require_same_gpu(self.device, loop.store.records)
                 try:
                     loop.restore_best()
-                    outcome = loop.run(config.search.trials, time_limit)
+                    baselines.run(executor, lambda: time_left() > 0)
+                    outcome = loop.run(config.search.trials, time_left())
                     if outcome in (Outcome.DONE, Outcome.SPACE_EXHAUSTED) and measured:
                         loop.confirm_best()
                 except Interrupted:
                     outcome = Outcome.INTERRUPTED
-            return self._conclude(loop, folder, data, outcome)
+            return self._conclude(loop, baselines, folder, data, outcome)
+
+    def prepare(self, folder: RunFolder) -> tuple[SearchSpace, Splits, Baselines]:
+        """Reads all that the study needs and refuses what `run` refuses; writes nothing.
+
+        `study` is then what study.yaml holds of it, with its mixers and data frozen.
+        """
+        self._take_up(folder)
+        asked = self.study.config.search.baselines
+        baselines = Baselines(folder, asked, self.observer, self._check)
+        baselines.require_known(self.registry)
+        # what is wrong in the space is said before data are read
+        trial_space = self._space(num_classes=1000)
+        require_some_buildable(trial_space, self._build_check())
+        self._name_mixers(trial_space)
+        data = self._load_data(folder)
+        space = self._space(data.num_classes)
+        self._freeze(space, data)
+        return space, data, baselines
 
     def _take_up(self, folder: RunFolder) -> None:
         """Goes on with the study in the folder, if there is one and it is this one."""
-        if not folder.study.exists():
-            if folder.journal.exists():
-                raise EnvironmentProblem(
-                    f"{folder.path} holds a journal and no study.yaml that says what it is of; "
-                    "restore the file, or choose another --out"
-                )
+        if not has_begun(folder):
             return
-        if not folder.journal.exists() and folder.read_trials():
-            raise EnvironmentProblem(
-                f"{folder.journal} is gone, and with it what {folder.path} has tried; "
-                "restore the file, or choose another --out"
-            )
-        old = _read_own_study(folder.study)
+        old = read_own_study(folder.study)
         self.study = replace(
             self.study,
             config=on_its_gpu(self.study.config, old),
@@ -115,6 +127,7 @@ class StudyRunner:
             frozen_data=old["data"],
             frozen_trainer=old.get("trainer"),
         )
+        self.study = with_baselines_of(self.study, old)
         # a short name stays whose it was, whatever has been installed since
         self.registry = self.registry.settled(mixer["name"] for mixer in old["mixers"])
         changes = require_unchanged(
@@ -165,13 +178,12 @@ class StudyRunner:
         }
         return BuildCheck(self.registry, sizes)
 
-    def _freeze(self, folder: RunFolder, space: SearchSpace, data: Splits) -> None:
-        """Writes study.yaml, with the mixers that the space can hold from now on, and the data."""
+    def _freeze(self, space: SearchSpace, data: Splits) -> None:
+        """Keeps the mixers that the space can hold from now on, the data and the trainer."""
         names = [mixer["name"] for mixer in self.study.frozen_mixers] or space.mixer_names
         self.study = replace(self.study, frozen_mixers=freeze(names, self.registry))
         trainer = None if self.trainer is None else self.trainer.frozen()
         self.study = replace(self.study, frozen_data=data.identity(), frozen_trainer=trainer)
-        folder.write_study(self.study.to_data())
 
     def _load_data(self, folder: RunFolder) -> Splits:
         """The study's data; UsageError where they are no longer what the study began with."""
@@ -195,7 +207,8 @@ class StudyRunner:
             names = ", ".join(new[:5])
             self.observer.note(f"skipped {len(new)} unreadable images: {names}")
 
-    def _executor(self, folder: RunFolder) -> Executor:
+    def executor(self, folder: RunFolder) -> Executor:
+        """What evaluates networks in workers, by the study.yaml in `folder`."""
         plugins, devices = self._plugins_file(), self.worker_devices or (self.device,)
         return in_processes(
             [partial(Child, folder.study, device, plugins) for device in devices],
@@ -208,18 +221,20 @@ class StudyRunner:
     def _plugins_file(self) -> str | None:
         return self.registry.file if Path(self.registry.file).is_file() else None
 
-    def _loop(self, folder: RunFolder, space: SearchSpace, executor: Executor) -> SearchLoop:
+    def _loop(
+        self, folder: RunFolder, space: SearchSpace, baselines: Baselines, executor: Executor
+    ) -> SearchLoop:
         config = self.study.config
         store = TrialStore(config.name, folder)
-        strategy = self.strategy(
-            store, space, config.budget, config.search.seed, self._build_check()
+        check = ProposalCheck(
+            store.records, self.study.frozen_mixers, self._build_check(), self.observer.note
         )
+        strategy = self.strategy(store, space, config.budget, config.search.seed, check)
 
         def write_summary(outcome: Outcome) -> None:
-            summary = summarise(
-                self.study, store.records, self.device, outcome, prediction=strategy.prediction()
-            )
-            folder.write_summary(summary)
+            said: dict[str, Any] = {"prediction": strategy.prediction()}
+            said["baselines"] = baselines.records
+            folder.write_summary(summarise(self.study, store.records, self.device, outcome, **said))
 
         return SearchLoop(
             store=store,
@@ -229,8 +244,8 @@ class StudyRunner:
             observer=self.observer,
             should_stop=self.should_stop,
             summarise=write_summary,
-            halving=self._halving(),
-            inherit=config.train.inherit,
+            origins=partial(mixer_origins, registry=self.registry),
+            explained=check.explains,
         )
 
     def _halving(self) -> Halving | None:
@@ -238,11 +253,17 @@ class StudyRunner:
         return None if factor is None else Halving(self.study.config.train.epochs, factor)
 
     def _conclude(
-        self, loop: SearchLoop, folder: RunFolder, data: Splits, outcome: Outcome
+        self,
+        loop: SearchLoop,
+        baselines: Baselines,
+        folder: RunFolder,
+        data: Splits,
+        outcome: Outcome,
     ) -> dict[str, Any]:
         """Reports the best on the test split, once the search has ended, and writes the summary."""
         known, store = len(data.unreadable), loop.store
         said: dict[str, Any] = {"data": data, "prediction": loop.strategy.prediction()}
+        said["baselines"] = baselines.records
         summary = summarise(self.study, store.records, self.device, outcome, **said)
         folder.write_summary(summary)
         tested = folder.holds(best_of(store.records)) and outcome is not Outcome.INTERRUPTED
@@ -262,34 +283,3 @@ class StudyRunner:
     def _check(self) -> None:
         if self.should_stop():
             raise Interrupted
-
-
-@contextmanager
-def _held(folder: RunFolder) -> Iterator[None]:
-    """The folder, made where it is not there, for this process alone.
-
-    Where no study came to be, what was made is taken away again.
-    """
-    made = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
-    folder.create()
-    try:
-        with exclusive(folder.lock, f"{folder.path}: another process is running this study"):
-            yield
-    finally:
-        if made and not folder.study.exists():
-            folder.lock.unlink(missing_ok=True)
-            with suppress(OSError):  # somebody else put something there
-                for path in made:
-                    path.rmdir()
-
-
-def _read_own_study(file: Path) -> dict[str, Any]:
-    """A run folder's study.yaml; EnvironmentProblem where it is not one."""
-    refusal = f"{file} is not what `search run` wrote; restore it, or choose another --out"
-    try:
-        old = read_yaml(file).plain()
-    except SpecError as error:
-        raise EnvironmentProblem(f"{refusal}\n{error}") from None
-    if not isinstance(old, dict) or not isinstance(old.get("mixers"), list):
-        raise EnvironmentProblem(refusal)
-    return {"data": None, **old}

@@ -147,13 +147,15 @@ class TrainConfig(_Section):
 class SearchConfig(_Section):
     """`trials` is the study's total, not how many more. A trial that takes longer than
     `trial_seconds` is ended; by default none is. `halving` has candidates train for a part of the
-    epochs at first, and one in so many go on."""
+    epochs at first, and one in so many go on. `baselines` are measured and trained as candidates
+    are, for comparison: YAML files, known backbones, timm:NAME, torchvision:NAME."""
 
     trials: _Count
     halving: Annotated[int, Field(strict=True, ge=2, le=10)] | None = None
     trial_seconds: _Positive | None = None
     objective: Literal["accuracy"] = "accuracy"
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
+    baselines: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
 
 def legal_name(text: str) -> str:

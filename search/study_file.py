@@ -6,6 +6,7 @@ replaces as a whole.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,7 +14,7 @@ from typing import Any, TypeAlias
 import torch
 
 from metaformer.errors import Problem, SpecError
-from metaformer.extends import merge, resolve_extends
+from metaformer.extends import merge, resolve_extends, zoo_names
 from metaformer.spec_yaml import shorten, validate_node
 from metaformer.yaml_tree import Node, plain_node, read_yaml
 from search.data import DataSource, read_source
@@ -57,6 +58,7 @@ def load_study(
     _complete(data, device)
     if source is not None:
         data["train"]["data"] = str(source)
+    _place_baselines(node, data)
     named = Path(file).stem if file is not None else _what_was_asked(source, data["budget"])
     data.setdefault("name", legal_name(named))
     config = validate_node(StudyConfig, node, data, problems, sugar=("space",))
@@ -190,6 +192,20 @@ def _complete(data: dict[str, Any], device: str) -> None:
     size = data["measure"].get("image_size")
     legal = isinstance(size, int) and 4 <= size <= 8192  # else it is named once, under measure
     data["train"].setdefault("image_size", size if legal else 4)
+
+
+def _place_baselines(node: Node, data: dict[str, Any]) -> None:
+    """Baselines that are files get their whole paths: they lie beside the study file that names
+    them, or where the command line was given."""
+    listed = node.map["search"].map.get("baselines")
+    if listed is None or not isinstance(listed.value, tuple):
+        return
+    for index, item in enumerate(listed.value):
+        beside = Path(item.mark.source).parent if item.mark.line else Path()
+        if isinstance(item.value, str) and item.value not in zoo_names():
+            path = beside / os.path.expanduser(item.value)
+            if item.value and path.exists():
+                data["search"]["baselines"][index] = str(path.resolve())
 
 
 def _what_was_asked(source: DataSource | None, budget: Any) -> str:

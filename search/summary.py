@@ -17,8 +17,9 @@ from metaformer.spec_yaml import load_spec
 from mixers import MixerRegistry
 from search.budget_checks import GIB
 from search.data import Splits
-from search.records import TrialRecord, TrialState
+from search.records import BaselineRecord, Record, TrialRecord, TrialState
 from search.run_folder import RunFolder
+from search.set_aside import set_aside
 from search.study_config import Study
 from search.training import PREPROCESSING, accuracy
 
@@ -82,6 +83,7 @@ def summarise(
     *,
     test: float | None = None,
     data: Splits | None = None,
+    baselines: Sequence[BaselineRecord] = (),
     prediction: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What summary.json holds; `prediction` is what the strategy says of its predicted speeds."""
@@ -98,9 +100,15 @@ def summarise(
             "counted": sum(record.counts for record in records),
             "by_state": dict(Counter(r.state.value for r in records if r.confirms is None)),
         },
-        "best": None if best is None else _describe(best, study, test),
+        "best": None if best is None else describe_trial(best, study, test),
+        "baselines": [_describe_baseline(record, study) for record in baselines],
+        "set_aside": [
+            found.to_data() for found in set_aside(records, study.frozen_mixers).values()
+        ],
         "reasons": dict(Counter(record.reason for record in records if record.reason)),
-        "nearest_miss": None if best is not None or miss is None else _describe(miss, study, None),
+        "nearest_miss": (
+            None if best is not None or miss is None else describe_trial(miss, study, None)
+        ),
         "prediction": prediction,
         "measure": config.measure.model_dump(),
         "train": config.train.model_dump(),
@@ -112,7 +120,22 @@ def summarise(
     }
 
 
-def _describe(record: TrialRecord, study: Study, test: float | None) -> dict[str, Any]:
+def describe_trial(record: TrialRecord, study: Study, test: float | None) -> dict[str, Any]:
+    """One trial, as summary.json tells of the best and of the nearest miss."""
+    return {"trial": record.number, **_describe(record, study, test)}
+
+
+def _describe_baseline(record: BaselineRecord, study: Study) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "state": record.state.value,
+        "within_budget": record.within_budget,
+        **_describe(record, study, record.test_accuracy),
+        "seconds": _seconds([record]),
+    }
+
+
+def _describe(record: Record, study: Study, test: float | None) -> dict[str, Any]:
     throughput = {}
     for mode, budget in study.config.budget.throughput.items():
         measured = record.measurement(mode)
@@ -129,7 +152,6 @@ def _describe(record: TrialRecord, study: Study, test: float | None) -> dict[str
             most = record.at_most[mode]
             throughput[mode] = {"at_most": most, "budget": budget, "margin": most / budget - 1}
     return {
-        "trial": record.number,
         "digest": record.digest,
         "validation_accuracy": record.accuracy,
         "test_accuracy": test,
@@ -172,7 +194,7 @@ def _describe_data(data: Splits) -> dict[str, Any]:
     }
 
 
-def _seconds(records: Sequence[TrialRecord]) -> dict[str, float]:
+def _seconds(records: Sequence[Record]) -> dict[str, float]:
     totals: Counter[str] = Counter()
     for record in records:
         totals.update(record.seconds)

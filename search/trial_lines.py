@@ -1,16 +1,18 @@
-"""Reading `trials.jsonl` while a study may be writing it: no lock, no torch."""
+"""Reading `trials.jsonl` and `baselines.jsonl` while a study may be writing: no lock, no torch."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from mixers.errors import did_you_mean
 from search.errors import EnvironmentProblem, UsageError
-from search.records import TrialRecord, TrialState
+from search.records import BaselineRecord, Record, TrialRecord, TrialState
 
 _SHOWN = 20  # numbers of trials in a message
+Kind = TypeVar("Kind", bound=Record)
 
 
 def read_records(folder: Path) -> list[TrialRecord]:
@@ -18,19 +20,31 @@ def read_records(folder: Path) -> list[TrialRecord]:
 
     EnvironmentProblem where another line is no record.
     """
-    file = folder / "trials.jsonl"
+    way = f"`search resume {folder}` makes the file again from the journal"
+    return _read(folder / "trials.jsonl", TrialRecord, f"a trial; {way}")
+
+
+def read_baselines(folder: Path) -> list[BaselineRecord]:
+    """The records of baselines in the study's folder, likewise."""
+    way = "take the line out: the baseline is evaluated again"
+    return _read(folder / "baselines.jsonl", BaselineRecord, f"a baseline; {way}")
+
+
+def last_of_each(records: Sequence[BaselineRecord]) -> list[BaselineRecord]:
+    """How each baseline ended the last time that it was evaluated."""
+    return list({record.name: record for record in records}.values())
+
+
+def _read(file: Path, kind: type[Kind], what: str) -> list[Kind]:
     if not file.exists():
         return []
     records = []
     text = file.read_text(encoding="utf-8", errors="replace")
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
-            records.append(TrialRecord.from_data(json.loads(line)))
+            records.append(kind.from_data(json.loads(line)))
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise EnvironmentProblem(
-                f"{file}:{number}: is no record of a trial; `search resume {folder}` makes the "
-                "file again from the journal"
-            ) from None
+            raise EnvironmentProblem(f"{file}:{number}: is no record of {what}") from None
     return records
 
 

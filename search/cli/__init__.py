@@ -12,6 +12,7 @@ from search.cli.export import export
 from search.cli.fork import fork
 from search.cli.measure import measure
 from search.cli.mixers import mixers
+from search.cli.plan import plan
 from search.cli.rerun import rerun
 from search.cli.resume import resume
 from search.cli.run import run
@@ -41,6 +42,7 @@ main.add_command(export)
 main.add_command(fork)
 main.add_command(measure)
 main.add_command(mixers)
+main.add_command(plan)
 main.add_command(rerun)
 main.add_command(resume)
 main.add_command(spec)

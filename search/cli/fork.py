@@ -51,6 +51,9 @@ def fork(
         if begun.left_behind:
             numbers = ", ".join(str(number) for number in begun.left_behind[:20])
             click.echo(f"outside the new space: {len(begun.left_behind)} trials: {numbers}")
+        if begun.to_try_again:
+            numbers = ", ".join(str(number) for number in begun.to_try_again)
+            click.echo(f"left behind, since they failed with a mixer that was set aside: {numbers}")
         where = "" if begun.folder.parent == Path("runs") else f" --out {begun.folder.parent}"
         total = max(new.config.search.trials, begun.carried + 1)
         click.echo(f"next: search run {begun.folder}/study.yaml{where} --trials {total}")

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from search.records import TrialRecord
+from search.records import BaselineRecord, Record, TrialRecord
 
 
-def describe_trial(record: TrialRecord) -> str:
-    """One finished trial in a line."""
-    parts = [f"trial {record.number}", record.state.value]
+def describe(record: Record) -> str:
+    """One finished trial or baseline in a line."""
+    parts = [record.title, record.state.value]
     parts += [
         f"{m['mode']} {m['images_per_second']:.0f} images/s [{m['low']:.0f}, {m['high']:.0f}]"
         for m in record.measurements[-1:]
@@ -45,7 +45,10 @@ class PlainObserver:
         pass
 
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
-        click.echo(f"  {describe_trial(record)}  best: {describe_best(best)}", err=True)
+        click.echo(f"  {describe(record)}  best: {describe_best(best)}", err=True)
+
+    def baseline_finished(self, record: BaselineRecord) -> None:
+        click.echo(f"  {describe(record)}", err=True)
 
 
 class LiveObserver:
@@ -86,8 +89,11 @@ class LiveObserver:
         self._best = best
         self._done += record.state.is_final
         self._under_way.pop(record.number, None)
-        self.note(describe_trial(record))
+        self.note(describe(record))
         self._show()
+
+    def baseline_finished(self, record: BaselineRecord) -> None:
+        self.note(describe(record))
 
     def _show(self) -> None:
         several = len(self._under_way) > 1

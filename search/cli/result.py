@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from search.set_aside import SetAside
+
 SHOWN_REASONS = 3
 _ENDED = {  # outcomes that the number of trials does not explain
     "time limit": "The time limit ended the search. To go on: {go_on}",
@@ -27,6 +29,15 @@ def print_result(summary: dict[str, Any], folder: Path, go_on: str) -> None:
         click.echo(_ENDED[summary["outcome"]].format(go_on=go_on))
     for line in _predictions(summary["prediction"]):
         click.echo(line)
+    for mixer in summary["set_aside"]:
+        click.echo(str(SetAside.from_data(mixer)))
+    _print_found(summary, folder)
+    if summary["baselines"]:
+        _print_baselines(summary)
+
+
+def _print_found(summary: dict[str, Any], folder: Path) -> None:
+    """The best, else the nearest miss, else why there is neither."""
     best, miss = summary["best"], summary["nearest_miss"]
     if best is not None:
         Console().print(_table("Best within the budget", best))
@@ -43,6 +54,45 @@ def print_result(summary: dict[str, Any], folder: Path, go_on: str) -> None:
         click.echo(describe_reasons(summary))
     elif not summary["reasons"]:
         click.echo(f"No candidate was tried (budget: {budget}).")
+
+
+def _print_baselines(summary: dict[str, Any]) -> None:
+    """The best beside what it is compared with, a line each; what a baseline could not do."""
+    modes = [mode for mode in ("train", "infer") if mode in summary["budget"]]
+    headings = [f"{mode} images/s" for mode in modes]
+    table = Table(title="Beside the baselines", title_justify="left")
+    for heading in ["", *headings, "validation", "test", "params", "MACs"]:
+        table.add_column(heading, overflow="fold")
+    rows = (
+        [] if summary["best"] is None else [(f"trial {summary['best']['trial']}", summary["best"])]
+    )
+    rows += [(Path(one["name"]).name, one) for one in summary["baselines"]]
+    for title, one in rows:
+        speeds = [_short_speed(one["throughput"].get(mode)) for mode in modes]
+        scores = [_accuracy(one[f"{split}_accuracy"]) for split in ("validation", "test")]
+        sizes = [_millions(one[count]) for count in ("params", "macs")]
+        table.add_row(*map(escape, [title, *speeds, *scores, *sizes]))
+    Console().print(table)
+    for one in summary["baselines"]:
+        if one["state"] != "COMPLETE":
+            reason = one["reason"].partition("\n")[0]
+            click.echo(f"baseline {Path(one['name']).name}: {one['state']}: {reason}")
+        elif not one["within_budget"]:
+            click.echo(f"baseline {Path(one['name']).name} misses the budget: {one['reason']}")
+
+
+def _short_speed(throughput: dict[str, Any] | None) -> str:
+    if throughput is None:
+        return "-"
+    return f"{throughput['images_per_second']:.0f} {throughput['verdict']}"
+
+
+def _accuracy(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _millions(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e6:,.2f} M"
 
 
 def _predictions(prediction: dict[str, Any] | None) -> list[str]:

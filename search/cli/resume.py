@@ -11,7 +11,7 @@ from search.cli.errors import user_errors
 from search.cli.run import run
 
 _OF_RUN = (  # what may change
-    "trials", "time_limit", "devices", "workers", "plugins", "allow_drift", "as_json",
+    "trials", "time_limit", "baselines", "devices", "workers", "plugins", "allow_drift", "as_json",
 )  # fmt: skip
 
 

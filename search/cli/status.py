@@ -64,6 +64,8 @@ def _list(studies: list[dict[str, Any]]) -> str:
 
 
 def _text(study: dict[str, Any]) -> str:
+    from search.set_aside import SetAside
+
     train, measure = study["train"], study["measure"]
     lines = [
         f"{study['name']} in {study['folder']}: {_budget(study)}",
@@ -80,9 +82,12 @@ def _text(study: dict[str, Any]) -> str:
         lines.append("best: none yet")
     if study["not_yet_in_summary"]:
         lines.append(f"trials that ended since that was written: {study['not_yet_in_summary']}")
+    lines += [str(SetAside.from_data(mixer)) for mixer in study["set_aside"]]
+    if study["baselines"]:
+        lines += ["baselines:", *(f"  {_baseline(one)}" for one in study["baselines"])]
     if study["last"]:
         lines += ["last trials:", *(f"  {_trial(trial)}" for trial in study["last"])]
-    spent = ", ".join(f"{name} {_time(value)}" for name, value in study["seconds"].items())
+    spent = ", ".join(f"{name} {in_time(value)}" for name, value in study["seconds"].items())
     lines.append(f"time spent: {spent or 'none'}")
     lines.append(_now(study))
     return "\n".join(lines)
@@ -133,7 +138,15 @@ def _candidate(trial: dict[str, Any]) -> str:
 
 
 def _trial(trial: dict[str, Any]) -> str:
-    parts = [f"{trial['trial']}  {trial['state']}  {_time(trial['seconds'])}"]
+    return _ended(str(trial["trial"]), trial)
+
+
+def _baseline(baseline: dict[str, Any]) -> str:
+    return _ended(Path(baseline["name"]).name, baseline)
+
+
+def _ended(title: str, trial: dict[str, Any]) -> str:
+    parts = [f"{title}  {trial['state']}  {in_time(trial['seconds'])}"]
     parts += [
         f"{speed['mode']} {speed['images_per_second']:.0f} images/s"
         for speed in trial["throughput"]
@@ -144,7 +157,7 @@ def _trial(trial: dict[str, Any]) -> str:
     return "  ".join([*parts, trial["reason"].partition("\n")[0]]).rstrip()
 
 
-def _time(seconds: float) -> str:
+def in_time(seconds: float) -> str:
     """Hours, minutes and seconds; tenths below a minute."""
     if seconds < 60:
         return f"{seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""One candidate evaluated in this process: what goes wrong with it ends up in its record."""
+"""One network evaluated in this process: what goes wrong with it ends up in its record."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from torch import Tensor
 
 from metaformer.spec import BackboneSpec
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.records import TrialRecord, TrialState
+from search.records import Record, TrialState
 
-# put to the budgets and trained where it makes them; trained only; put to the budgets only
-Do: TypeAlias = Literal["evaluate", "train", "judge"]
+# to a candidate: against the budgets and trained, trained only, against the budgets only; for a
+# plan; to a baseline
+Do: TypeAlias = Literal["evaluate", "train", "measured", "foretell", "time_training", "compare"]
 Weights: TypeAlias = dict[str, Tensor]
-Answer: TypeAlias = tuple[TrialRecord, Weights | None]  # weights where the candidate completed
+Answer: TypeAlias = tuple[Record, Weights | None]  # weights where the candidate completed
 STOPPED = "stopped by the user"
 
 
 def attempt(
-    run: Callable[[BackboneSpec, TrialRecord], Weights | None],
-    spec: BackboneSpec,
-    record: TrialRecord,
+    run: Callable[..., Weights | None], spec: BackboneSpec | None, record: Record
 ) -> tuple[Weights | None, str | None]:
-    """Fills in `record`; the weights, and the traceback of what a mixer's code raised.
+    """Fills in `record`; the weights, and the traceback of what a mixer's code raised. A
+    baseline has no spec: its record names it.
 
     UsageError and EnvironmentProblem, of the data or the machine, pass through.
     """
     try:
-        return run(spec, record), None
+        return (run(record) if spec is None else run(spec, record)), None
     except Interrupted:
         record.state, record.reason = TrialState.INTERRUPTED, STOPPED
     except (UsageError, EnvironmentProblem):

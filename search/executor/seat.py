@@ -14,7 +14,7 @@ from metaformer.spec import BackboneSpec
 from search.executor.attempt import STOPPED, Answer, Do
 from search.executor.child import Child, WorkerDied
 from search.executor.worker import raise_again
-from search.records import TrialRecord, TrialState
+from search.records import Record, TrialState
 
 GRACE_SECONDS = 10.0  # for a worker to come to its next step and stop there
 
@@ -24,8 +24,8 @@ class _Task:
     """What a worker is to do; `begun` once it has been told, `stopping` once it shall end."""
 
     do: Do
-    spec: BackboneSpec
-    record: TrialRecord
+    spec: BackboneSpec | None
+    record: Record
     begun: float | None = None
     stopping: float | None = None
 
@@ -36,9 +36,9 @@ class Seat:
     trial. A candidate that takes longer than `trial_seconds` is ended."""
 
     start: Callable[[], Child]
-    phase: Callable[[int, str], None]
-    note: Callable[[int, str], None]
-    log_error: Callable[[int, str], None]
+    phase: Callable[[Record, str], None]
+    note: Callable[[Record, str], None]
+    log_error: Callable[[str, str], None]
     trial_seconds: float | None = None
     now: Callable[[], float] = time.monotonic
     child: Child | None = field(default=None, init=False)
@@ -53,12 +53,12 @@ class Seat:
         assert self.child is not None
         return self.child.fileno()
 
-    def give(self, do: Do, spec: BackboneSpec, record: TrialRecord) -> None:
+    def give(self, do: Do, spec: BackboneSpec | None, record: Record) -> None:
         """Has the worker do that, once it is ready; a new one where there is none."""
         assert self._task is None
         self._task = _Task(do, spec, record)
         if self.child is None:
-            self.phase(record.number, "start a worker")
+            self.phase(record, "start a worker")
             self.child = self.start()
         else:
             self._tell()
@@ -101,9 +101,11 @@ class Seat:
         assert self._task is not None
         assert self.child is not None
         self._task.begun = self.now()
-        spec, record = self._task.spec.to_data(), self._task.record.to_data()
+        spec, record = self._task.spec, self._task.record.to_data()
         with suppress(WorkerDied):  # which is heard, too
-            self.child.send({"do": self._task.do, "spec": spec, "record": record})
+            self.child.send(
+                {"do": self._task.do, "spec": spec and spec.to_data(), "record": record}
+            )
 
     def _heed(self, message: dict[str, Any]) -> None:
         assert self._task is not None
@@ -113,7 +115,7 @@ class Seat:
             self._tell()
         for kind, tell in (("phase", self.phase), ("note", self.note)):
             if kind in message:
-                tell(self._task.record.number, message[kind])
+                tell(self._task.record, message[kind])
 
     def _overdue(self) -> Answer | None:
         """The answer in the place of a worker that takes too long."""
@@ -127,9 +129,11 @@ class Seat:
         return None
 
     def _answered(self, message: dict[str, Any], weights: bytes) -> Answer:
-        record, trace = TrialRecord.from_data(message["record"]), message["traceback"]
+        assert self._task is not None
+        kind, trace = type(self._task.record), message["traceback"]
+        record = kind.from_data(message["record"])
         if trace is not None:
-            self.log_error(record.number, trace)
+            self.log_error(record.title, trace)
         if trace is not None or record.state is TrialState.OOM:
             self.clear()  # who knows what it left behind
         self._task = None

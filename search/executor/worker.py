@@ -1,6 +1,6 @@
-"""`python -m search.executor.worker`: evaluates candidates of one study, one after the other.
+"""`python -m search.executor.worker`: evaluates networks for one study, one after the other.
 
-Started by the study's own process, which sends the candidates; ends with it.
+Started by the study's own process, which sends candidates and baselines; ends with it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from search.data import load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.attempt import attempt
 from search.executor.messages import Receiver, Sender
-from search.records import TrialRecord
+from search.records import BaselineRecord, TrialRecord
 from search.study_file import load_study
 from search.throughput.lease_files import Holder
 from search.throughput.process_family import ancestors
@@ -124,8 +124,9 @@ class Worker:
 
     def _answer(self, task: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """The record of a task, and the weights as a safetensors file's bytes."""
-        spec = BackboneSpec.model_validate(task["spec"])
-        record = TrialRecord.from_data(task["record"])
+        kind = BaselineRecord if task["do"] == "compare" else TrialRecord
+        record = kind.from_data(task["record"])
+        spec = None if task["spec"] is None else BackboneSpec.model_validate(task["spec"])
         try:
             weights, trace = attempt(getattr(self._evaluator, task["do"]), spec, record)
         except (UsageError, EnvironmentProblem) as error:

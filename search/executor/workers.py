@@ -12,7 +12,7 @@ from search.executor.attempt import Answer, Do
 from search.executor.child import Child
 from search.executor.seat import Seat
 from search.loop import Observer
-from search.records import TrialRecord
+from search.records import Record, TrialRecord
 
 POLLING_SECONDS = 0.1  # between looks at whether to stop, and at the time
 
@@ -30,7 +30,7 @@ class Workers:
         """How many more candidates are taken now."""
         return sum(seat.is_free for seat in self.seats)
 
-    def submit(self, do: Do, spec: BackboneSpec, record: TrialRecord) -> None:
+    def submit(self, do: Do, spec: BackboneSpec | None, record: Record) -> None:
         next(seat for seat in self.seats if seat.is_free).give(do, spec, record)
 
     def next_answer(self) -> Answer:
@@ -63,16 +63,16 @@ def in_processes(
     starts: Sequence[Callable[[], Child]],
     observer: Observer,
     *,
-    log_error: Callable[[int, str], None],
+    log_error: Callable[[str, str], None],
     check: Callable[[], None],
     trial_seconds: float | None,
 ) -> Workers:
     """A worker for each of `starts`, which begin one. What several say is told by their trials."""
 
-    def note(number: int, text: str) -> None:
-        observer.note(f"trial {number}: {text}" if len(starts) > 1 else text)
+    def note(record: Record, text: str) -> None:
+        observer.note(f"{record.title}: {text}" if len(starts) > 1 else text)
 
-    def phase(number: int, text: str) -> None:
-        observer.phase(text, number)
+    def phase(record: Record, text: str) -> None:
+        observer.phase(text, record.number if isinstance(record, TrialRecord) else None)
 
     return Workers([Seat(start, phase, note, log_error, trial_seconds) for start in starts], check)

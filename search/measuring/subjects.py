@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ _OTHERS = ("timm", "torchvision")
 
 @dataclass(frozen=True)
 class Subject:
-    """One model to measure. `build(image_size, device)` makes it anew; `digest` is equal for equal
-    networks; `mixers` say where its mixers came from; `settings` are the study's, of a run folder.
+    """One model to measure, or to train. `build(image_size, device)` makes it anew; `digest` is
+    equal for equal networks; `mixers` say where its mixers came from; `settings` are the study's,
+    of a run folder.
     """
 
     name: str
@@ -45,39 +46,59 @@ class Subject:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def read_subject(source: str, registry: MixerRegistry) -> Subject:
-    """The model that `source` names; UsageError or SpecError where there is none."""
+def read_subject(
+    source: str,
+    registry: MixerRegistry,
+    *,
+    num_classes: int | None = None,
+    image_size: int | None = None,
+) -> Subject:
+    """The model that `source` names, with its own number of classes and image size where none are
+    said; UsageError or SpecError where there is none."""
     library, colon, name = source.partition(":")
     if colon and library in _OTHERS:
-        return _of_timm(name) if library == "timm" else _of_torchvision(name)
+        of = _of_timm if library == "timm" else _of_torchvision
+        return of(name, num_classes)
+    fields = {"num_classes": num_classes, "image_size": image_size}
+    said = {key: value for key, value in fields.items() if value is not None}
     if Path(source).is_dir():
-        return _of_run_folder(Path(source), registry)
-    return _of_spec(source, registry)
+        return _of_run_folder(Path(source), registry, said)
+    return _of_file(source, registry, said)
 
 
-def _of_spec(source: str, registry: MixerRegistry, **more: Any) -> Subject:
-    spec = load_spec(source, registry)
+def subject_of(spec: BackboneSpec, registry: MixerRegistry, **more: Any) -> Subject:
+    """The backbone of `spec`; SpecError from `build` where it cannot be built."""
+
+    def build(image_size: int, device: torch.device | str) -> nn.Module:
+        return build_backbone(spec, registry, image_size=image_size, device=device)
+
+    names = sorted({mixer.name for stage in spec.stages for mixer in stage.block_mixers})
+    fields: dict[str, Any] = {
+        "name": spec.name,
+        "digest": spec.digest,
+        "image_size": spec.image_size,
+        "in_channels": spec.in_channels,
+        "build": build,
+        "spec": spec,
+        "mixers": [registry[name].frozen() for name in names],
+    }
+    return Subject(**{**fields, **more})
+
+
+def _of_file(source: str, registry: MixerRegistry, said: dict[str, int], **more: Any) -> Subject:
+    """The backbone of a file or a zoo name, some fields as `said`, its problems placed there."""
+    subject = subject_of(load_spec(source, registry).model_copy(update=said), registry, **more)
 
     def build(image_size: int, device: torch.device | str) -> nn.Module:
         try:
-            return build_backbone(spec, registry, image_size=image_size, device=device)
+            return subject.build(image_size, device)
         except SpecError as error:
             raise place_problems(error, source) from None
 
-    names = sorted({mixer.name for stage in spec.stages for mixer in stage.block_mixers})
-    return Subject(
-        name=spec.name,
-        digest=spec.digest,
-        image_size=spec.image_size,
-        in_channels=spec.in_channels,
-        build=build,
-        spec=spec,
-        mixers=[registry[name].frozen() for name in names],
-        **more,
-    )
+    return replace(subject, build=build)
 
 
-def _of_run_folder(folder: Path, registry: MixerRegistry) -> Subject:
+def _of_run_folder(folder: Path, registry: MixerRegistry, said: dict[str, int]) -> Subject:
     best = folder / "best.yaml"
     if not best.is_file():
         inside = nearest_path(best) if folder.is_dir() else None
@@ -85,10 +106,10 @@ def _of_run_folder(folder: Path, registry: MixerRegistry) -> Subject:
         raise UsageError(f"{folder}: {words}{did_you_mean(inside)}")
     study = folder / "study.yaml"
     settings = read_yaml(study).plain().get("measure", {}) if study.is_file() else {}
-    return _of_spec(str(best), registry, settings=settings)
+    return _of_file(str(best), registry, said, settings=settings)
 
 
-def _of_timm(name: str) -> Subject:
+def _of_timm(name: str, num_classes: int | None) -> Subject:
     import timm
 
     known = timm.list_models()
@@ -96,18 +117,20 @@ def _of_timm(name: str) -> Subject:
         raise UsageError(f"timm:{name}: timm has no such model{nearest(name, known, count=3)}")
     size = timm.get_pretrained_cfg(name)
     channels, height = size.input_size[:2] if size is not None else (3, 224)
+    said = {} if num_classes is None else {"num_classes": num_classes}
 
     def build(image_size: int, device: torch.device | str) -> nn.Module:
         with torch.device(device):
             try:
-                return timm.create_model(name, img_size=image_size)
+                return timm.create_model(name, img_size=image_size, **said)
             except TypeError:  # a model that takes any size
-                return timm.create_model(name)
+                return timm.create_model(name, **said)
 
-    return Subject(f"timm:{name}", _digest("timm", timm.__version__, name), height, channels, build)
+    digest = _digest("timm", timm.__version__, name, *map(str, said.values()))
+    return Subject(f"timm:{name}", digest, height, channels, build)
 
 
-def _of_torchvision(name: str) -> Subject:
+def _of_torchvision(name: str, num_classes: int | None) -> Subject:
     import torchvision
     from torchvision import models
 
@@ -116,11 +139,13 @@ def _of_torchvision(name: str) -> Subject:
         words = f"torchvision has no such model{nearest(name, known, count=3)}"
         raise UsageError(f"torchvision:{name}: {words}")
 
+    said = {} if num_classes is None else {"num_classes": num_classes}
+
     def build(image_size: int, device: torch.device | str) -> nn.Module:
         with torch.device(device):
-            return models.get_model(name, weights=None)
+            return models.get_model(name, weights=None, **said)
 
-    digest = _digest("torchvision", torchvision.__version__, name)
+    digest = _digest("torchvision", torchvision.__version__, name, *map(str, said.values()))
     return Subject(f"torchvision:{name}", digest, 224, 3, build)
 
 

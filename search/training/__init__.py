@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from search.training.augmentation import augment
     from search.training.checkpoint import CheckpointProblem
     from search.training.context import Trainer, TrainingContext
+    from search.training.estimate import seconds_of_training
     from search.training.images import PREPROCESSING, batches, normalise
     from search.training.loop import train_and_score
     from search.training.score import Diverged, Score, accuracy
@@ -32,6 +33,7 @@ _HOMES = {
     "batches": "images",
     "find_trainer": "trainers",
     "normalise": "images",
+    "seconds_of_training": "estimate",
     "train_and_score": "loop",
 }
 
@@ -49,6 +51,7 @@ __all__ = [
     "batches",
     "find_trainer",
     "normalise",
+    "seconds_of_training",
     "train_and_score",
 ]
 

@@ -11,7 +11,7 @@ from tiny import write_study
 from torch import Tensor
 
 from metaformer import BackboneSpec
-from search.candidate import CandidateEvaluator
+from search.candidate import CandidateEvaluator, mixer_origins
 from search.cli import main
 from search.data import load_data
 from search.records import TrialRecord
@@ -38,7 +38,7 @@ def candidates_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         return InThisProcess(evaluator, folder.log_error)
 
-    monkeypatch.setattr(StudyRunner, "_executor", executor)
+    monkeypatch.setattr(StudyRunner, "executor", executor)
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ def evaluate_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Evaluate], None]:
             self: CandidateEvaluator, spec: BackboneSpec, record: TrialRecord
         ) -> dict[str, Tensor] | None:
             record.spec, record.digest = spec.to_data(), spec.digest
+            record.mixers = mixer_origins(spec, self.registry)
             record.params = record.macs = 1
             return function(spec, record)
 

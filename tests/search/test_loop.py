@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -20,8 +21,11 @@ from mixers import MixerRegistry
 from mixers.scan import GROUP
 from search.candidate import CandidateEvaluator
 from search.errors import Interrupted, UsageError
+from search.fork import fork
 from search.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING
 from search.records import TrialRecord, TrialState
+from search.set_aside import FAILED_CANDIDATES
+from search.study_config import Study
 from search.study_file import load_study
 
 
@@ -45,13 +49,109 @@ def test_a_failed_candidate_is_kept_with_its_traceback_and_the_study_goes_on(
 def test_a_study_of_failures_ends_early(
     registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
 ) -> None:
-    def fail(_spec: BackboneSpec, _record: TrialRecord) -> None:
-        raise RuntimeError("always")
+    def diverge(_spec: BackboneSpec, record: TrialRecord) -> None:
+        record.state, record.reason = TrialState.FAILED, "diverged: always"
 
-    evaluate_by(fail)
+    evaluate_by(diverge)
     summary = runner(registry, search={"trials": 18}).run()
     assert summary["outcome"] == "too many failures"
     assert summary["trials"]["counted"] == MAX_FAILURES_RUNNING
+
+
+def of_strangers(mixers: str = "strangers/raising, pooling") -> tuple[Study, MixerRegistry]:
+    """A study of two mixers, of which the first is anybody's."""
+    own = [p for p in entry_points(group=GROUP) if p.dist and p.dist.name == "metaformer-search"]
+    text = STUDY.replace("identity, pooling", mixers)
+    study = load_study(write_study(text), {"search": {"trials": 10}}, device="cpu")
+    return study, with_misbehaving(own)
+
+
+def raising(spec: BackboneSpec, record: TrialRecord) -> None:
+    if spec.stages[0].mixer[0].name == "strangers/raising":
+        raise KeyError("a stranger's mistake")
+    reject(spec, record)
+
+
+def mixers_tried() -> list[str]:
+    lines = [json.loads(line) for line in Path("runs/tiny/trials.jsonl").read_text().splitlines()]
+    return [line["mixers"][0]["name"] for line in lines]
+
+
+def test_a_mixer_that_only_fails_is_set_aside_and_the_study_goes_on_without_it(
+    evaluate_by: Callable[[Evaluate], None],
+) -> None:
+    evaluate_by(raising)
+    study, registry = of_strangers()
+    heard = Heard()
+    summary = runner(registry, study=study, heard=heard).run()
+    assert summary["outcome"] == "done"
+    assert summary["trials"]["by_state"] == {"FAILED": FAILED_CANDIDATES, "REJECTED": 7}
+    (aside,) = summary["set_aside"]
+    failed = [record.number for record in heard.finished if record.state is TrialState.FAILED]
+    assert (aside["mixer"], aside["trials"]) == ("strangers/raising", failed)
+    said = [note for note in heard.notes if "is set aside" in note]
+    numbers = ", ".join(map(str, failed))
+    assert said == [
+        f"mixer strangers/raising is set aside: it failed in trials {numbers}: "
+        'KeyError: "a stranger\'s mistake"'
+    ]
+
+
+def test_a_study_that_goes_on_has_its_mixers_set_aside_again(
+    evaluate_by: Callable[[Evaluate], None],
+) -> None:
+    evaluate_by(raising)
+    study, registry = of_strangers()
+    runner(registry, study=study).run()
+    more = dataclasses.replace(
+        study,
+        config=study.config.model_copy(
+            update={"search": study.config.search.model_copy(update={"trials": 14})}
+        ),
+    )
+    heard = Heard()
+    summary = runner(registry, study=more, heard=heard).run()
+    assert sum("is set aside" in note for note in heard.notes) == 1
+    assert mixers_tried().count("strangers/raising") == FAILED_CANDIDATES
+    assert len(summary["set_aside"]) == 1
+
+
+def test_five_failures_do_not_end_a_study_that_can_go_on_without_the_mixer(
+    evaluate_by: Callable[[Evaluate], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.loop.MAX_FAILURES_RUNNING", FAILED_CANDIDATES)
+    evaluate_by(raising)
+    study, registry = of_strangers()
+    summary = runner(registry, study=study).run()
+    assert summary["outcome"] == "done"
+    assert summary["trials"]["by_state"]["FAILED"] == FAILED_CANDIDATES
+
+
+def test_a_space_that_is_left_without_a_mixer_is_exhausted_and_says_why(
+    evaluate_by: Callable[[Evaluate], None],
+) -> None:
+    evaluate_by(raising)
+    study, registry = of_strangers("strangers/raising")
+    summary = runner(registry, study=study).run()
+    assert summary["outcome"] == "space exhausted"
+    assert summary["trials"]["by_state"] == {"FAILED": FAILED_CANDIDATES}
+    assert summary["set_aside"][0]["mixer"] == "strangers/raising"
+
+
+def test_a_fork_leaves_behind_what_failed_with_a_mixer_that_was_set_aside(
+    evaluate_by: Callable[[Evaluate], None],
+) -> None:
+    evaluate_by(raising)
+    study, registry = of_strangers()
+    summary = runner(registry, study=study).run()
+    old = load_study("runs/tiny/study.yaml", {}, device="cpu")
+    named = {"name": "tiny-fork"}
+    new = dataclasses.replace(old, config=old.config.model_copy(update=named))
+    begun = fork(old, Path("runs/tiny"), new, Path("runs"), registry)
+    assert list(begun.to_try_again) == summary["set_aside"][0]["trials"]
+    assert (begun.carried, begun.left_behind) == (7, ())
+    text = Path("runs/tiny-fork/summary.json").read_text()
+    assert json.loads(text)["set_aside"] == []
 
 
 def test_out_of_memory_is_infeasible_and_the_study_goes_on(

@@ -48,6 +48,7 @@ def test_the_files_are_those_of_the_contract(folder: RunFolder) -> None:
         "study.yaml",
         "journal.log",
         "trials.jsonl",
+        "baselines.jsonl",
         "best.yaml",
         "best.safetensors",
         "summary.json",

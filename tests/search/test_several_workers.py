@@ -69,7 +69,7 @@ def put(monkeypatch: pytest.MonkeyPatch) -> Put:
 
     def several(*arguments: Any) -> Several:
         executor = Several(*arguments)
-        monkeypatch.setattr(StudyRunner, "_executor", lambda *_self: executor)
+        monkeypatch.setattr(StudyRunner, "executor", lambda *_self: executor)
         return executor
 
     return several
@@ -221,7 +221,7 @@ def test_failures_and_others_at_work_end_a_study_of_several_workers_too(
     assert summary["trials"]["by_state"] == {"INTERRUPTED": MAX_UNMEASURED_RUNNING + 1}
 
     def fail(_spec: BackboneSpec, record: TrialRecord) -> None:
-        record.reason = "always"
+        record.reason = "diverged: always"  # which is no fault of a mixer
 
     put(2, fail)
     summary = runner(registry, search={"trials": 18}).run()

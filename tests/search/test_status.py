@@ -13,6 +13,8 @@ import pytest
 from search import status
 from search.errors import EnvironmentProblem
 from search.journal import exclusive
+from search.records import BaselineRecord, TrialState
+from search.run_folder import RunFolder
 from search.status import holder_of, study_status
 
 
@@ -91,3 +93,14 @@ def test_it_imports_neither_torch_nor_optuna(finished: Path) -> None:
     assert "2 of 2 trials" in done.stdout
     imported = set(done.stdout.rsplit("imported", 1)[1].split())
     assert not imported & {"torch", "timm", "optuna", "numpy", "pydantic"}
+
+
+def test_baselines_are_told_as_they_ended_last(finished: Path) -> None:
+    assert study_status(finished)["baselines"] == []
+    lost = BaselineRecord(name="timm:x", state=TrialState.LOST, reason="its process died: SIGKILL")
+    other = BaselineRecord(name="y", state=TrialState.FAILED, reason="cannot be built")
+    done = BaselineRecord(name="timm:x", state=TrialState.COMPLETE, constraints={"params": 0.5})
+    RunFolder(finished).write_baselines([lost, other, done])
+    first, second = study_status(finished)["baselines"]
+    assert (first["name"], first["state"], first["within_budget"]) == ("timm:x", "COMPLETE", False)
+    assert (second["name"], second["reason"]) == ("y", "cannot be built")

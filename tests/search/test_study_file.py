@@ -317,3 +317,25 @@ def test_the_device_is_the_files_unless_another_is_named(monkeypatch: pytest.Mon
     assert asked == ["cuda:1", "auto"]
     with pytest.raises(SpecError, match="measure.device: got 'gpu'; allowed: auto, cpu, cuda"):
         load_study(write_study(on_gpu.replace("cuda:1", "gpu")), {})
+
+
+def test_a_baseline_that_is_a_file_lies_beside_the_study_or_where_the_command_was_given() -> None:
+    Path("studies").mkdir()
+    for file in ("studies/own.yaml", "here.yaml"):
+        Path(file).touch()
+    names = "[own.yaml, inceptionnext_t, 'timm:resnet50', gone.yaml]"
+    text = STUDY.replace("trials: 3", f"trials: 3, baselines: {names}")
+    file = write_study(text, "studies/tiny.yaml")
+    own = str(Path("studies/own.yaml").resolve())
+    found = load_study(file, {}, device="cpu").config.search.baselines
+    assert found == (own, "inceptionnext_t", "timm:resnet50", "gone.yaml")
+    said = {"search": {"baselines": ["here.yaml", "own.yaml"]}}
+    found = load_study(file, said, device="cpu").config.search.baselines
+    assert found == (str(Path("here.yaml").resolve()), "own.yaml")
+
+
+def test_baselines_that_are_no_names_are_refused_at_their_place() -> None:
+    with pytest.raises(SpecError, match=r"tiny.yaml:6:.*search.baselines\[0\]"):
+        load(STUDY.replace("trials: 3", "trials: 3, baselines: [7]"))
+    with pytest.raises(SpecError, match=r"tiny.yaml:6:.*search.baselines"):
+        load(STUDY.replace("trials: 3", "trials: 3, baselines: inceptionnext_t"))

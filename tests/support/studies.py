@@ -13,9 +13,8 @@ from torch import Tensor
 
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
-from search.candidate import CandidateEvaluator
 from search.executor.attempt import Answer, Do, attempt
-from search.records import TrialRecord, TrialState
+from search.records import BaselineRecord, Record, TrialRecord, TrialState
 from search.study import StudyRunner
 from search.study_config import Study
 from search.study_file import load_study
@@ -29,6 +28,7 @@ class Heard:
 
     notes: list[str] = dataclasses.field(default_factory=list)
     finished: list[TrialRecord] = dataclasses.field(default_factory=list)
+    baselines: list[BaselineRecord] = dataclasses.field(default_factory=list)
     phases: list[str] = dataclasses.field(default_factory=list)
 
     def note(self, text: str) -> None:
@@ -41,6 +41,9 @@ class Heard:
 
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
         self.finished.append(record)
+
+    def baseline_finished(self, record: BaselineRecord) -> None:
+        self.baselines.append(record)
 
 
 def runner(
@@ -65,22 +68,24 @@ def runner(
 class InThisProcess:
     """An executor that evaluates when it is asked for the answer; `log_error` hears tracebacks."""
 
-    evaluator: CandidateEvaluator
-    log_error: Callable[[int, str], None]
-    submitted: list[tuple[Do, BackboneSpec, TrialRecord]] = dataclasses.field(default_factory=list)
+    evaluator: Any
+    log_error: Callable[[str, str], None]
+    submitted: list[tuple[Do, BackboneSpec | None, Record]] = dataclasses.field(
+        default_factory=list
+    )
 
     @property
     def free(self) -> int:
         return 1 - len(self.submitted)
 
-    def submit(self, do: Do, spec: BackboneSpec, record: TrialRecord) -> None:
+    def submit(self, do: Do, spec: BackboneSpec | None, record: Record) -> None:
         self.submitted.append((do, spec, record))
 
     def next_answer(self) -> Answer:
         do, spec, record = self.submitted.pop()
         weights, trace = attempt(getattr(self.evaluator, do), spec, record)
         if trace is not None:
-            self.log_error(record.number, trace)
+            self.log_error(record.title, trace)
         return record, weights
 
     def close(self) -> None: ...

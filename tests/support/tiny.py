@@ -22,6 +22,14 @@ space:
   head: {norm: layer_norm}
 """
 
+BASELINE = """\
+schema: 1
+name: mine
+stem: {kernel_size: 2, stride: 2, norm: batch_norm}
+stages: [{depth: 1, width: 4, block: metanext, mixer: pooling, norm: batch_norm}]
+head: {norm: layer_norm}
+"""
+
 
 def write_study(text: str = STUDY, name: str = "tiny.yaml") -> Path:
     path = Path(name)

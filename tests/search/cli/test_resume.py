@@ -44,7 +44,7 @@ def test_it_says_what_cannot_go_on(finished: Path) -> None:
 
 def test_its_options_are_those_of_run_that_may_change() -> None:
     shown = CliRunner().invoke(main, ["resume", "--help"]).output
-    of_run = ("--trials", "--time-limit", "--plugins", "--allow-drift", "--json")
+    of_run = ("--trials", "--time-limit", "--baseline", "--plugins", "--allow-drift", "--json")
     for option in (*of_run, "--workers", "--devices"):
         assert option in shown
     assert "--budget-throughput" not in shown

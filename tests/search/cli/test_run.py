@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
-from tiny import STUDY, write_study
+from tiny import BASELINE, STUDY, write_study
 
 from metaformer.yaml_tree import read_yaml
 from search.candidate import CandidateEvaluator
@@ -68,6 +69,45 @@ def test_an_unreachable_budget_finishes_and_shows_the_nearest_miss() -> None:
     assert "images/s whatever the kernels, not measured" in " ".join(result.output.split())
 
 
+def test_baselines_stand_beside_the_best_and_what_they_cannot_do_below() -> None:
+    write_study(BASELINE, "mine.yaml")
+    write_study(
+        BASELINE.replace("kernel_size: 2, stride: 2", "kernel_size: 9, stride: 9"), "big.yaml"
+    )
+    asked = ("--baseline", "mine.yaml", "--baseline", "big.yaml", "--baseline", "mine.yaml")
+    result = run(str(write_study()), "--trials", "1", *asked)
+    assert result.exit_code == 0, result.output
+    table = result.stdout[result.stdout.index("Beside the baselines") :]
+    assert re.search(r"trial 0 +│ +\d+ PASS +│ 0\.\d{4}", table)
+    assert re.search(r"mine.yaml +│ +\d+ PASS +│ 0\.\d{4} +│ 0\.\d{4}", table)
+    assert "baseline big.yaml: FAILED: cannot be built: " in table
+    assert "baseline mine.yaml misses" not in table
+    assert "Traceback" not in result.output
+    assert result.output.count("measured and trained as candidates are") == 2
+    again = run(str(write_study()), "--trials", "1")
+    assert "measured and trained as candidates are" not in again.output
+    assert "Beside the baselines" in again.output
+
+
+def test_baselines_are_shown_where_no_candidate_makes_the_budget_too() -> None:
+    write_study(BASELINE, "mine.yaml")
+    study = str(write_study(STUDY.replace("{train: 1}", "{params: 10}")))
+    result = run(study, "--trials", "1", "--baseline", "mine.yaml")
+    assert result.exit_code == 3, result.output
+    assert "Nearest miss" in result.output
+    assert re.search(
+        r"baseline mine.yaml misses the budget: params: \d+ of 10 allowed", result.output
+    )
+
+
+def test_a_baseline_that_is_not_there_is_answered_at_once() -> None:
+    result = run(str(write_study()), "--baseline", "timm:resnet5")
+    assert result.exit_code == 2
+    assert "search.baselines: timm:resnet5: timm has no such model" in result.output
+    assert "did you mean" in result.output
+    assert not Path("runs").exists()
+
+
 @pytest.mark.usefixtures("rejecting")
 def test_every_option_reaches_the_study() -> None:
     arguments = ["--budget-throughput", "5", "--mode", "infer", "--trials", "1", "--seed", "7"]
@@ -101,6 +141,7 @@ def test_every_option_reaches_the_study() -> None:
         "trial_seconds": None,
         "objective": "accuracy",
         "seed": 7,
+        "baselines": [],
     }
 
 

@@ -9,6 +9,8 @@ from click.testing import CliRunner, Result
 
 from search.cli import main
 from search.journal import exclusive
+from search.records import BaselineRecord, TrialState
+from search.run_folder import RunFolder
 
 
 def status(*arguments: str) -> Result:
@@ -92,3 +94,10 @@ def test_a_study_that_cannot_be_read_does_not_hide_the_others(finished: Path) ->
     assert lines[0].startswith("runs/another: runs/another/study.yaml is not what `search run`")
     assert lines[1].startswith(f"{finished}: 2 of 2 trials")
     assert "problem" in json.loads(status("--json").output)[0]
+
+
+def test_baselines_have_a_line_each(finished: Path) -> None:
+    assert "baselines" not in status(str(finished)).output
+    failed = BaselineRecord(name="/far/mine.yaml", state=TrialState.FAILED, reason="KeyError: 1")
+    RunFolder(finished).write_baselines([failed])
+    assert "baselines:\n  mine.yaml  FAILED  0.0 s  KeyError: 1\n" in status(str(finished)).output

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import STUDY, write_study
+from tiny import BASELINE, STUDY, write_study
 
 LONG = (
     STUDY.replace("trials: 3", "trials: 2")
@@ -227,3 +227,20 @@ def test_a_study_that_is_killed_takes_all_its_workers_with_it(
     wait_for(lambda: Path("runs/tiny/study.yaml").exists())
     study.kill()
     wait_for(lambda: not any(is_alive(worker) for worker in both))
+
+
+@pytest.mark.slow
+def test_a_baseline_that_ends_its_process_fails_and_the_study_goes_on(
+    started: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    Path("deadly.py").write_text(DEADLY)
+    Path("plugins.toml").write_text('schema = 1\n[local]\ndeadly = "deadly.py:Deadly"\n')
+    write_study(BASELINE.replace("pooling", "local/deadly"), "mine.yaml")
+    text = LONG.replace("epochs: 60", "epochs: 1")
+    study = started(text.replace("trials: 2", "trials: 1, baselines: [mine.yaml]"))
+    _, err = study.communicate(timeout=PATIENCE)
+    assert study.returncode == 0, err
+    lines = Path("runs/tiny/baselines.jsonl").read_text().splitlines()
+    assert [json.loads(line)["state"] for line in lines] == ["LOST", "LOST", "FAILED"]
+    assert "SIGABRT, as 2 times before" in err
+    assert [trial["state"] for trial in trials()] == ["COMPLETE"]

@@ -20,7 +20,7 @@ from search.executor.child import WorkerDied
 from search.executor.seat import GRACE_SECONDS, Seat
 from search.executor.worker import error_message, raise_again
 from search.executor.workers import Workers
-from search.records import TrialRecord, TrialState
+from search.records import BaselineRecord, TrialRecord, TrialState
 from search.space import SearchSpace
 from search.study_file import load_study
 
@@ -90,9 +90,9 @@ def workers(
     made = [
         Seat(
             start=lambda: waiting.pop(0),  # type: ignore[arg-type,return-value]
-            phase=lambda number, text: heard.append(f"{number}: {text}"),
-            note=lambda number, text: heard.append(f"{number}: {text}"),
-            log_error=lambda number, text: heard.append(f"{number}: {text}"),
+            phase=lambda record, text: heard.append(f"{record.title}: {text}"),
+            note=lambda record, text: heard.append(f"{record.title}: {text}"),
+            log_error=lambda title, text: heard.append(f"{title}: {text}"),
             trial_seconds=trial_seconds,
             now=Time(),
         )
@@ -137,7 +137,7 @@ def test_a_candidates_record_and_weights_come_from_the_worker(spec: BackboneSpec
     assert found is not None
     assert torch.equal(found["w"], weights["w"])
     assert (record.state, record.params) == (TrialState.COMPLETE, 12)
-    assert heard == ["7: start a worker", "7: train"]
+    assert heard == ["trial 7: start a worker", "trial 7: train"]
     assert child.sent[0]["do"] == "evaluate"
     assert BackboneSpec.model_validate(child.sent[0]["spec"]).digest == spec.digest
 
@@ -148,7 +148,7 @@ def test_a_worker_stays_while_it_is_healthy(spec: BackboneSpec) -> None:
     evaluated(run, spec)
     evaluated(run, spec, "train")
     assert [task["do"] for task in child.sent] == ["evaluate", "train"]
-    assert heard == ["7: start a worker"]
+    assert heard == ["trial 7: start a worker"]
     assert not child.ended
     run.close()
     assert child.ended
@@ -167,7 +167,7 @@ def test_after_a_failure_the_next_candidate_has_a_new_worker(
     run, heard = workers(first, second)
     evaluated(run, spec)
     assert first.ended
-    assert (f"7: {trace}" in heard) is (trace is not None)
+    assert (f"trial 7: {trace}" in heard) is (trace is not None)
     evaluated(run, spec)
     assert len(second.sent) == 1
 
@@ -263,7 +263,7 @@ def test_of_several_workers_the_first_that_is_done_is_answered_first(spec: Backb
     assert run.free == 1
     assert run.next_answer()[0].number == 1
     assert run.free == 2
-    assert heard == ["1: start a worker", "2: start a worker"]
+    assert heard == ["trial 1: start a worker", "trial 2: start a worker"]
 
 
 def test_of_several_workers_one_that_dies_costs_the_others_nothing(spec: BackboneSpec) -> None:
@@ -336,3 +336,21 @@ def test_what_is_not_the_candidates_doing_is_raised_in_the_study(
             evaluated(run, spec)
         run.close()
         assert child.ended
+
+
+def test_a_baseline_is_asked_for_by_its_name_and_its_record_comes_back() -> None:
+    found = BaselineRecord(name="timm:x", state=TrialState.COMPLETE, test_accuracy=0.5)
+    child = Script(READY, ({"record": found.to_data(), "traceback": "in it"}, b""))
+    run, heard = workers(child)
+    run.submit("compare", None, BaselineRecord(name="timm:x", state=TrialState.FAILED))
+    assert run.next_answer() == (found, None)
+    assert (child.sent[0]["do"], child.sent[0]["spec"]) == ("compare", None)
+    assert child.sent[0]["record"]["name"] == "timm:x"
+    assert heard == ["baseline timm:x: start a worker", "baseline timm:x: in it"]
+
+
+def test_a_worker_that_dies_with_a_baseline_leaves_it_lost() -> None:
+    run, _ = workers(Script(READY, WorkerDied("SIGKILL")))
+    run.submit("compare", None, BaselineRecord(name="timm:x", state=TrialState.FAILED))
+    record, _ = run.next_answer()
+    assert (record.state, record.reason) == (TrialState.LOST, "its process died: SIGKILL")

@@ -1,0 +1,103 @@
+"""Networks that a study is compared with: measured and trained once, as its candidates are.
+
+A baseline is trained whether it makes the budget or not. It is no trial: it never becomes the best,
+does not count, and teaches the sampler nothing (docs/decisions/0016-baselines.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from mixers import MixerRegistry
+from search.errors import UsageError
+from search.loop import Executor
+from search.measuring.subjects import read_subject
+from search.records import BaselineRecord, TrialState
+from search.run_folder import RunFolder
+from search.study_config import Study
+from search.trial_lines import last_of_each, read_baselines
+from search.trial_store import MAX_ATTEMPTS
+
+
+class Listener(Protocol):
+    """Hears how baselines go on."""
+
+    def note(self, text: str) -> None: ...
+
+    def baseline_finished(self, record: BaselineRecord) -> None: ...
+
+
+@dataclass
+class Baselines:
+    """The baselines of one study, kept in its folder's `baselines.jsonl`. `check` is called between
+    them and may raise to stop."""
+
+    folder: RunFolder
+    names: Sequence[str]
+    observer: Listener
+    check: Callable[[], None]
+
+    def __post_init__(self) -> None:
+        """EnvironmentProblem where the file is damaged."""
+        self._records = read_baselines(self.folder.path)
+
+    @property
+    def records(self) -> list[BaselineRecord]:
+        """How each ended the last time that it was evaluated."""
+        return last_of_each(self._records)
+
+    def require_known(self, registry: MixerRegistry) -> None:
+        """UsageError or SpecError where one that is yet to be evaluated names no network."""
+        for name in self._left():
+            try:
+                read_subject(name, registry)
+            except UsageError as error:
+                raise UsageError(f"search.baselines: {error}") from None
+
+    def run(self, executor: Executor, may_begin: Callable[[], bool] = lambda: True) -> None:
+        """Evaluates those that have not been, as long as another `may_begin`; what goes wrong with
+        one ends up in its record.
+
+        What `check` raises passes through: the one under way is tried again another time.
+        """
+        self.folder.write_baselines(self._records)  # without a last line that was torn
+        for name in self._left():
+            self.check()
+            if not may_begin():
+                return
+            self.observer.note(f"baseline {name}: measured and trained as candidates are")
+            self._evaluate(name, executor)
+
+    def _left(self) -> list[str]:
+        done = {record.name for record in self._records if record.state.is_final}
+        return [name for name in self.names if name not in done]
+
+    def _evaluate(self, name: str, executor: Executor) -> None:
+        """Again where its process died, a bounded number of times."""
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            executor.submit("compare", None, BaselineRecord(name=name, state=TrialState.FAILED))
+            record, _ = executor.next_answer()
+            assert isinstance(record, BaselineRecord)
+            if record.state is TrialState.LOST and attempt == MAX_ATTEMPTS:
+                record.state = TrialState.FAILED
+                record.reason += f", as {MAX_ATTEMPTS - 1} times before"
+            self.folder.append_baseline(record)
+            self._records.append(record)
+            self.observer.baseline_finished(record)
+            self.check()
+            if record.state is not TrialState.LOST:
+                return
+
+
+def with_baselines_of(study: Study, old: dict[str, Any]) -> Study:
+    """The study with the baselines that its study.yaml, `old`, has, before its own: what was asked
+    for once stays."""
+    search = study.config.search
+    before = old.get("search", {}).get("baselines", [])
+    names = tuple(dict.fromkeys([*before, *search.baselines]))
+    config = study.config.model_copy(
+        update={"search": search.model_copy(update={"baselines": names})}
+    )
+    return replace(study, config=config)

@@ -1,0 +1,154 @@
+"""The study that a command line asks for, and who hears how it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from search.cli.budgets import budgets_by_mode
+
+if TYPE_CHECKING:
+    from search.study import StudyRunner
+    from search.training import TrainerEntry
+
+
+def prepared(
+    study: str | None,
+    out: Path,
+    device: str | None,
+    devices: tuple[str, ...] | None,
+    workers: int | None,
+    plugins: str | None,
+    allow_drift: bool,
+    asked: dict[str, Any],
+) -> Callable[..., StudyRunner]:
+    """What runs the study that the command line asks for, given an observer and what stops it.
+
+    UsageError, SpecError or EnvironmentProblem for what is wrong in it.
+    """
+    from mixers import load_registry
+
+    # torch takes seconds to import: what can be said without it is said first
+    _require_plain_text(out)
+    _require_files(study, asked["data"])
+    asked_devices = _devices(device, devices)
+    registry = load_registry(plugins)
+
+    import torch
+
+    from search.study import StudyRunner
+    from search.study_file import load_study
+    from search.worker_devices import device_of_each, require_alike
+
+    chosen = require_alike(asked_devices)
+    named = str(chosen[0]) if chosen else None
+    settings = load_study(study, _overrides(asked), device=named)
+    trainer = _trainer(settings.config.train.trainer, plugins)
+    target = torch.device(settings.config.measure.device)
+    if target.type == "cpu":
+        torch.set_num_threads(settings.config.measure.threads)
+    return partial(
+        StudyRunner,
+        study=settings,
+        out=out,
+        registry=registry,
+        device=target,
+        allow_drift=allow_drift,
+        trainer=trainer,
+        worker_devices=device_of_each(workers, chosen or (target,)),
+    )
+
+
+def _devices(one: str | None, several: tuple[str, ...] | None) -> tuple[str, ...]:
+    if one is not None and several is not None:
+        raise click.UsageError("--device names one device and --devices several; give one of both")
+    return several or (() if one is None else (one,))
+
+
+def _require_plain_text(out: Path) -> None:
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:
+        raise click.UsageError(f"--out: got {str(out)!r}; allowed: a path in UTF-8") from None
+
+
+def _require_files(study: str | None, data: str | None) -> None:
+    """UsageError where the study file is not there, or no data set has that name."""
+    from search.data.source import read_source
+    from search.errors import UsageError
+    from search.study_path import require_study_file
+
+    if study is not None:
+        require_study_file(study)
+    if data is not None:
+        try:
+            read_source(data)
+        except UsageError as error:
+            raise UsageError(f"--data: {error}") from None
+
+
+def _trainer(name: str | None, plugins: str | None) -> TrainerEntry | None:
+    """The trainer that the study names, imported, so that a mistake in it is said first."""
+    if name is None:
+        return None
+    from mixers.plugins_file import read_plugin_rules
+    from search.training import find_trainer
+
+    trainer = find_trainer(name, read_plugin_rules(plugins))
+    trainer.function  # noqa: B018  # importing it is what may fail
+    click.echo(f"training is by {trainer.label}", err=True)
+    return trainer
+
+
+def _overrides(asked: dict[str, Any]) -> dict[str, Any]:
+    """The command line as a study file would say it; what was not asked for is left out."""
+    sections: dict[str, dict[str, Any]] = {
+        "measure": {
+            "batch_size": asked["batch_size"],
+            "image_size": asked["image_size"],
+            "precision": asked["precision"],
+            "threads": asked["threads"],
+        },
+        "train": {
+            "data": asked["data"],
+            "image_size": asked["train_image_size"],
+            "epochs": asked["epochs"],
+            "trainer": asked["trainer"],
+        },
+        "search": {
+            "trials": asked["trials"],
+            "seed": asked["seed"],
+            "baselines": list(dict.fromkeys(asked["baselines"])) or None,
+        },
+    }
+    if asked["mode"] is not None and not asked["budget_throughput"]:
+        raise click.UsageError(
+            "--mode says which step must reach --budget-throughput; give both, or write "
+            "budget: {infer: N} into the study file"
+        )
+    said = {
+        section: {key: value for key, value in values.items() if value is not None}
+        for section, values in sections.items()
+    }
+    overrides: dict[str, Any] = {section: values for section, values in said.items() if values}
+    if asked["budget_throughput"]:
+        overrides["budget"] = budgets_by_mode(asked["budget_throughput"], asked["mode"])
+    return overrides
+
+
+@contextmanager
+def observing(as_json: bool) -> Iterator[Any]:
+    from rich.console import Console
+
+    from search.cli.progress import LiveObserver, PlainObserver
+
+    console = Console(stderr=True)
+    plain = PlainObserver()
+    context = nullcontext(plain) if as_json or not console.is_terminal else LiveObserver(console)
+    with context as observer:
+        yield observer

@@ -1,0 +1,191 @@
+"""A plan of one study: all of it follows from the seed but what is measured."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from search.planning.drawing import Drawn, draw_candidates, measure_first, time_trainings
+from search.planning.shares import Dead, dead_values, share_of, share_of_both
+from search.records import TrialState
+from search.run_folder import RunFolder
+from search.space import SearchSpace
+from search.space_size import size_of
+from search.study import StudyRunner
+from search.study_config import Study
+from search.summary import describe_trial, nearest_miss
+from search.trial_lines import read_records
+
+DRAWN = 100  # candidates
+TIMED_TRAININGS = 3
+_BYTES_OF_A_PARAMETER = 4  # float32
+_ADAMW_STATES = 2  # of a parameter, in a checkpoint
+
+
+def plan_study(runner: StudyRunner, *, measurements: int) -> dict[str, Any]:
+    """What `search plan --json` prints; writes nothing to the study's folder.
+
+    Raises what `StudyRunner.run` raises for what is wrong, and EnvironmentProblem where others at
+    work on the device leave no measurement.
+    """
+    folder = RunFolder(runner.out / runner.study.config.name)
+    space, _, _ = runner.prepare(folder)
+    study = runner.study
+    size = size_of(space)
+    with TemporaryDirectory() as name:
+        aside = RunFolder(Path(name))
+        aside.write_study(study.to_data())
+        with closing(runner.executor(aside)) as executor:
+            runner.observer.note(f"drawing {DRAWN} candidates")
+            drawn = draw_candidates(space, DRAWN, study.config.search.seed, executor)
+            if measurements:
+                runner.observer.note(f"measuring {measurements} of them")
+            measured = measure_first(drawn, measurements, executor)
+            trainings = time_trainings(measured, TIMED_TRAININGS, executor)
+    counted = sum(r.state.is_final and r.continues is None for r in read_records(folder.path))
+    shares = _shares(drawn, measured)
+    return {
+        "schema": 1,
+        "name": study.config.name,
+        "folder": str(folder.path),
+        "budget": study.config.budget.given(),
+        "measure": study.config.measure.model_dump(),
+        "train": study.config.train.model_dump(),
+        "seed": study.config.search.seed,
+        "space": size.to_data(),
+        "mixers": _mixers(study, space),
+        "baselines": list(study.config.search.baselines),
+        "candidates": shares,
+        "never": [vars(dead) for dead in _dead(drawn, measured)],
+        "nearest_miss": _nearest_miss(drawn, study) if _is_hopeless(shares) else None,
+        "cost": _cost(drawn, measured, trainings, shares, study.config.search.trials, counted),
+        "writes": _writes(drawn, measured, study, folder),
+    }
+
+
+def is_hopeless(plan: dict[str, Any]) -> bool:
+    """Whether no candidate that was drawn makes the budget, as far as they were judged."""
+    return _is_hopeless(plan["candidates"])
+
+
+def _is_hopeless(shares: dict[str, Any]) -> bool:
+    return shares["passed"] == 0 and (shares["measured"] > 0 or shares["possible"] == 0)
+
+
+def _mixers(study: Study, space: SearchSpace) -> dict[str, Any]:
+    keys = ("name", "distribution", "version", "origin")
+    known = [{key: mixer[key] for key in keys} for mixer in study.frozen_mixers]
+    return {"searched": known, "left_out": dict(space.left_out)}
+
+
+def _shares(drawn: Sequence[Drawn], measured: Sequence[Drawn]) -> dict[str, Any]:
+    """Counts and shares; `missed` are misses by counts and floors, `passed` are of `measured`."""
+    buildable = [one for one in drawn if one.is_buildable]
+    possible = [one for one in buildable if _is_possible(one)]
+    passed = sum(one.made_the_budget is True for one in measured)
+    unbuildable = len(drawn) - len(buildable)
+    of_possible, of_measured = (len(possible), len(buildable)), (passed, len(measured))
+    reasons = Counter(
+        one.record.reason.partition("\n")[0]
+        for one in {id(one): one for one in drawn}.values()
+        if one.record.state is TrialState.FAILED
+    )
+    return {
+        "drawn": len(drawn),
+        "unbuildable": unbuildable,
+        "missed": len(buildable) - len(possible),
+        "possible": len(possible),
+        "measured": len(measured),
+        "passed": passed,
+        "failures": dict(reasons),
+        "unbuildable_share": share_of(unbuildable, len(drawn)).to_data(),
+        "possible_share": share_of(*of_possible).to_data() if buildable else None,
+        "passed_share": share_of(*of_measured).to_data() if measured else None,
+        "feasible_share": share_of_both(of_possible, of_measured).to_data() if measured else None,
+    }
+
+
+def _is_possible(one: Drawn) -> bool:
+    """Whether counts and floors let it pass, whatever a measurement said then."""
+    return one.measured or one.record.state in (TrialState.COMPLETE, TrialState.INTERRUPTED)
+
+
+def _dead(drawn: Sequence[Drawn], measured: Sequence[Drawn]) -> list[Dead]:
+    """Values that never make the budget: among all candidates, and among those that were drawn up
+    to the last that was measured, which were judged whichever way they went."""
+    last = max((index for index, one in enumerate(drawn) if one in measured), default=-1)
+    found: dict[tuple[str, Any], Dead] = {}
+    for some in (drawn[: last + 1], drawn):
+        verdicts = [(one.parameters, one.made_the_budget) for one in some if one.is_buildable]
+        found |= {(dead.parameter, dead.value): dead for dead in dead_values(verdicts)}
+    return list(found.values())
+
+
+def _nearest_miss(drawn: Sequence[Drawn], study: Study) -> dict[str, Any] | None:
+    miss = nearest_miss([one.record for one in drawn])
+    return None if miss is None else describe_trial(miss, study, None)
+
+
+def _cost(
+    drawn: Sequence[Drawn],
+    measured: Sequence[Drawn],
+    trainings: Sequence[float],
+    shares: dict[str, Any],
+    total: int,
+    counted: int,
+) -> dict[str, Any]:
+    """Seconds of a trial by its parts, and of all trials: as candidates are drawn, and at most.
+
+    A search learns to avoid what is rejected, and then trains more of its candidates.
+    """
+    trials = max(0, total - counted)
+    found: dict[str, Any] = {
+        "trials": trials,
+        "counted_already": counted,
+        "seconds_per_count": _mean(drawn, "build"),
+        "seconds_per_measurement": _mean(measured, "measure"),
+        "seconds_per_training": fmean(trainings) if trainings else None,
+        "trainings_timed": len(trainings),
+        "seconds_as_drawn": None,
+        "seconds_at_most": None,
+    }
+    if trainings:
+        count, measure = found["seconds_per_count"] or 0.0, found["seconds_per_measurement"] or 0.0
+        train = found["seconds_per_training"]
+        expected = count + shares["possible_share"]["value"] * measure
+        expected += shares["feasible_share"]["value"] * train
+        found["seconds_as_drawn"] = trials * expected
+        found["seconds_at_most"] = trials * (count + measure + train)
+    return found
+
+
+def _mean(of: Sequence[Drawn], part: str) -> float | None:
+    found = [one.record.seconds[part] for one in of if part in one.record.seconds]
+    return fmean(found) if found else None
+
+
+def _writes(
+    drawn: Sequence[Drawn], measured: Sequence[Drawn], study: Study, folder: RunFolder
+) -> dict[str, Any]:
+    """The files of the run folder, and about how large those that grow will be, in bytes."""
+    params = [one.record.params for one in drawn if _is_possible(one) and one.record.params]
+    largest = _BYTES_OF_A_PARAMETER * max(params, default=0)
+    copies = 1 + _ADAMW_STATES + (study.config.train.ema_decay is not None)
+    lines = [len(json.dumps(one.record.to_data())) for one in measured]
+    files = ["study.yaml", "journal.log", "trials.jsonl", "best.yaml", "best.safetensors"]
+    files += ["summary.json", "checkpoints/", "errors.log", "study.lock", "journal.lock"]
+    files += ["baselines.jsonl"] if study.config.search.baselines else []
+    return {
+        "folder": str(folder.path),
+        "is_there": folder.study.exists(),
+        "files": files,
+        "weights_bytes_at_most": largest,
+        "checkpoint_bytes_at_most": copies * largest,
+        "record_bytes": round(fmean(lines)) if lines else None,
+    }

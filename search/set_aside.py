@@ -1,0 +1,137 @@
+"""Mixers that only ever fail are set aside: candidates with them are not proposed any more.
+
+All of it follows from the records and from what the study's mixers are now, so that a study that
+goes on has it again, and a mixer that was mended or upgraded begins anew
+(docs/decisions/0017-set-aside.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from search.records import DIVERGED, TrialRecord, TrialState
+
+FAILED_CANDIDATES = 3  # different ones, before a mixer is set aside
+_OWN = "metaformer-search"
+_ORIGIN = ("distribution", "version", "entry_point", "origin", "files")
+_OF_THE_TRAINER = "TrainerError: "
+_SHOWN = 100  # characters of a reason
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A mixer that is set aside, the trials that it failed in, and their different reasons."""
+
+    mixer: str
+    version: str
+    trials: tuple[int, ...]
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        numbers = ", ".join(str(number) for number in self.trials)
+        why = "; ".join(self.reasons)
+        return f"mixer {self.mixer} is set aside: it failed in trials {numbers}: {why}"
+
+    def to_data(self) -> dict[str, Any]:
+        """As summary.json holds it."""
+        return {**asdict(self), "trials": list(self.trials), "reasons": list(self.reasons)}
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> SetAside:
+        lists = {key: tuple(data[key]) for key in ("trials", "reasons")}
+        return cls(**{**data, **lists})
+
+
+def set_aside(
+    records: Iterable[TrialRecord], mixers: Sequence[dict[str, Any]]
+) -> dict[str, SetAside]:
+    """The mixers that are set aside, by name; `mixers` are the study's as they are now, frozen.
+
+    Such a mixer has never run to the end of a measurement or a training, and failed in three
+    candidates or more whose failure no other such mixer explains.
+    """
+    evidence = Evidence.of(records, mixers)
+    left = evidence.faults
+    found = {}
+    while left:
+        name = max(left, key=lambda name: (len(left[name]), name in evidence.of_others, name))
+        explained = left.pop(name)
+        if len(explained) < FAILED_CANDIDATES:
+            break
+        faults = sorted(explained.values(), key=lambda record: record.number)
+        found[name] = SetAside(
+            name,
+            evidence.versions[name],
+            tuple(record.number for record in faults),
+            tuple(dict.fromkeys(_in_short(record.reason) for record in faults)),
+        )
+        left = {
+            other: {digest: record for digest, record in of.items() if digest not in explained}
+            for other, of in left.items()
+        }
+    return found
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`faults` are, of each mixer that has never worked, the candidates that failed with it, by
+    digest; `of_others` are not this project's; `any_worked` says whether any mixer has."""
+
+    faults: dict[str, dict[str, TrialRecord]]
+    versions: dict[str, str]
+    of_others: frozenset[str]
+    any_worked: bool
+
+    @classmethod
+    def of(cls, records: Iterable[TrialRecord], mixers: Sequence[dict[str, Any]]) -> Evidence:
+        """What the records say of `mixers` as they are now; of what they were, nothing."""
+        now = {mixer["name"]: _origin(mixer) for mixer in mixers}
+        last: dict[str, TrialRecord] = {}
+        worked: set[str] = set()
+        for record in records:
+            if record.digest is not None:
+                last[record.digest] = record
+            if _ran(record):
+                worked.update(_same(record, now))
+        faults: dict[str, dict[str, TrialRecord]] = {}
+        for digest, record in last.items():
+            for name in _same(record, now) if is_fault(record) else ():
+                if name not in worked:
+                    faults.setdefault(name, {})[digest] = record
+        return cls(
+            faults,
+            {mixer["name"]: mixer["version"] for mixer in mixers},
+            frozenset(mixer["name"] for mixer in mixers if mixer["distribution"] != _OWN),
+            bool(worked),
+        )
+
+
+def _ran(record: TrialRecord) -> bool:
+    """Whether the network's code ran to the end of a measurement or a training."""
+    measured = any(one["images_per_second"] is not None for one in record.measurements)
+    trained = record.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    diverged = record.reason.startswith(DIVERGED)
+    return measured or trained or diverged or record.peak_memory_bytes is not None
+
+
+def is_fault(record: TrialRecord) -> bool:
+    """Whether the network's code raised, ended its process, or did not come to an end."""
+    if record.state is TrialState.FAILED:
+        return not record.reason.startswith((DIVERGED, _OF_THE_TRAINER))
+    return record.state in (TrialState.LOST, TrialState.TIMEOUT)
+
+
+def _same(record: TrialRecord, now: dict[str, tuple[Any, ...]]) -> list[str]:
+    """The mixers of a record that are what they were."""
+    return [m["name"] for m in record.mixers if now.get(m["name"]) == _origin(m)]
+
+
+def _origin(mixer: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(mixer.get(key) for key in _ORIGIN)
+
+
+def _in_short(reason: str) -> str:
+    line = reason.partition("\n")[0]
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 3]}..."

@@ -1,0 +1,62 @@
+"""A study's folder as the process that runs it has it: held, and its study.yaml read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from metaformer.errors import SpecError
+from metaformer.yaml_tree import read_yaml
+from search.errors import EnvironmentProblem
+from search.journal import exclusive
+from search.run_folder import RunFolder
+
+
+@contextmanager
+def held(folder: RunFolder) -> Iterator[None]:
+    """The folder, made where it is not there, for this process alone.
+
+    Where no study came to be, what was made is taken away again.
+    """
+    made = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
+    folder.create()
+    try:
+        with exclusive(folder.lock, f"{folder.path}: another process is running this study"):
+            yield
+    finally:
+        if made and not folder.study.exists():
+            folder.lock.unlink(missing_ok=True)
+            with suppress(OSError):  # somebody else put something there
+                for path in made:
+                    path.rmdir()
+
+
+def has_begun(folder: RunFolder) -> bool:
+    """Whether a study has begun there; EnvironmentProblem where a file that it needs is gone."""
+    if not folder.study.exists():
+        if folder.journal.exists():
+            raise EnvironmentProblem(
+                f"{folder.path} holds a journal and no study.yaml that says what it is of; "
+                "restore the file, or choose another --out"
+            )
+        return False
+    if not folder.journal.exists() and folder.read_trials():
+        raise EnvironmentProblem(
+            f"{folder.journal} is gone, and with it what {folder.path} has tried; "
+            "restore the file, or choose another --out"
+        )
+    return True
+
+
+def read_own_study(file: Path) -> dict[str, Any]:
+    """A run folder's study.yaml; EnvironmentProblem where it is not one."""
+    refusal = f"{file} is not what `search run` wrote; restore it, or choose another --out"
+    try:
+        old = read_yaml(file).plain()
+    except SpecError as error:
+        raise EnvironmentProblem(f"{refusal}\n{error}") from None
+    if not isinstance(old, dict) or not isinstance(old.get("mixers"), list):
+        raise EnvironmentProblem(refusal)
+    return {"data": None, **old}
