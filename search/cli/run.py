@@ -116,13 +116,11 @@ def run(
         from search.worker_devices import device_of_each, require_alike
 
         chosen = require_alike(asked_devices)
-        named = str(chosen[0]) if chosen else None
-        settings = load_study(study, _overrides(asked), device=named)
+        settings = load_study(study, _overrides(asked), device=next(map(str, chosen), None))
         trainer = _trainer(settings.config.train.trainer, plugins)
         target = torch.device(settings.config.measure.device)
         if target.type == "cpu":
             torch.set_num_threads(settings.config.measure.threads)
-        worker_devices = device_of_each(workers, chosen or (target,))
         folder = out / settings.config.name
         interrupt = Interrupt()
         with _observer(as_json) as observer, interrupt.listening(observer):
@@ -135,7 +133,7 @@ def run(
                 should_stop=interrupt.is_set,
                 allow_drift=allow_drift,
                 trainer=trainer,
-                worker_devices=worker_devices,
+                worker_devices=device_of_each(workers, chosen or (target,)),
             )
             try:
                 summary = runner.run(time_limit=time_limit)
