@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mixers import MixerRegistry
 from search.data import load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.journal import exclusive
+from search.run_folder import RunFolder
 from search.study_config import Study
 from search.study_file import load_study
 from search.training import accuracy
@@ -113,6 +115,22 @@ def test_two_processes_do_not_run_one_study(registry: MixerRegistry) -> None:
         pytest.raises(EnvironmentProblem, match="another process is running this study"),
     ):
         runner(registry).run()
+
+
+def test_whoever_comes_second_leaves_the_folder_of_the_first_alone(
+    registry: MixerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, first = RunFolder.create, ExitStack()
+
+    def beaten(folder: RunFolder) -> None:
+        create(folder)
+        first.enter_context(exclusive(folder.lock, "the first is refused"))
+
+    monkeypatch.setattr(RunFolder, "create", beaten)
+    with first:
+        with pytest.raises(EnvironmentProblem, match="another process is running this study"):
+            runner(registry).run()
+        assert Path("runs/tiny/study.lock").exists()
 
 
 def test_the_mixers_are_frozen_into_the_study_and_a_missing_one_stops_it(
