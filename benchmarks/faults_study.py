@@ -124,7 +124,7 @@ class Run:
         return {
             str(r.digest): (r.state.value, r.accuracy, r.params, r.macs)
             for r in records
-            if r.state.is_final
+            if r.counts
         }
 
 
@@ -136,7 +136,7 @@ def violations(run: Run, reference: Run) -> list[str]:
     """What does not hold of a study that has come to its end, in words."""
     problems = run.look()
     records = [TrialRecord.from_data(line) for line in run.folder.read_trials()]
-    final = [record for record in records if record.state.is_final]
+    final = [record for record in records if record.counts]
     digests = [record.digest for record in final]
     for digest in sorted({str(d) for d in digests if digests.count(d) > 1}):
         problems.append(f"candidate {digest} is counted more than once")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 
@@ -22,10 +23,12 @@ from search.devices import device_memory_bytes, gigabytes
 from search.measuring.free_checks import speed_problem, step_bytes
 from search.measuring.measurer import Measurer
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
+from search.speed_words import figure, interval, unit
 from search.study_config import StudyConfig
 from search.throughput import Measurement, Protocol, Verdict
 from search.throughput.floors import Rates, count_work
 from search.throughput.memory import peak_memory_bytes, release_memory
+from search.throughput.protocol import Mode
 from search.throughput.workload import make_step, precision_of
 
 MEASURING_SECONDS = 20.0
@@ -112,7 +115,7 @@ class BudgetChecks:
 
     def _is_fast_enough(self, spec: BackboneSpec, record: TrialRecord) -> bool:
         """Measures each budgeted mode; rejects at the first that is missed."""
-        for mode, budget in self.config.budget.throughput.items():
+        for mode, budget in self.config.speeds.items():
             self.phase(f"measure {mode}")
             with self._timed(record):
                 measurement = self._measured(spec, mode, budget)
@@ -122,19 +125,24 @@ class BudgetChecks:
                 record.state = TrialState.INTERRUPTED
                 record.reason = f"{mode}: no valid sample, others compute on {self.device}"
                 return False
-            shortfall = math.log(budget / measurement.images_per_second)
-            passed = measurement.verdict is Verdict.PASS
-            # a miss that is not proven by the median is a miss all the same
-            record.constraints[f"throughput.{mode}"] = shortfall if passed else max(shortfall, 1e-6)
-            if not passed:
-                return reject(
-                    record,
-                    f"{mode}: {measurement.images_per_second:.0f} of {budget:g} images/s "
-                    f"[{measurement.low:.0f}, {measurement.high:.0f}], {measurement.verdict}",
-                )
+            if budget is not None and not self._keeps(measurement, budget, record):
+                return False
         return True
 
-    def _measured(self, spec: BackboneSpec, mode: str, budget: float) -> Measurement:
+    def _keeps(self, measurement: Measurement, budget: float, record: TrialRecord) -> bool:
+        mode, passed = measurement.protocol.mode, measurement.verdict is Verdict.PASS
+        shortfall = math.log(budget / measurement.images_per_second)
+        name = mode if mode == "latency" else f"throughput.{mode}"
+        # a miss that is not proven by the median is a miss all the same
+        record.constraints[name] = shortfall if passed else max(shortfall, 1e-6)
+        if passed:
+            return True
+        measured = measurement.to_data()
+        found = figure(mode, measurement.images_per_second)
+        asked = f"{getattr(self.config.budget, mode):g} {unit(mode)} {interval(measured)}"
+        return reject(record, f"{mode}: {found} of {asked}, {measurement.verdict}")
+
+    def _measured(self, spec: BackboneSpec, mode: str, budget: float | None) -> Measurement:
         size = self.config.measure.image_size
         return self.measurer.until_clear(
             lambda: self._build(spec, size, self.device),
@@ -143,15 +151,15 @@ class BudgetChecks:
         )
 
     def _takes_little_memory(self, spec: BackboneSpec, record: TrialRecord) -> bool:
-        """Runs the step of each mode that counts, where the study limits memory."""
-        limit = self.config.budget.memory
-        if limit is None:
+        """Runs the step of each mode that counts, where memory is limited or on the front."""
+        if not self.config.measures_memory:
             return True
         self.phase("measure memory")
         with self._timed(record):
             peaks = [self._peak_bytes(spec, mode) for mode in self._modes]
         record.peak_memory_bytes = max(peaks)
-        return self._is_at_most("memory", record.peak_memory_bytes / GIB, limit, record)
+        peak = record.peak_memory_bytes / GIB
+        return self._is_at_most("memory", peak, self.config.budget.memory, record)
 
     def _peak_bytes(self, spec: BackboneSpec, mode: str) -> int:
         protocol = self._protocol(mode, spec.in_channels)
@@ -171,14 +179,14 @@ class BudgetChecks:
 
     @property
     def _modes(self) -> list[str]:
-        """The steps that the study is about: those budgeted, else a training step."""
-        return list(self.config.budget.throughput) or ["train"]
+        """The steps whose memory counts: those whose throughput does, else a training step."""
+        return [mode for mode in self.config.speeds if mode != "latency"] or ["train"]
 
     def _protocol(self, mode: str, in_channels: int) -> Protocol:
         asked = self.config.measure
         return Protocol(
-            mode="train" if mode == "train" else "infer",
-            batch_size=asked.batch_size,
+            mode=cast(Mode, mode),
+            batch_size=1 if mode == "latency" else asked.batch_size,
             image_size=asked.image_size,
             in_channels=in_channels,
             precision=asked.precision,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -85,3 +86,15 @@ class TrialRecord:
     def violation(self) -> float:
         """By how much the budgets are missed, in logarithms; 0 within all of them."""
         return sum(max(0.0, value) for value in self.constraints.values())
+
+
+def standing(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The complete trials that did not miss their budget when they were measured again."""
+    refuted = {record.confirms for record in records if record.state is TrialState.REJECTED}
+    return [
+        record
+        for record in records
+        if record.state is TrialState.COMPLETE
+        and record.confirms is None
+        and record.number not in refuted
+    ]

@@ -77,7 +77,7 @@ class StudyRunner:
             space = self._space(data.num_classes)
             self._freeze(folder, space, data)
             limits = ", ".join(f"{key} {value:g}" for key, value in config.budget.given().items())
-            self.observer.note(f"study {config.name} in {folder.path}, budget: {limits}")
+            self.observer.note(f"study {config.name} in {folder.path}, budget: {limits or 'none'}")
             if words := crowded(self.worker_devices, config.measure.threads):
                 self.observer.note(words)
             measured = bool(config.budget.throughput)
@@ -212,7 +212,12 @@ class StudyRunner:
         config = self.study.config
         store = TrialStore(config.name, folder)
         strategy = self.strategy(
-            store, space, config.budget, config.search.seed, self._build_check()
+            store,
+            space,
+            config.budget,
+            config.search.seed,
+            self._build_check(),
+            axes=config.search.axes,
         )
 
         def write_summary(outcome: Outcome) -> None:

@@ -11,13 +11,14 @@ from rich.live import Live
 from rich.text import Text
 
 from search.records import TrialRecord
+from search.speed_words import interval, speed
 
 
 def describe_trial(record: TrialRecord) -> str:
     """One finished trial in a line."""
     parts = [f"trial {record.number}", record.state.value]
     parts += [
-        f"{m['mode']} {m['images_per_second']:.0f} images/s [{m['low']:.0f}, {m['high']:.0f}]"
+        f"{m['mode']} {speed(m)} {interval(m)}"
         for m in record.measurements[-1:]
         if m["images_per_second"] is not None and record.state.value == "COMPLETE"
     ]

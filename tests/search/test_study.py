@@ -284,3 +284,25 @@ def test_a_trial_that_was_stopped_goes_on_from_its_last_epoch(registry: MixerReg
     pieces = load_file(folder / "best.safetensors")
     assert all(torch.equal(weights[key], pieces[key]) for key in weights)
     assert not (folder / "checkpoints").exists()
+
+
+def test_a_front_is_in_the_summary_and_best_stays_the_most_accurate(
+    registry: MixerRegistry,
+) -> None:
+    text = STUDY.replace("budget: {train: 1}\n", "").replace(
+        "trials: 3", "trials: 5, objective: {front: [accuracy, params]}"
+    )
+    summary = runner(registry, study=load_study(write_study(text), {}, device="cpu")).run()
+    front, best = summary["front"], summary["best"]
+    assert best["trial"] == front[0]["trial"]
+    costs = [(trial["validation_accuracy"], trial["params"]) for trial in front]
+    assert costs == sorted(costs, reverse=True)
+    assert summary["trials"]["by_state"] == {"COMPLETE": 5}
+    assert summary["feasible"]
+
+
+def test_without_a_front_there_is_none_in_the_summary(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(reject)
+    assert runner(registry).run()["front"] is None
