@@ -33,7 +33,7 @@ from provenance import provenance
 
 VICTIMS = ("coordinator", "worker", "child of the worker")
 MOST_DEATHS = 2  # of a candidate's own workers: a third is the candidate's failure, by design
-ROOMS = (8, 32, 128)  # KiB that a full disk leaves
+ROOMS = (8, 32, 64)  # KiB that a full disk leaves
 SECONDS_LATER = {"anywhere": 10.0, "evaluation": 2.0, "record": 0.03}  # at the most
 ENDING_SECONDS = 30.0
 
