@@ -18,7 +18,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,10 @@ class RandomStrategy(Strategy):
         budget: Budget,
         seed: int,
         check: Callable[[BackboneSpec], None],
+        *,
+        axes: Sequence[str] = (),
     ) -> None:
-        super().__init__(store, space, budget, seed, check)
+        super().__init__(store, space, budget, seed, check, axes=axes)
         self._seeds = random.Random(seed)
 
     def propose(self, pending: Collection[str] = ()) -> tuple[Trial, BackboneSpec]:

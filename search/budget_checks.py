@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import torch
 from torch import nn
@@ -25,10 +25,12 @@ from search.measuring.free_checks import speed_problem, step_bytes
 from search.measuring.measurer import Measurer
 from search.measuring.subjects import Subject, subject_of
 from search.records import NOT_BUILDABLE, Record, TrialRecord, TrialState
+from search.speed_words import figure, interval, unit
 from search.study_config import StudyConfig
 from search.throughput import Measurement, Protocol, Verdict
 from search.throughput.floors import Rates, count_work
 from search.throughput.memory import peak_memory_bytes, release_memory
+from search.throughput.protocol import Mode
 from search.throughput.workload import make_step, precision_of
 
 MEASURING_SECONDS = 20.0
@@ -136,7 +138,7 @@ class BudgetChecks:
         return [
             *(
                 partial(self._is_fast_enough, network, mode, budget)
-                for mode, budget in self.config.budget.throughput.items()
+                for mode, budget in self.config.speeds.items()
             ),
             partial(self._takes_little_memory, network),
         ]
@@ -171,8 +173,10 @@ class BudgetChecks:
                 return reject(record, words)
         return True
 
-    def _is_fast_enough(self, network: Subject, mode: str, budget: float, record: Record) -> bool:
-        """Measures in that mode, and rejects where the budget is missed."""
+    def _is_fast_enough(
+        self, network: Subject, mode: str, budget: float | None, record: Record
+    ) -> bool:
+        """Measures in that mode, and rejects where a budget is missed."""
         self.phase(f"measure {mode}")
         with self._timed(record):
             measurement = self._measured(network, mode, budget)
@@ -182,17 +186,22 @@ class BudgetChecks:
             record.state = TrialState.INTERRUPTED
             record.reason = f"{mode}: no valid sample, others compute on {self.device}"
             return False
-        shortfall = math.log(budget / measurement.images_per_second)
-        passed = measurement.verdict is Verdict.PASS
-        # a miss that is not proven by the median is a miss all the same
-        record.constraints[f"throughput.{mode}"] = shortfall if passed else max(shortfall, 1e-6)
-        return passed or reject(
-            record,
-            f"{mode}: {measurement.images_per_second:.0f} of {budget:g} images/s "
-            f"[{measurement.low:.0f}, {measurement.high:.0f}], {measurement.verdict}",
-        )
+        return budget is None or self._keeps(measurement, budget, record)
 
-    def _measured(self, network: Subject, mode: str, budget: float) -> Measurement:
+    def _keeps(self, measurement: Measurement, budget: float, record: Record) -> bool:
+        mode, passed = measurement.protocol.mode, measurement.verdict is Verdict.PASS
+        shortfall = math.log(budget / measurement.images_per_second)
+        name = mode if mode == "latency" else f"throughput.{mode}"
+        # a miss that is not proven by the median is a miss all the same
+        record.constraints[name] = shortfall if passed else max(shortfall, 1e-6)
+        if passed:
+            return True
+        measured = measurement.to_data()
+        found = figure(mode, measurement.images_per_second)
+        asked = f"{getattr(self.config.budget, mode):g} {unit(mode)} {interval(measured)}"
+        return reject(record, f"{mode}: {found} of {asked}, {measurement.verdict}")
+
+    def _measured(self, network: Subject, mode: str, budget: float | None) -> Measurement:
         size = self.config.measure.image_size
         return self.measurer.until_clear(
             lambda: network.build(size, self.device),
@@ -201,15 +210,15 @@ class BudgetChecks:
         )
 
     def _takes_little_memory(self, network: Subject, record: Record) -> bool:
-        """Runs the step of each mode that counts, where the study limits memory."""
-        limit = self.config.budget.memory
-        if limit is None:
+        """Runs the step of each mode that counts, where memory is limited or on the front."""
+        if not self.config.measures_memory:
             return True
         self.phase("measure memory")
         with self._timed(record):
             peaks = [self._peak_bytes(network, mode) for mode in self._modes]
         record.peak_memory_bytes = max(peaks)
-        return self._is_at_most("memory", record.peak_memory_bytes / GIB, limit, record)
+        peak = record.peak_memory_bytes / GIB
+        return self._is_at_most("memory", peak, self.config.budget.memory, record)
 
     def _peak_bytes(self, network: Subject, mode: str) -> int:
         protocol = self._protocol(mode, network.in_channels)
@@ -229,14 +238,14 @@ class BudgetChecks:
 
     @property
     def _modes(self) -> list[str]:
-        """The steps that the study is about: those budgeted, else a training step."""
-        return list(self.config.budget.throughput) or ["train"]
+        """The steps whose memory counts: those whose throughput does, else a training step."""
+        return [mode for mode in self.config.speeds if mode != "latency"] or ["train"]
 
     def _protocol(self, mode: str, in_channels: int) -> Protocol:
         asked = self.config.measure
         return Protocol(
-            mode="train" if mode == "train" else "infer",
-            batch_size=asked.batch_size,
+            mode=cast(Mode, mode),
+            batch_size=1 if mode == "latency" else asked.batch_size,
             image_size=asked.image_size,
             in_channels=in_channels,
             precision=asked.precision,

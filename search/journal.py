@@ -48,9 +48,18 @@ def exclusive(path: Path, refusal: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise EnvironmentProblem(refusal) from None
+        if not _is_at(path, descriptor):  # its holder took it away with all that it had made
+            raise EnvironmentProblem(refusal)
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def open_journal(path: Path) -> JournalStorage:

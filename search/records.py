@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
@@ -127,3 +128,15 @@ class BaselineRecord(Record):
         if self.state is not TrialState.COMPLETE:
             return None
         return all(value <= 0 for value in self.constraints.values())
+
+
+def standing(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The complete trials that did not miss their budget when they were measured again."""
+    refuted = {record.confirms for record in records if record.state is TrialState.REJECTED}
+    return [
+        record
+        for record in records
+        if record.state is TrialState.COMPLETE
+        and record.confirms is None
+        and record.number not in refuted
+    ]

@@ -10,6 +10,7 @@ from metaformer.spec import BackboneSpec
 from search.candidate import CandidateEvaluator
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.records import TrialRecord, TrialState
+from search.speed_words import interval, speed
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _throughput(mode: str, old: TrialRecord, new: TrialRecord) -> Comparison:
     """Agrees where the intervals overlap."""
     before, now = old.measurement(mode), new.measurement(mode)
     assert before is not None
-    what = f"{mode} throughput"
+    what = mode if mode == "latency" else f"{mode} throughput"
     if now is None or now["images_per_second"] is None:
         return Comparison(what, _interval(before), None, False, new.reason.partition("\n")[0])
     overlap = before["low"] <= now["high"] and now["low"] <= before["high"]
@@ -132,8 +133,7 @@ def _throughput(mode: str, old: TrialRecord, new: TrialRecord) -> Comparison:
 
 
 def _interval(measured: dict[str, Any]) -> str:
-    figure, low, high = (measured[key] for key in ("images_per_second", "low", "high"))
-    return f"{figure:.0f} images/s [{low:.0f}, {high:.0f}]"
+    return f"{speed(measured)} {interval(measured)}"
 
 
 def _accuracy(old: TrialRecord, new: TrialRecord, within: float) -> Comparison:

@@ -27,9 +27,9 @@ def study_status(folder: Path) -> dict[str, Any]:
     """What `search status --json` prints of one study.
 
     `running` is whether a process holds the study now, `pid` which, where that can be told.
-    `best`, `nearest_miss` and `set_aside` are those of summary.json; `not_yet_in_summary` counts
-    trials that ended since it was written. `baselines` are as they ended last. `seconds` are those
-    that trials took, by what they were spent on.
+    `best`, `front`, `nearest_miss` and `set_aside` are those of summary.json; `not_yet_in_summary`
+    counts trials that ended since it was written. `baselines` are as they ended last. `seconds` are
+    those that trials took, by what they were spent on.
     EnvironmentProblem where a file is not what the study wrote.
     """
     settings = _settings(folder / STUDY_FILE)
@@ -53,6 +53,7 @@ def study_status(folder: Path) -> dict[str, Any]:
             "by_state": dict(Counter(r.state.value for r in records if r.confirms is None)),
         },
         "best": summary.get("best"),
+        "front": summary.get("front"),
         "nearest_miss": summary.get("nearest_miss"),
         "set_aside": summary.get("set_aside", []),
         "not_yet_in_summary": max(0, counted - told),

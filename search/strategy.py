@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from metaformer.yaml_tree import Node
 from search.block_parts import describe
+from search.front import front_scores
 from search.history import Candidate
 from search.proposals.limits import AtMost
 from search.proposals.parameters import Key, Params, Space, key_of
@@ -51,7 +52,10 @@ class Strategy:
         budget: Budget,
         seed: int,
         check: Callable[[BackboneSpec], None] = lambda _spec: None,
+        *,
+        axes: Sequence[str] = (),
     ) -> None:
+        """`axes` are those of the front that is looked for, in the place of accuracy alone."""
         self._store = store
         self._space = space
         self._budget = budget
@@ -71,6 +75,8 @@ class Strategy:
         quantities |= self.times
         self._planner = Planner(Space(self._draw), quantities, self._generator)
         self._num_learned = 0
+        self._axes = axes
+        self._scored: dict[int, Candidate] = {}  # by the number of its trial
 
     def prediction(self) -> dict[str, Any]:
         """How well speeds are predicted: by mode the relative error with which each measured
@@ -142,7 +148,19 @@ class Strategy:
             candidate = self._planner.learn(trials[record.number].params)
             if candidate is not None and record.counts:
                 self._fill(candidate, record)
+        new = self._store.records[self._num_learned :]
+        if self._axes and any(record.number in self._scored for record in new):
+            self._weigh_axes()
         self._num_learned = len(self._store.records)
+
+    def _weigh_axes(self) -> None:
+        """Scores all anew, by other weights of the axes, so that proposals spread along the front.
+
+        Only where there is a new score, since the planner models scores anew only then.
+        """
+        scores = front_scores(self._store.records, self._axes, self._generator)
+        for number, candidate in self._scored.items():
+            candidate.score = scores.get(number, float("nan"))
 
     def _fill(self, candidate: Candidate, record: TrialRecord) -> None:
         excess = record.constraints
@@ -160,3 +178,4 @@ class Strategy:
         candidate.feasible = not refused and record.state is not TrialState.REJECTED
         if candidate.feasible:
             candidate.score = float("nan") if record.accuracy is None else record.accuracy
+            self._scored[record.number] = candidate

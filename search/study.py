@@ -76,7 +76,7 @@ class StudyRunner:
             folder.write_study(self.study.to_data())
             config = self.study.config
             limits = ", ".join(f"{key} {value:g}" for key, value in config.budget.given().items())
-            self.observer.note(f"study {config.name} in {folder.path}, budget: {limits}")
+            self.observer.note(f"study {config.name} in {folder.path}, budget: {limits or 'none'}")
             if words := crowded(self.worker_devices, config.measure.threads):
                 self.observer.note(words)
 
@@ -229,7 +229,9 @@ class StudyRunner:
         check = ProposalCheck(
             store.records, self.study.frozen_mixers, self._build_check(), self.observer.note
         )
-        strategy = self.strategy(store, space, config.budget, config.search.seed, check)
+        strategy = self.strategy(
+            store, space, config.budget, config.search.seed, check, axes=config.search.axes
+        )
 
         def write_summary(outcome: Outcome) -> None:
             said: dict[str, Any] = {"prediction": strategy.prediction()}

@@ -8,13 +8,21 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
-from metaformer.errors import FieldError
+from metaformer.errors import FieldError, shorten
 from metaformer.spec import SchemaVersion
-from metaformer.spec_yaml import shorten
 from metaformer.yaml_tree import Node
 from mixers.errors import did_you_mean
+from search.objective import Front, checked_objective
+from search.speed_words import MODES
 
 MAX_NAME = 100  # characters, of a study's name
 _Size = Annotated[int, Field(strict=True, ge=4, le=8192)]
@@ -28,24 +36,15 @@ class _Section(BaseModel):
 
 
 class Budget(_Section):
-    """Hard limits: images per second at least; `memory` (GiB, at the peak of a measured step),
-    `params` and `macs` (for one image) at most.
-
-    At least one of them is given.
-    """
+    """Hard limits: images per second at least; `latency` (milliseconds that one image takes),
+    `memory` (GiB, at the peak of a measured step), `params` and `macs` (for one image) at most."""
 
     train: _Positive | None = None
     infer: _Positive | None = None
+    latency: _Positive | None = None
     memory: _Positive | None = None
     params: _Count | None = None
     macs: _Count | None = None
-
-    @model_validator(mode="after")
-    def _limits_something(self) -> Budget:
-        if not self.given():
-            names = ", ".join(type(self).model_fields)
-            raise ValueError(f"limits nothing; allowed: one or more of {names}")
-        return self
 
     def given(self) -> dict[str, float]:
         """The limits that there are, by name."""
@@ -56,6 +55,11 @@ class Budget(_Section):
         """Images per second by mode, for the modes that are budgeted."""
         both = {"train": self.train, "infer": self.infer}
         return {mode: value for mode, value in both.items() if value is not None}
+
+    @property
+    def speeds(self) -> dict[str, float]:
+        """The same with the latency, as the images per second that it comes to."""
+        return self.throughput | ({"latency": 1000 / self.latency} if self.latency else {})
 
 
 class MeasureConfig(_Section):
@@ -146,16 +150,31 @@ class TrainConfig(_Section):
 
 class SearchConfig(_Section):
     """`trials` is the study's total, not how many more. A trial that takes longer than
-    `trial_seconds` is ended; by default none is. `halving` has candidates train for a part of the
-    epochs at first, and one in so many go on. `baselines` are measured and trained as candidates
-    are, for comparison: YAML files, known backbones, timm:NAME, torchvision:NAME."""
+    `trial_seconds` is ended; by default none is. `objective` is accuracy, or a front. `halving` has
+    candidates train for a part of the epochs at first, and one in so many go on. `baselines` are
+    measured and trained as candidates are, for comparison: YAML files, known backbones, timm:NAME,
+    torchvision:NAME."""
 
     trials: _Count
     halving: Annotated[int, Field(strict=True, ge=2, le=10)] | None = None
     trial_seconds: _Positive | None = None
-    objective: Literal["accuracy"] = "accuracy"
+    objective: Annotated[Literal["accuracy"] | Front, BeforeValidator(checked_objective)] = (
+        "accuracy"
+    )
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
     baselines: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _front_of_trials_alike(self) -> SearchConfig:
+        if self.axes and self.halving is not None:
+            words = f"got {self.halving} beside a front, whose trials must be trained alike"
+            raise FieldError(("halving",), f"{words}; allowed: leave it out")
+        return self
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Of the front; empty where accuracy alone is looked for."""
+        return self.objective.front if isinstance(self.objective, Front) else ()
 
 
 def legal_name(text: str) -> str:
@@ -182,6 +201,25 @@ class StudyConfig(_Section):
     measure: MeasureConfig
     train: TrainConfig
     search: SearchConfig
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> StudyConfig:
+        if not self.budget.given() and not self.search.axes:
+            names = ", ".join(Budget.model_fields)
+            words = f"limits nothing; allowed: one or more of {names}"
+            raise FieldError(("budget",), f"{words}, or a front as search.objective")
+        return self
+
+    @property
+    def speeds(self) -> dict[str, float | None]:
+        """The modes that are measured, with the images per second that each must reach; None
+        where it is measured for the front."""
+        least = self.budget.speeds
+        return {m: least.get(m) for m in MODES if m in least or m in self.search.axes}
+
+    @property
+    def measures_memory(self) -> bool:
+        return self.budget.memory is not None or "memory" in self.search.axes
 
 
 @dataclass(frozen=True)

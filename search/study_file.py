@@ -181,6 +181,9 @@ def _without(node: Node, key: str) -> Node:
 
 def _complete(data: dict[str, Any], device: str) -> None:
     """Fills in what follows from the rest: device and training size."""
+    search = data.get("search")
+    if isinstance(search, dict) and search.get("objective", "accuracy") != "accuracy":
+        data["budget"] = data.get("budget") or {}  # a front needs none
     if data.get("budget") is None:
         raise UsageError(
             "a budget is needed: --budget-throughput N, or budget: {train: N} in the study file"

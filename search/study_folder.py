@@ -22,15 +22,15 @@ def held(folder: RunFolder) -> Iterator[None]:
     """
     made = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
     folder.create()
-    try:
-        with exclusive(folder.lock, f"{folder.path}: another process is running this study"):
+    with exclusive(folder.lock, f"{folder.path}: another process is running this study"):
+        try:
             yield
-    finally:
-        if made and not folder.study.exists():
-            folder.lock.unlink(missing_ok=True)
-            with suppress(OSError):  # somebody else put something there
-                for path in made:
-                    path.rmdir()
+        finally:  # still under the lock: whoever was refused leaves another's folder alone
+            if made and not folder.study.exists():
+                folder.lock.unlink(missing_ok=True)
+                with suppress(OSError):  # somebody else put something there
+                    for path in made:
+                        path.rmdir()
 
 
 def has_begun(folder: RunFolder) -> bool:

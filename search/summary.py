@@ -17,7 +17,8 @@ from metaformer.spec_yaml import load_spec
 from mixers import MixerRegistry
 from search.budget_checks import GIB
 from search.data import Splits
-from search.records import BaselineRecord, Record, TrialRecord, TrialState
+from search.front import front_of
+from search.records import BaselineRecord, Record, TrialRecord, TrialState, standing
 from search.run_folder import RunFolder
 from search.set_aside import set_aside
 from search.study_config import Study
@@ -41,15 +42,9 @@ class Outcome(StrEnum):
 def best_of(records: Sequence[TrialRecord]) -> TrialRecord | None:
     """The complete trial of the highest validation accuracy; of equals, that of lowest number,
     whichever ended first. One that missed its budget when it was measured again is none."""
-    refuted = {r.confirms for r in records if r.state is TrialState.REJECTED}
-    complete = [
-        record
-        for record in records
-        if record.state is TrialState.COMPLETE
-        and record.confirms is None
-        and record.number not in refuted
-    ]
-    return max(complete, key=lambda record: (record.accuracy or 0.0, -record.number), default=None)
+    return max(
+        standing(records), key=lambda record: (record.accuracy or 0.0, -record.number), default=None
+    )
 
 
 def nearest_miss(records: Sequence[TrialRecord]) -> TrialRecord | None:
@@ -88,7 +83,7 @@ def summarise(
 ) -> dict[str, Any]:
     """What summary.json holds; `prediction` is what the strategy says of its predicted speeds."""
     best, miss = best_of(records), nearest_miss(records)
-    config = study.config
+    config, axes = study.config, study.config.search.axes
     return {
         "schema": 1,
         "name": config.name,
@@ -101,6 +96,9 @@ def summarise(
             "by_state": dict(Counter(r.state.value for r in records if r.confirms is None)),
         },
         "best": None if best is None else describe_trial(best, study, test),
+        "front": [describe_trial(record, study, None) for record in front_of(records, axes)]
+        if axes
+        else None,
         "baselines": [_describe_baseline(record, study) for record in baselines],
         "set_aside": [
             found.to_data() for found in set_aside(records, study.frozen_mixers).values()
@@ -136,21 +134,8 @@ def _describe_baseline(record: BaselineRecord, study: Study) -> dict[str, Any]:
 
 
 def _describe(record: Record, study: Study, test: float | None) -> dict[str, Any]:
-    throughput = {}
-    for mode, budget in study.config.budget.throughput.items():
-        measured = record.measurement(mode)
-        if measured is not None and measured["images_per_second"] is not None:
-            throughput[mode] = {
-                "images_per_second": measured["images_per_second"],
-                "low": measured["low"],
-                "high": measured["high"],
-                "verdict": measured["verdict"],
-                "budget": budget,
-                "margin": measured["images_per_second"] / budget - 1,
-            }
-        elif mode in record.at_most:
-            most = record.at_most[mode]
-            throughput[mode] = {"at_most": most, "budget": budget, "margin": most / budget - 1}
+    speeds = study.config.speeds.items()
+    found = {mode: _speed(record, mode, budget) for mode, budget in speeds if mode != "latency"}
     return {
         "digest": record.digest,
         "validation_accuracy": record.accuracy,
@@ -158,7 +143,8 @@ def _describe(record: Record, study: Study, test: float | None) -> dict[str, Any
         "params": record.params,
         "macs": record.macs,
         "memory": record.peak_memory_bytes and record.peak_memory_bytes / GIB,
-        "throughput": throughput,
+        "throughput": {mode: speed for mode, speed in found.items() if speed is not None},
+        "latency": _latency(record, study.config.budget.latency),
         "limits": {
             name: limit
             for name in ("memory", "params", "macs")
@@ -167,6 +153,31 @@ def _describe(record: Record, study: Study, test: float | None) -> dict[str, Any
         "reason": record.reason,
         "stages": [] if record.spec is None else [_stage(stage) for stage in record.spec["stages"]],
     }
+
+
+def _speed(record: Record, mode: str, budget: float | None) -> dict[str, Any] | None:
+    """Images/s as measured, or what no kernel exceeds; None where neither is on record."""
+    measured = record.measurement(mode)
+    if measured is not None and measured["images_per_second"] is not None:
+        speed = measured["images_per_second"]
+        kept = {key: measured[key] for key in ("images_per_second", "low", "high", "verdict")}
+    elif mode in record.at_most:
+        speed = record.at_most[mode]
+        kept = {"at_most": speed}
+    else:
+        return None
+    return {**kept, "budget": budget, "margin": None if budget is None else speed / budget - 1}
+
+
+def _latency(record: Record, budget: float | None) -> dict[str, Any] | None:
+    """Milliseconds as measured; None where that was not done."""
+    measured = record.measurement("latency")
+    if measured is None or measured["images_per_second"] is None:
+        return None
+    ends = {"milliseconds": "images_per_second", "low": "high", "high": "low"}
+    found = {name: 1000 / measured[key] for name, key in ends.items()}
+    margin = None if budget is None else budget / found["milliseconds"] - 1
+    return {**found, "verdict": measured["verdict"], "budget": budget, "margin": margin}
 
 
 def _stage(stage: dict[str, Any]) -> str:

@@ -20,9 +20,12 @@ from search.journal import open_journal
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.run_folder import RunFolder
 
-MAX_ATTEMPTS = 3  # of a candidate whose process died
+MAX_ATTEMPTS = 3  # of a candidate whose own process died
+MAX_ABANDONED = 10  # times that the study's process died while the candidate was under way
 _RECORD = "record"
 _ATTEMPT = "attempt"
+_ABANDONED = "abandoned"
+_REPEATS = "repeats"  # the number of the trial that is tried again
 _DISCARDED = "discarded"
 _CONTINUES, _CONFIRMS = "continues", "confirms"  # the number of an earlier trial
 
@@ -113,14 +116,20 @@ class TrialStore:
             trial.set_constraint("buildable", NOT_BUILDABLE)
         self.study.tell(trial, state=OptunaState.FAIL if buildable else OptunaState.PRUNED)
 
-    def enqueue_again(self, trial: Trial | FrozenTrial, *, died: bool) -> bool:
+    def enqueue_again(self, trial: Trial, *, died: bool) -> bool:
         """Has the same candidate proposed again, unless its process died too often."""
         attempt = int(trial.user_attrs.get(_ATTEMPT, 1)) + died
-        if attempt > MAX_ATTEMPTS or not trial.params or _CONFIRMS in trial.user_attrs:
+        if attempt > MAX_ATTEMPTS or _CONFIRMS in trial.user_attrs:
             return False
-        said = {k: v for k, v in trial.user_attrs.items() if k == _CONTINUES}
-        self.study.enqueue_trial(trial.params, user_attrs={_ATTEMPT: attempt, **said})
+        self._enqueue(trial, trial.params, attempt, int(trial.user_attrs.get(_ABANDONED, 0)))
         return True
+
+    def _enqueue(
+        self, trial: Trial | FrozenTrial, params: dict[str, Any], attempt: int, abandoned: int
+    ) -> None:
+        said = {key: value for key, value in trial.user_attrs.items() if key == _CONTINUES}
+        counts = {_ATTEMPT: attempt, _ABANDONED: abandoned, _REPEATS: trial.number}
+        self.study.enqueue_trial(params, user_attrs={**counts, **said})
 
     @property
     def some_wait(self) -> bool:
@@ -153,13 +162,24 @@ class TrialStore:
 
     def _settle_running(self) -> None:
         """Finishes what a dead process left running: told where it was on record, else lost."""
-        for trial in self.study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,)):
+        trials = self.study.get_trials(deepcopy=False)
+        repeated = {trial.user_attrs.get(_REPEATS) for trial in trials}
+        for trial in (trial for trial in trials if trial.state is OptunaState.RUNNING):
             record = _record_of(trial)
             if record is not None:
                 self._tell(record)
-            else:
-                self.enqueue_again(trial, died=True)
-                self.study.tell(trial.number, state=OptunaState.FAIL)
+                continue
+            if trial.number not in repeated and _DISCARDED not in trial.user_attrs:
+                self._enqueue_abandoned(trial)
+            self.study.tell(trial.number, state=OptunaState.FAIL)
+
+    def _enqueue_abandoned(self, trial: FrozenTrial) -> None:
+        """Has a candidate proposed again whose trial the study's process left when it died."""
+        # it may have died before all values were asked for
+        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        abandoned = _times_abandoned(trial)
+        if params and abandoned < MAX_ABANDONED and _CONFIRMS not in trial.user_attrs:
+            self._enqueue(trial, params, int(trial.user_attrs.get(_ATTEMPT, 1)), abandoned)
 
 
 def _record_of(trial: FrozenTrial) -> TrialRecord | None:
@@ -167,6 +187,14 @@ def _record_of(trial: FrozenTrial) -> TrialRecord | None:
     text = trial.user_attrs.get(_RECORD)
     if text is not None:
         return TrialRecord.from_data(json.loads(text))
-    if trial.state is OptunaState.FAIL and _DISCARDED not in trial.user_attrs:
+    if trial.state is not OptunaState.FAIL or _DISCARDED in trial.user_attrs:
+        return None
+    if _times_abandoned(trial) < MAX_ABANDONED:
         return TrialRecord(number=trial.number, state=TrialState.LOST, reason="the process died")
-    return None
+    words = f"the study's process died {MAX_ABANDONED} times while this was under way"
+    return TrialRecord(number=trial.number, state=TrialState.FAILED, reason=words)
+
+
+def _times_abandoned(trial: FrozenTrial) -> int:
+    """How often the study's process died with the candidate of a trial that it left."""
+    return int(trial.user_attrs.get(_ABANDONED, 0)) + 1

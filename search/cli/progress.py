@@ -11,13 +11,14 @@ from rich.live import Live
 from rich.text import Text
 
 from search.records import BaselineRecord, Record, TrialRecord
+from search.speed_words import interval, speed
 
 
 def describe(record: Record) -> str:
     """One finished trial or baseline in a line."""
     parts = [record.title, record.state.value]
     parts += [
-        f"{m['mode']} {m['images_per_second']:.0f} images/s [{m['low']:.0f}, {m['high']:.0f}]"
+        f"{m['mode']} {speed(m)} {interval(m)}"
         for m in record.measurements[-1:]
         if m["images_per_second"] is not None and record.state.value == "COMPLETE"
     ]

@@ -40,12 +40,16 @@ def _print_found(summary: dict[str, Any], folder: Path) -> None:
     """The best, else the nearest miss, else why there is neither."""
     best, miss = summary["best"], summary["nearest_miss"]
     if best is not None:
-        Console().print(_table("Best within the budget", best))
+        if summary["front"] is not None:
+            Console().print(_front_table(summary["front"]))
+        title = "Best within the budget" if summary["budget"] else "Most accurate"
+        Console().print(_table(title, best))
         for name in ("best.yaml", "best.safetensors"):
             if (folder / name).exists():
                 click.echo(folder / name)
         return
-    budget = ", ".join(f"{key} {value:g}" for key, value in summary["budget"].items())
+    limits = ", ".join(f"{key} {value:g}" for key, value in summary["budget"].items())
+    budget = limits or "none"
     if miss is not None:
         click.echo(f"No candidate made the budget ({budget}).")
         Console().print(_table("Nearest miss", miss))
@@ -123,6 +127,33 @@ def describe_reasons(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _front_table(front: list[dict[str, Any]]) -> Table:
+    """The trials that no other beats in everything, a line each."""
+    table = Table(title="Front: no trial beats these in everything", title_justify="left")
+    for name in ("trial", "validation accuracy"):
+        table.add_column(name)
+    figures = [_figures(trial) for trial in front]
+    for name in figures[0]:
+        table.add_column(name)
+    for trial, row in zip(front, figures, strict=True):
+        cells = (str(trial["trial"]), f"{trial['validation_accuracy']:.4f}", *row.values())
+        table.add_row(*cells)
+    return table
+
+
+def _figures(trial: dict[str, Any]) -> dict[str, str]:
+    """What was measured and counted of a complete trial, by name."""
+    found = {
+        f"{mode} images/s": f"{measured['images_per_second']:.0f}"
+        for mode, measured in trial["throughput"].items()
+    }
+    if trial["latency"] is not None:
+        found["latency, ms"] = f"{trial['latency']['milliseconds']:.3g}"
+    if trial["memory"] is not None:
+        found["memory, GiB"] = f"{trial['memory']:.3f}"
+    return {**found, "params": f"{trial['params']:,}", "MACs": f"{trial['macs']:,}"}
+
+
 def _table(title: str, trial: dict[str, Any]) -> Table:
     table = Table(title=title, show_header=False, title_justify="left")
     table.add_column()
@@ -130,9 +161,16 @@ def _table(title: str, trial: dict[str, Any]) -> Table:
     table.add_row("trial", str(trial["trial"]))
     for mode, measured in trial["throughput"].items():
         table.add_row(f"{mode} throughput", escape(_speed(measured)))
-        table.add_row(
-            "budget", f"{measured['budget']:g} images/s, margin {measured['margin']:+.1%}"
-        )
+        if measured["budget"] is not None:
+            table.add_row(
+                "budget", f"{measured['budget']:g} images/s, margin {measured['margin']:+.1%}"
+            )
+    latency = trial["latency"]
+    if latency is not None:
+        table.add_row("latency", escape(_latency(latency)))
+        if latency["budget"] is not None:
+            words = f"{latency['budget']:g} ms, margin {latency['margin']:+.1%}"
+            table.add_row("budget of latency", words)
     for split in ("validation", "test"):
         if trial[f"{split}_accuracy"] is not None:
             table.add_row(f"{split} accuracy", f"{trial[f'{split}_accuracy']:.4f}")
@@ -150,8 +188,17 @@ def _speed(throughput: dict[str, Any]) -> str:
         return f"at most {throughput['at_most']:.3g} images/s whatever the kernels, not measured"
     return (
         f"{throughput['images_per_second']:.0f} images/s "
-        f"[{throughput['low']:.0f}, {throughput['high']:.0f}], {throughput['verdict']}"
+        f"[{throughput['low']:.0f}, {throughput['high']:.0f}]{_verdict(throughput)}"
     )
+
+
+def _latency(latency: dict[str, Any]) -> str:
+    ends = f"[{latency['low']:.3g}, {latency['high']:.3g}]"
+    return f"{latency['milliseconds']:.3g} ms {ends}{_verdict(latency)}"
+
+
+def _verdict(measured: dict[str, Any]) -> str:
+    return "" if measured["verdict"] is None else f", {measured['verdict']}"
 
 
 def _limit(name: str, limit: float, value: float | None) -> str:

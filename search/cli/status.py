@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from search.cli.errors import user_errors
+from search.speed_words import speed
 
 
 @click.command()
@@ -80,6 +81,9 @@ def _text(study: dict[str, Any]) -> str:
         lines.append(f"best: none; nearest miss: {_candidate(study['nearest_miss'])}")
     else:
         lines.append("best: none yet")
+    if study["front"]:
+        lines.append("front, no trial beats these in everything:")
+        lines += [f"  {_candidate(trial)}" for trial in study["front"]]
     if study["not_yet_in_summary"]:
         lines.append(f"trials that ended since that was written: {study['not_yet_in_summary']}")
     lines += [str(SetAside.from_data(mixer)) for mixer in study["set_aside"]]
@@ -94,7 +98,8 @@ def _text(study: dict[str, Any]) -> str:
 
 
 def _budget(study: dict[str, Any]) -> str:
-    return "budget " + ", ".join(f"{name} {limit}" for name, limit in study["budget"].items())
+    limits = ", ".join(f"{name} {limit}" for name, limit in study["budget"].items())
+    return f"budget {limits or 'none'}"
 
 
 def _progress(study: dict[str, Any]) -> str:
@@ -123,18 +128,26 @@ def _best_in_short(study: dict[str, Any]) -> str:
 
 def _candidate(trial: dict[str, Any]) -> str:
     parts = [f"trial {trial['trial']}"]
-    for mode, speed in trial["throughput"].items():
-        if "at_most" in speed:
-            parts.append(f"{mode} at most {speed['at_most']:.3g} images/s")
+    for mode, found in trial["throughput"].items():
+        if "at_most" in found:
+            parts.append(f"{mode} at most {found['at_most']:.3g} images/s")
             continue
         parts.append(
-            f"{mode} {speed['images_per_second']:.0f} images/s [{speed['low']:.0f}, "
-            f"{speed['high']:.0f}], margin {speed['margin']:+.1%}"
+            f"{mode} {found['images_per_second']:.0f} images/s [{found['low']:.0f}, "
+            f"{found['high']:.0f}]{_margin(found)}"
         )
+    latency = trial.get("latency")
+    if latency is not None:
+        ends = f"[{latency['low']:.3g}, {latency['high']:.3g}]"
+        parts.append(f"latency {latency['milliseconds']:.3g} ms {ends}{_margin(latency)}")
     for split in ("validation", "test"):
         if trial[f"{split}_accuracy"] is not None:
             parts.append(f"{split} accuracy {trial[f'{split}_accuracy']:.4f}")
     return ", ".join([*parts, trial["reason"]] if trial["reason"] else parts)
+
+
+def _margin(measured: dict[str, Any]) -> str:
+    return "" if measured["margin"] is None else f", margin {measured['margin']:+.1%}"
 
 
 def _trial(trial: dict[str, Any]) -> str:
@@ -148,9 +161,9 @@ def _baseline(baseline: dict[str, Any]) -> str:
 def _ended(title: str, trial: dict[str, Any]) -> str:
     parts = [f"{title}  {trial['state']}  {in_time(trial['seconds'])}"]
     parts += [
-        f"{speed['mode']} {speed['images_per_second']:.0f} images/s"
-        for speed in trial["throughput"]
-        if speed["images_per_second"] is not None
+        f"{measured['mode']} {speed(measured)}"
+        for measured in trial["throughput"]
+        if measured["images_per_second"] is not None
     ]
     if trial["accuracy"] is not None:
         parts.append(f"accuracy {trial['accuracy']:.4f}")

@@ -59,9 +59,17 @@ class Child:
     def receive(self, timeout_seconds: float) -> tuple[dict[str, Any], bytes] | None:
         """The next message and its payload, None where none came in time; WorkerDied."""
         try:
-            return self._receiver.receive(timeout_seconds)
+            said = self._receiver.receive(timeout_seconds)
+            if said is None and not self.is_alive():
+                said = self._receiver.receive(0.0)  # its last words
+                if said is None:  # what it has started may live on and keep the pipe open
+                    raise EOFError
         except EOFError:
             raise WorkerDied(self._how()) from None
+        return said
+
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
 
     def fileno(self) -> int:
         """What can be read from where the worker has said something, or is gone."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from safetensors.torch import load
 
 from metaformer.spec import BackboneSpec
+from search.errors import EnvironmentProblem
 from search.executor.attempt import STOPPED, Answer, Do
 from search.executor.child import Child, WorkerDied
 from search.executor.worker import raise_again
 from search.records import Record, TrialState
 
+MAX_STARTS = 3  # of workers that die before they have heard of the candidate
 GRACE_SECONDS = 10.0  # for a worker to come to its next step and stop there
 
 
@@ -28,6 +29,7 @@ class _Task:
     record: Record
     begun: float | None = None
     stopping: float | None = None
+    starts: int = 0  # of workers, for this task
 
 
 @dataclass
@@ -58,8 +60,7 @@ class Seat:
         assert self._task is None
         self._task = _Task(do, spec, record)
         if self.child is None:
-            self.phase(record, "start a worker")
-            self.child = self.start()
+            self._start()
         else:
             self._tell()
 
@@ -69,6 +70,7 @@ class Seat:
         UsageError, EnvironmentProblem: of the data or the machine, not of the candidate.
         """
         assert self.child is not None
+        assert self._task is not None
         try:
             while (said := self.child.receive(0)) is not None:
                 message, weights = said
@@ -76,7 +78,9 @@ class Seat:
                     return self._answered(message, weights)
                 self._heed(message)
         except WorkerDied as death:
-            return self._ended(TrialState.LOST, f"its process died: {death}")
+            if self._task.begun is not None:
+                return self._ended(TrialState.LOST, f"its process died: {death}")
+            self._start_again(death)
         return self._overdue()
 
     def stop(self) -> Answer | None:
@@ -97,15 +101,34 @@ class Seat:
             self.child.end()
             self.child = None
 
+    def _start(self) -> None:
+        assert self._task is not None
+        self._task.starts += 1
+        self.phase(self._task.record, "start a worker")
+        self.child = self.start()
+
+    def _start_again(self, death: WorkerDied) -> None:
+        """In the place of a worker that never heard of the candidate: not the candidate's doing."""
+        assert self._task is not None
+        assert self.child is not None
+        self.child.end()
+        self.child = None
+        if self._task.starts == MAX_STARTS:
+            words = f"a worker died {MAX_STARTS} times before it was ready: {death}"
+            raise EnvironmentProblem(words)
+        self._start()
+
     def _tell(self) -> None:
         assert self._task is not None
         assert self.child is not None
-        self._task.begun = self.now()
         spec, record = self._task.spec, self._task.record.to_data()
-        with suppress(WorkerDied):  # which is heard, too
-            self.child.send(
-                {"do": self._task.do, "spec": spec and spec.to_data(), "record": record}
-            )
+        task = {"do": self._task.do, "spec": spec and spec.to_data(), "record": record}
+        try:
+            self.child.send(task)
+        except WorkerDied as death:
+            self._start_again(death)
+        else:
+            self._task.begun = self.now()
 
     def _heed(self, message: dict[str, Any]) -> None:
         assert self._task is not None

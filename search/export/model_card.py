@@ -10,10 +10,17 @@ from metaformer.spec import BackboneSpec, StageSpec
 from metaformer.spec_parts import DownsampleSpec
 from mixers import MixerRegistry
 from search.export.chosen import Chosen
+from search.speed_words import interval, speed
 from search.status import read_summary
+from search.study_config import StudyConfig
 
 _SHOWN_CLASSES = 100
 _OWN = "metaformer-search"
+_MEASURED = {
+    "train": "throughput, training step",
+    "infer": "throughput, forward pass",
+    "latency": "latency, forward pass of one image",
+}
 
 
 def model_card(
@@ -24,13 +31,12 @@ def model_card(
     `library` is what model hubs call the library that loads it, where it is one of theirs.
     """
     record, config = chosen.record, chosen.past.study.config
-    budget = ", ".join(f"{name} {limit:g}" for name, limit in config.budget.given().items())
     sections = [
         _front_matter(library),
         f"# {config.name}, trial {record.number}\n\n"
         f"An image classifier of {chosen.spec.num_classes} classes: the backbone that trial "
         f"{record.number} of the study `{config.name}` tried, found by a search with {_OWN} for "
-        f"accuracy within a budget ({budget}; train and infer in images/s at least).",
+        f"{_sought(config)}.",
         f"## Loading\n\n```python\n{loading}```\n{_installing(chosen)}",
         f"## Architecture\n\n{_lines(architecture_in_words(chosen.spec, chosen.past.registry))}",
         f"## Figures\n\n{_lines([*_figures(chosen), *notes])}",
@@ -40,6 +46,15 @@ def model_card(
         f"## Limits\n\n{_lines(_limits(chosen))}",
     ]
     return "\n\n".join(section.strip("\n") for section in sections) + "\n"
+
+
+def _sought(config: StudyConfig) -> str:
+    """What the study looked for, and within which budget."""
+    axes = config.search.axes
+    sought = f"the front of {', '.join(axes)}" if axes else "accuracy"
+    budget = ", ".join(f"{name} {limit:g}" for name, limit in config.budget.given().items())
+    units = "train and infer in images/s at least, latency in ms at most"
+    return f"{sought} within a budget ({budget}; {units})" if budget else sought
 
 
 def architecture_in_words(spec: BackboneSpec, registry: MixerRegistry) -> list[str]:
@@ -110,14 +125,13 @@ def _figures(chosen: Chosen) -> list[str]:
 
 
 def _throughput(measured: dict[str, Any]) -> str:
-    mode = "training step" if measured["mode"] == "train" else "forward pass"
+    what = _MEASURED[measured["mode"]]
     if measured["images_per_second"] is None:
-        return f"throughput, {mode}: no valid measurement"
+        return f"{what}: no valid measurement"
     environment = measured["environment"]
     compiled = "compiled" if measured["compile"] else "eager"
     return (
-        f"throughput, {mode}: {measured['images_per_second']:.0f} images/s, interval "
-        f"[{measured['low']:.0f}, {measured['high']:.0f}] at {1 - measured['alpha']:.0%}, "
+        f"{what}: {speed(measured)}, interval {interval(measured)} at {1 - measured['alpha']:.0%}, "
         f"{measured['verdict'] or 'no budget'}; batch {measured['batch_size']}, "
         f"{measured['image_size']}×{measured['image_size']} pixels, {measured['precision']}, "
         f"{measured['memory_format']}, {compiled}, median of {len(measured['block_seconds'])} "

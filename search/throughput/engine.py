@@ -17,7 +17,7 @@ from search.throughput.sensors import Clock, Sensors, SystemClock, device_sensor
 from search.throughput.stopping import FEWEST_FOR_RANKS, LOOKS, autocorrelation, decide, interval
 from search.throughput.timing import Block, Stopwatch
 from search.throughput.validity import Reference, block_problem, drift, sample_problem
-from search.throughput.workload import make_step, precision_of, reference_step
+from search.throughput.workload import make_step, precision_of, reference_step, waited_for
 
 BLOCKS_IN_CAP = 400  # a block is this part of the cap on measured work: 0.05 s of 20 s
 FIRST_LOOK_SECONDS = 1.0  # of measured work, within which what lies far from the budget is told
@@ -49,6 +49,8 @@ def measure(
         protocol = replace(protocol, memory_format="channels_last")
     with precision_of(protocol, device):
         step = make_step(model, protocol, device)
+        if protocol.mode == "latency":
+            step = waited_for(step, sensors.synchronise)
         facts = _environment(device, protocol)
         return measure_step(
             step, protocol, budget, clock, sensors, facts, reference=reference_step(device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Mode = Literal["train", "infer"]
+Mode = Literal["train", "infer", "latency"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 Optimizer = Literal["adamw", "sgd"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
@@ -16,11 +16,12 @@ class Protocol:
     """The settings of one measurement.
 
     `mode` train is a whole step: gradients cleared, forward, loss, backward, optimizer; infer
-    is the forward pass in eval mode. `optimizer` is that of the training step: AdamW, or SGD with
-    momentum. `image_size` is in pixels. `memory_format` auto is
-    channels_last. `alpha` is the probability of a wrong PASS or FAIL, `margin` the relative
-    half-width below which an interval that still holds the budget is answered BORDERLINE.
-    `max_seconds` caps the measured work, warm-up apart.
+    is the forward pass in eval mode; latency is infer with each run waited for, which is what one
+    image at a time has to wait at batch 1. `optimizer` is that of the training step: AdamW, or SGD
+    with momentum. `image_size` is in pixels. `memory_format` auto is channels_last. `alpha` is the
+    probability of a wrong PASS or FAIL, `margin` the relative half-width below which an interval
+    that still holds the budget is answered BORDERLINE. `max_seconds` caps the measured work,
+    warm-up apart.
     """
 
     mode: Mode = "train"

@@ -50,8 +50,8 @@ def count_work(model: nn.Module, protocol: Protocol) -> Work:
 
 
 def optimizer_bytes(model: nn.Module, protocol: Protocol) -> int:
-    """Bytes that AdamW reads and writes in a step; none in infer mode."""
-    if protocol.mode == "infer":
+    """Bytes that AdamW reads and writes in a training step."""
+    if protocol.mode != "train":
         return 0
     return _ADAMW_PASSES * sum(p.nbytes for p in model.parameters() if p.requires_grad)
 

@@ -49,9 +49,19 @@ def make_step(model: nn.Module, protocol: Protocol, device: torch.device) -> Cal
     shape = (protocol.batch_size, protocol.in_channels, protocol.image_size, protocol.image_size)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(shape, generator=generator).to(device, memory_format=memory_format)
-    if protocol.mode == "infer":
-        return _inference_step(model.eval(), images, protocol)
-    return _training_step(model, images, protocol)
+    if protocol.mode == "train":
+        return _training_step(model, images, protocol)
+    return _inference_step(model.eval(), images, protocol)
+
+
+def waited_for(step: Callable[[], None], synchronise: Callable[[], None]) -> Callable[[], None]:
+    """`step`, over only when the device has done it."""
+
+    def run() -> None:
+        step()
+        synchronise()
+
+    return run
 
 
 def reference_step(device: torch.device) -> Callable[[], None]:

@@ -60,17 +60,17 @@ def a_spec(registry: MixerRegistry, width: int = 4) -> BackboneSpec:
 class FakeMeasure:
     """Answers with the verdicts of a list, the last for ever; keeps what it was asked."""
 
-    def __init__(self, *verdicts: Verdict, images_per_second: float = 120.0) -> None:
+    def __init__(self, *verdicts: Verdict | None, images_per_second: float = 120.0) -> None:
         self.verdicts = list(verdicts)
         self.images_per_second = images_per_second
-        self.asked: list[tuple[Protocol, float]] = []
+        self.asked: list[tuple[Protocol, float | None]] = []
 
     def __call__(
         self,
         model: nn.Module,
         protocol: Protocol,
         *,
-        budget: float,
+        budget: float | None,
         device: torch.device,
         clock: SystemClock,
     ) -> Measurement:
@@ -204,6 +204,37 @@ def test_every_budgeted_mode_is_measured_until_one_is_missed(
     failing = FakeMeasure(Verdict.FAIL)
     evaluate(registry, digits, failing, of=both)
     assert len(failing.asked) == 1
+
+
+def test_a_latency_is_a_budget_of_one_image_at_a_time(
+    registry: MixerRegistry, digits: Splits
+) -> None:
+    of = load_study(write_study(STUDY.replace("{train: 1}", "{latency: 5}")), {}, device="cpu")
+    measure = FakeMeasure(Verdict.FAIL, images_per_second=100.0)
+    record, weights = evaluate(registry, digits, measure, of=of)
+    protocol, budget = measure.asked[0]
+    assert (protocol.mode, protocol.batch_size, budget) == ("latency", 1, 200.0)
+    assert record.state is TrialState.REJECTED
+    assert record.reason == "latency: 10 of 5 ms [9.9, 10.1], FAIL"
+    assert record.constraints == {"latency": pytest.approx(math.log(2))}
+    assert weights is None
+
+
+def test_what_is_on_the_front_is_measured_without_a_budget_and_rejects_nothing(
+    registry: MixerRegistry, digits: Splits
+) -> None:
+    front = "trials: 3, objective: {front: [accuracy, infer, latency, memory]}"
+    text = STUDY.replace("budget: {train: 1}\n", "").replace("trials: 3", front)
+    of = load_study(write_study(text), {}, device="cpu")
+    measure = FakeMeasure(None, images_per_second=3.0)
+    record, _ = evaluate(registry, digits, measure, of=of)
+    assert [(asked.mode, budget) for asked, budget in measure.asked] == [
+        ("infer", None),
+        ("latency", None),
+    ]
+    assert record.state is TrialState.COMPLETE
+    assert record.constraints == {}
+    assert record.peak_memory_bytes is not None
 
 
 @pytest.mark.parametrize("name", ["params", "macs"])

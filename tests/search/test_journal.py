@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -121,3 +122,20 @@ def test_a_study_can_be_copied_by_its_journal(tmp_path: Path) -> None:
     file = journal_of(tmp_path / "a.log", 2)
     shutil.copy(file, tmp_path / "b.log")
     assert len(study_at(tmp_path / "b.log").get_trials()) == 2
+
+
+def test_a_lock_file_that_was_taken_away_excludes_nobody_and_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, take = tmp_path / "study.lock", fcntl.flock
+
+    def taken_away_before(descriptor: int, operation: int) -> None:
+        lock.unlink()
+        take(descriptor, operation)
+
+    monkeypatch.setattr("search.journal.fcntl.flock", taken_away_before)
+    with (
+        pytest.raises(EnvironmentProblem, match="in use"),
+        exclusive(lock, "in use"),
+    ):
+        pass

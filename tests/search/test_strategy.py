@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny import STUDY, write_study
 
 from metaformer import BackboneSpec, Problem, SpecError
 from mixers import MixerRegistry
+from search.front import front_scores
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.space import SearchSpace
@@ -159,3 +162,26 @@ def test_it_learns_which_networks_make_the_budget_from_those_that_do_not(
     prediction = strategy.prediction()
     assert prediction["ruled_out"] > 0
     assert prediction["relative_error"]["train"] < 0.1
+
+
+def test_for_a_front_all_trials_are_scored_anew_after_each_that_was_trained(
+    store: TrialStore, space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[set[int]] = []
+
+    def front(records: Sequence[TrialRecord], axes: Sequence[str], generator: Any) -> Any:
+        scores = front_scores(records, axes, generator)
+        scored.append(set(scores))
+        return scores
+
+    monkeypatch.setattr("search.strategy.front_scores", front)
+    strategy = Strategy(store, space, Budget(), seed=0, axes=("accuracy", "params"))
+    for number in range(8):
+        trial, spec = strategy.propose()
+        record = TrialRecord(number=trial.number, state=TrialState.REJECTED, digest=spec.digest)
+        if number != 3:
+            record.state, record.params = TrialState.COMPLETE, 100 * spec.stages[0].width
+            record.score = {"value": 0.1 * number}
+        store.finish(trial, record)
+    strategy.propose()
+    assert scored == [set(range(n)) - {3} for n in (1, 2, 3, 5, 6, 7, 8)]

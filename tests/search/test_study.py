@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mixers import MixerRegistry
 from search.data import load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.journal import exclusive
+from search.run_folder import RunFolder
 from search.study_config import Study
 from search.study_file import load_study
 from search.training import accuracy
@@ -113,6 +115,22 @@ def test_two_processes_do_not_run_one_study(registry: MixerRegistry) -> None:
         pytest.raises(EnvironmentProblem, match="another process is running this study"),
     ):
         runner(registry).run()
+
+
+def test_whoever_comes_second_leaves_the_folder_of_the_first_alone(
+    registry: MixerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, first = RunFolder.create, ExitStack()
+
+    def beaten(folder: RunFolder) -> None:
+        create(folder)
+        first.enter_context(exclusive(folder.lock, "the first is refused"))
+
+    monkeypatch.setattr(RunFolder, "create", beaten)
+    with first:
+        with pytest.raises(EnvironmentProblem, match="another process is running this study"):
+            runner(registry).run()
+        assert Path("runs/tiny/study.lock").exists()
 
 
 def test_the_mixers_are_frozen_into_the_study_and_a_missing_one_stops_it(
@@ -266,3 +284,25 @@ def test_a_trial_that_was_stopped_goes_on_from_its_last_epoch(registry: MixerReg
     pieces = load_file(folder / "best.safetensors")
     assert all(torch.equal(weights[key], pieces[key]) for key in weights)
     assert not (folder / "checkpoints").exists()
+
+
+def test_a_front_is_in_the_summary_and_best_stays_the_most_accurate(
+    registry: MixerRegistry,
+) -> None:
+    text = STUDY.replace("budget: {train: 1}\n", "").replace(
+        "trials: 3", "trials: 5, objective: {front: [accuracy, params]}"
+    )
+    summary = runner(registry, study=load_study(write_study(text), {}, device="cpu")).run()
+    front, best = summary["front"], summary["best"]
+    assert best["trial"] == front[0]["trial"]
+    costs = [(trial["validation_accuracy"], trial["params"]) for trial in front]
+    assert costs == sorted(costs, reverse=True)
+    assert summary["trials"]["by_state"] == {"COMPLETE": 5}
+    assert summary["feasible"]
+
+
+def test_without_a_front_there_is_none_in_the_summary(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(reject)
+    assert runner(registry).run()["front"] is None

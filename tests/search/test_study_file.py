@@ -116,8 +116,22 @@ def test_without_a_budget_there_is_no_study() -> None:
         load()
 
 
-def test_a_study_written_and_read_is_the_same_study() -> None:
-    study = load(STUDY)
+@pytest.mark.parametrize("budget", ["budget: {train: 1}\n", "budget: {}\n", ""])
+def test_a_front_needs_no_budget(budget: str) -> None:
+    front = STUDY.replace("trials: 3", "trials: 3, objective: {front: [accuracy, train, macs]}")
+    config = load(front.replace("budget: {train: 1}\n", budget)).config
+    assert config.search.axes == ("accuracy", "train", "macs")
+    assert config.speeds == {"train": 1 if "1" in budget else None}
+
+
+def test_a_latency_is_measured_as_the_images_that_come_one_at_a_time() -> None:
+    config = load(STUDY.replace("{train: 1}", "{latency: 4, infer: 7}")).config
+    assert config.speeds == {"infer": 7, "latency": 250}
+
+
+@pytest.mark.parametrize("objective", ["accuracy", "{front: [accuracy, latency]}"])
+def test_a_study_written_and_read_is_the_same_study(objective: str) -> None:
+    study = load(STUDY.replace("trials: 3", f"trials: 3, objective: {objective}"))
     again = load(write_yaml(study.to_data()))
     assert again.config == study.config
     assert again.space.plain() == study.space.plain()
@@ -137,6 +151,39 @@ def test_a_study_written_and_read_is_the_same_study() -> None:
         ("budget: {train: 1}", "budget: {trian: 1}", "budget.trian: unknown key; allowed: train,"),
         ("trials: 3", "trials: 0", "search.trials: got 0; allowed: integers from 1 up"),
         ("trials: 3", "objective: f1", "search.objective: got 'f1'; allowed: accuracy"),
+        (
+            "trials: 3",
+            "objective: {frnt: [accuracy]}",
+            "tiny.yaml:6:21: search.objective: got {frnt: ['accuracy']}; allowed: accuracy, or "
+            "front: [accuracy, ...] of accuracy and one or more of train, infer, latency, memory, ",
+        ),
+        (
+            "trials: 3",
+            "objective: {front: [accuracy, lateny]}",
+            "tiny.yaml:6:40: search.objective.front[1]: got 'lateny'; allowed: accuracy and one or "
+            "more of train, infer, latency, memory, params, macs; did you mean latency?",
+        ),
+        (
+            "trials: 3",
+            "objective: {front: [train, macs]}",
+            "search.objective.front: got ['train', 'macs']; allowed: accuracy and one or more of",
+        ),
+        (
+            "trials: 3",
+            "objective: {front: [accuracy, macs, macs]}",
+            "search.objective.front[2]: macs is there twice; allowed: each name once",
+        ),
+        (
+            "trials: 3",
+            "objective: {front: accuracy}",
+            "search.objective.front: got 'accuracy'; a list is needed, allowed: accuracy and one",
+        ),
+        (
+            "trials: 3",
+            "trials: 3, halving: 3, objective: {front: [accuracy, macs]}",
+            "search.halving: got 3 beside a front, whose trials must be trained alike; allowed: ",
+        ),
+        ("{train: 1}", "{latency: 0}", "budget.latency: got 0; allowed: "),
         (
             "search:",
             "serach:",

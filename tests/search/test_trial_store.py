@@ -8,7 +8,7 @@ import pytest
 
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
-from search.trial_store import MAX_ATTEMPTS, TrialStore
+from search.trial_store import MAX_ABANDONED, MAX_ATTEMPTS, TrialStore
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -90,12 +90,54 @@ def test_a_trial_left_running_is_lost_and_its_candidate_comes_again(folder: RunF
     assert ask(again).params["x"] == value
 
 
-def test_a_candidate_whose_process_dies_again_and_again_is_given_up(folder: RunFolder) -> None:
+def test_a_candidate_with_which_the_study_dies_again_and_again_is_given_up(
+    folder: RunFolder,
+) -> None:
     values = []
-    for _ in range(MAX_ATTEMPTS + 1):
+    for _ in range(MAX_ABANDONED + 1):
         values.append(ask(TrialStore("s", folder)).params["x"])
-    assert len(set(values[:MAX_ATTEMPTS])) == 1
-    assert values[MAX_ATTEMPTS] != values[0]
+    assert len(set(values[:MAX_ABANDONED])) == 1
+    assert values[MAX_ABANDONED] != values[0]
+    states = [record.state for record in TrialStore("s", folder).records]
+    assert states[MAX_ABANDONED - 2 :] == [TrialState.LOST, TrialState.FAILED, TrialState.LOST]
+
+
+def test_a_death_of_the_study_uses_up_none_of_a_candidates_attempts(folder: RunFolder) -> None:
+    for _ in range(MAX_ATTEMPTS):
+        store = TrialStore("s", folder)
+        trial = ask(store)
+    for attempts_left in (True, True, False):
+        assert store.enqueue_again(trial, died=True) is attempts_left
+        store.finish(trial, record_of(trial, TrialState.LOST))
+        trial = ask(store)
+
+
+def test_a_candidate_that_waited_and_was_only_taken_up_comes_again_whole(
+    folder: RunFolder,
+) -> None:
+    store = TrialStore("s", folder)
+    store.study.enqueue_trial({"x": 7, "y": 8})
+    trial = store.study.ask()
+    trial.suggest_int("x", 0, 1000)  # here its process dies
+    again = TrialStore("s", folder).study.ask()
+    assert (again.suggest_int("x", 0, 1000), again.suggest_int("y", 0, 1000)) == (7, 8)
+
+
+def test_a_candidate_that_waits_again_already_is_not_put_there_twice(folder: RunFolder) -> None:
+    store = TrialStore("s", folder)
+    store.enqueue_again(ask(store), died=False)  # here its process dies
+    for _ in range(2):
+        waiting = TrialStore("s", folder).study.get_trials(
+            deepcopy=False, states=(optuna.trial.TrialState.WAITING,)
+        )
+        assert len(waiting) == 1
+
+
+def test_a_duplicate_that_was_not_told_yet_does_not_come_again(folder: RunFolder) -> None:
+    ask(TrialStore("s", folder)).set_user_attr("discarded", "duplicate of trial 0")
+    again = TrialStore("s", folder)
+    assert again.records == []
+    assert [trial.state for trial in again.study.get_trials()] == [optuna.trial.TrialState.FAIL]
 
 
 def test_a_trial_on_record_but_not_told_is_told_on_opening(folder: RunFolder) -> None:

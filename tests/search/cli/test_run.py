@@ -55,6 +55,30 @@ def test_a_run_ends_with_a_table_and_its_files() -> None:
     assert "[2/2] trial" in result.output
 
 
+def test_a_front_is_shown_by_the_run_and_by_its_status() -> None:
+    text = STUDY.replace("budget: {train: 1}\n", "").replace(
+        "trials: 3", "trials: 3, objective: {front: [accuracy, params]}"
+    )
+    result = run(str(write_study(text)))
+    assert result.exit_code == 0, result.output
+    assert "Front: no trial beats these in everything" in result.output
+    assert "Most accurate" in result.output
+    front = json.loads(Path("runs/tiny/summary.json").read_text())["front"]
+    told = CliRunner().invoke(main, ["status", "runs/tiny"]).output
+    assert "budget none" in told
+    listed = told.partition("front, no trial beats these in everything:\n")[2].splitlines()
+    for trial, line in zip(front, listed, strict=False):
+        assert line.startswith(f"  trial {trial['trial']}, ")
+
+
+def test_a_budget_of_latency_is_shown_with_its_margin() -> None:
+    result = run(str(write_study(STUDY.replace("{train: 1}", "{latency: 60000}"))), "--trials", "1")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"latency +│ [\d.]+ ms \[[\d.]+, [\d.]+\], PASS", result.output)
+    assert re.search(r"budget of latency +│ 60000 ms, margin \+", result.output)
+    assert re.search(r"COMPLETE  latency [\d.]+ ms \[", result.output)
+
+
 def test_json_prints_the_summary_and_nothing_else_to_the_standard_output() -> None:
     result = run(str(write_study()), "--trials", "1", "--json")
     assert json.loads(result.stdout) == json.loads(Path("runs/tiny/summary.json").read_text())

@@ -17,7 +17,7 @@ from mixers.errors import PluginsFileError
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.attempt import Answer
 from search.executor.child import WorkerDied
-from search.executor.seat import GRACE_SECONDS, Seat
+from search.executor.seat import GRACE_SECONDS, MAX_STARTS, Seat
 from search.executor.worker import error_message, raise_again
 from search.executor.workers import Workers
 from search.records import BaselineRecord, TrialRecord, TrialState
@@ -186,7 +186,7 @@ def test_a_worker_that_dies_leaves_a_lost_trial_with_how_it_died(spec: BackboneS
     assert record.state is TrialState.COMPLETE
 
 
-def test_a_worker_that_died_between_two_candidates_costs_the_second_an_attempt(
+def test_a_worker_that_died_between_two_candidates_is_replaced_and_blames_nobody(
     spec: BackboneSpec,
 ) -> None:
     class Gone(Script):
@@ -195,11 +195,26 @@ def test_a_worker_that_died_between_two_candidates_costs_the_second_an_attempt(
             if len(self.sent) > 1:
                 raise WorkerDied("SIGKILL")
 
-    first = Gone(READY, answer(TrialState.REJECTED), WorkerDied("SIGKILL"))
-    run, _ = workers(first)
+    first = Gone(READY, answer(TrialState.REJECTED))
+    run, _ = workers(first, Script(READY, answer(TrialState.COMPLETE)))
     evaluated(run, spec)
     record, _ = evaluated(run, spec)
-    assert (record.state, record.reason) == (TrialState.LOST, "its process died: SIGKILL")
+    assert record.state is TrialState.COMPLETE
+    assert first.ended
+
+
+def test_a_worker_that_dies_before_it_is_ready_is_started_again(spec: BackboneSpec) -> None:
+    dying = [Script(WorkerDied("SIGKILL")) for _ in range(MAX_STARTS - 1)]
+    run, _ = workers(*dying, Script(READY, answer(TrialState.COMPLETE)))
+    record, _ = evaluated(run, spec)
+    assert record.state is TrialState.COMPLETE
+    assert all(script.ended for script in dying)
+
+
+def test_workers_that_never_become_ready_are_the_machines_trouble(spec: BackboneSpec) -> None:
+    run, _ = workers(*(Script(WorkerDied("SIGKILL")) for _ in range(MAX_STARTS)))
+    with pytest.raises(EnvironmentProblem, match="a worker died 3 times before it was ready: SIGK"):
+        evaluated(run, spec)
 
 
 def test_a_trial_that_takes_too_long_is_ended(spec: BackboneSpec) -> None:

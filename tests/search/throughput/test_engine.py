@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from torch import nn
 from search.throughput import Measurement, Protocol, Verdict, measure
 from search.throughput.cpu_state import CpuTimes
 from search.throughput.engine import FEWEST_DISCARDED, MAX_DISCARDED, MAX_RESTARTS, measure_step
-from search.throughput.sensors import Reading
+from search.throughput.protocol import Mode
+from search.throughput.sensors import CpuSensors, Reading
 from search.throughput.stopping import LOOKS, interval
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -212,6 +214,22 @@ def test_train_mode_takes_optimizer_steps_and_infer_mode_changes_nothing() -> No
     assert not torch.equal(trained.conv.weight, weight)
     assert inferred.modes == {(False, False)}
     assert all(torch.equal(before[key], value) for key, value in inferred.state_dict().items())
+
+
+@pytest.mark.parametrize("mode", ["infer", "latency"])
+def test_a_latency_waits_for_each_run(mode: Mode) -> None:
+    doings: list[str] = []
+
+    class Telling(CpuSensors):
+        def synchronise(self) -> None:
+            doings.append("wait")
+
+    model = Small()
+    model.register_forward_hook(lambda *_: doings.append("run"))
+    protocol = Protocol(mode=mode, batch_size=1, image_size=8)
+    measured = measure(model, protocol, budget=1e-3, device="cpu", sensors=Telling())
+    assert measured.verdict is Verdict.PASS
+    assert (("run", "run") in pairwise(doings)) is (mode == "infer")
 
 
 def test_a_real_measurement_names_device_versions_and_the_format_it_used() -> None:
