@@ -11,11 +11,11 @@ from typing import NamedTuple, Protocol
 from optuna.trial import Trial
 
 from metaformer.spec import BackboneSpec
+from search.beginning import Beginning, new_record
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.attempt import Answer, Do, Weights
-from search.halving import Halving, Promotion, epochs_of
+from search.halving import Promotion
 from search.history import NUM_FINALISTS
-from search.inheritance import nearest
 from search.records import BaselineRecord, Record, TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.strategy import SpaceExhausted, Strategy
@@ -69,10 +69,9 @@ class _UnderWay(NamedTuple):
 @dataclass
 class SearchLoop:
     """Tries candidates, as many at a time as the executor takes. `should_stop` is asked before
-    each; those under way the executor ends. `summarise` is called after each. `origins` says where
-    a candidate's mixers came from. A failure that is `explained` does not count towards those that
-    end a study. With `halving` candidates train in parts; where they `inherit`, they begin
-    with the weights of others."""
+    each; those under way the executor ends. `summarise` is called after each. `beginning` says what
+    a trial begins with. A failure that is `explained` does not count towards those that end a
+    study."""
 
     store: TrialStore
     strategy: Strategy
@@ -81,10 +80,8 @@ class SearchLoop:
     observer: Observer
     should_stop: Callable[[], bool]
     summarise: Callable[[Outcome], None]
-    origins: Callable[[BackboneSpec], list[dict[str, str]]] = lambda _spec: []
+    beginning: Beginning
     explained: Callable[[TrialRecord], bool] = lambda _record: False
-    halving: Halving | None = None
-    inherit: bool = False
     _exhausted: bool = field(default=False, init=False)  # nothing new was found at the last look
     _under_way: dict[int, _UnderWay] = field(default_factory=dict, init=False)
     _failures: int = field(default=0, init=False)  # one after the other, as they ended
@@ -124,11 +121,11 @@ class SearchLoop:
 
     def _promotion(self, total: int) -> Promotion | None:
         """Which candidate trains further now, if any."""
-        if self.halving is None:
+        if self.beginning.halving is None:
             return None
         under_way = {work.spec.digest for work in self._under_way.values()}
         last = not self._wants_new(total) and not under_way
-        return self.halving.promotion(self.store.records, under_way=under_way, last=last)
+        return self.beginning.halving.promotion(self.store.records, under_way=under_way, last=last)
 
     def _begin(self, total: int, end: float) -> Outcome | None:
         """Has one more candidate evaluated, or says why not."""
@@ -145,36 +142,12 @@ class SearchLoop:
         except SpaceExhausted:
             self._exhausted = True
             return None
-        record = self._begun(trial, spec)
+        record = self.beginning.record(trial, spec)
         number, done = trial.number, min(self.store.counted + self._num_new, total - 1)
         self.observer.trial_started(number, done, total)
         self._under_way[number] = _UnderWay(trial, spec, record)
         self.executor.submit("evaluate", spec, record)
         return None
-
-    def _begun(self, trial: Trial, spec: BackboneSpec) -> TrialRecord:
-        """The record of a trial that begins: new, or one that trains another's candidate on."""
-        record = _record_of(trial.number, spec, TrialState.FAILED)
-        record.mixers = self.origins(spec)
-        earlier = self.store.continued_by(trial)
-        if earlier is not None:
-            record = replace(
-                earlier,
-                number=trial.number,
-                state=TrialState.FAILED,
-                reason="",
-                continues=earlier.number,
-                score=None,
-                seconds={},
-            )
-        elif self.inherit:
-            trained = {r.number: self.store.params_of(r.number) for r in self.store.records}
-            near = nearest(trial.params, self.store.records, trained)
-            if near is not None:
-                record.inherited = {"trial": near.number, "digest": near.digest}
-        if self.halving is not None:
-            record.epochs = self.halving.next_rung(0 if earlier is None else epochs_of(earlier))
-        return record
 
     def confirm_best(self) -> None:
         """Measures the best again in a fresh process, and where it misses, the next, three at most.
@@ -189,7 +162,7 @@ class SearchLoop:
             self.executor.close()
             self.store.enqueue_confirmation(best.number)
             trial, spec = self.strategy.propose()
-            record = _record_of(trial.number, spec, TrialState.FAILED)
+            record = new_record(trial.number, spec, TrialState.FAILED)
             record.confirms = best.number
             self._under_way[trial.number] = _UnderWay(trial, spec, record)
             self.executor.submit("measured", spec, record)
@@ -225,7 +198,7 @@ class SearchLoop:
             return
         self.observer.note(f"the weights of trial {best.number} are gone; training it again")
         spec = BackboneSpec.model_validate(best.spec)
-        asked = replace(_record_of(best.number, spec, best.state), inherited=best.inherited)
+        asked = replace(new_record(best.number, spec, best.state), inherited=best.inherited)
         self.executor.submit("train", spec, asked)
         record, weights = self.executor.next_answer()
         if record.state is TrialState.INTERRUPTED:
@@ -268,7 +241,7 @@ class SearchLoop:
                 self.folder.keep_weights(record.number, str(record.digest), weights)
             except OSError as error:
                 trouble = error
-        if weights is not None and self.inherit:
+        if weights is not None and self.beginning.inherit:
             try:
                 self.folder.keep_inheritable(str(record.digest), weights)
             except OSError as error:
@@ -284,7 +257,3 @@ class SearchLoop:
             record.state, record.reason = TrialState.INTERRUPTED, reason
             self.store.enqueue_again(trial, died=False)
             self.store.finish(trial, record)
-
-
-def _record_of(number: int, spec: BackboneSpec, state: TrialState) -> TrialRecord:
-    return TrialRecord(number=number, state=state, spec=spec.to_data(), digest=spec.digest)

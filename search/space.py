@@ -47,14 +47,10 @@ from search.space_forms import (
     node_like,
     range_domain,
     refuse_misspelt,
+    refuse_overwritten,
     scalar_domain,
     written_mixer,
 )
-
-_SAID_BY_THE_STUDY = {
-    "num_classes": "the data say how many classes there are",
-    "image_size": "train.image_size and measure.image_size say it",
-}
 
 
 class SearchSpace:
@@ -80,7 +76,7 @@ class SearchSpace:
         values that are tried and may raise to stop.
         """
         if any_mixers is None:  # else the space of a study under way, its base's fields in it
-            _refuse_overwritten(tree, fields or {})
+            refuse_overwritten(tree, fields or {})
         set_fields = {key: node_like(tree, value) for key, value in (fields or {}).items()}
         self._tree = Node({**tree.map, **set_fields}, tree.mark, tree.key_marks)
         self._registry = registry
@@ -274,11 +270,3 @@ class SearchSpace:
             words = str(error) if str(error).startswith(name) else f"got {name}; {error}"
             raise SpecError(Problem(where, words, mark)) from None
         return entry
-
-
-def _refuse_overwritten(tree: Node, fields: dict[str, Any]) -> None:
-    """SpecError where the space itself, not a base of it, says what the study decides."""
-    for key, words in _SAID_BY_THE_STUDY.items():
-        mark = tree.key_marks.get(key)
-        if key in fields and mark is not None and mark.source == tree.mark.source:
-            raise SpecError(Problem(key, f"{words}; leave it out of the space", mark))

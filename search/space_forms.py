@@ -169,3 +169,17 @@ def chosen(node: Node, parameter: str, domain: Domain, choose: Chooser) -> Node:
     if isinstance(domain, Choice) and len(domain.values) == 1:
         return node_like(node, domain.values[0])
     return node_like(node, choose(parameter, domain))
+
+
+_SAID_BY_THE_STUDY = {
+    "num_classes": "the data say how many classes there are",
+    "image_size": "train.image_size and measure.image_size say it",
+}
+
+
+def refuse_overwritten(tree: Node, fields: dict[str, Any]) -> None:
+    """SpecError where the space itself, not a base of it, says what the study decides."""
+    for key, words in _SAID_BY_THE_STUDY.items():
+        mark = tree.key_marks.get(key)
+        if key in fields and mark is not None and mark.source == tree.mark.source:
+            raise SpecError(Problem(key, f"{words}; leave it out of the space", mark))

@@ -15,14 +15,13 @@ import torch
 
 from mixers import MixerRegistry
 from search.baselines import Baselines, with_baselines_of
+from search.beginning import beginning_of
 from search.buildable import BuildCheck, require_some_buildable
-from search.candidate import mixer_origins
 from search.data import Splits, load_data
 from search.errors import Interrupted, UsageError
 from search.executor.child import Child
 from search.executor.workers import in_processes
 from search.frozen_mixers import freeze, require_unchanged, require_unchanged_trainer
-from search.halving import Halving
 from search.loop import Executor, Observer, SearchLoop
 from search.proposable import ProposalCheck
 from search.run_folder import RunFolder
@@ -35,8 +34,8 @@ from search.training import TrainerEntry
 from search.trial_store import TrialStore
 from search.worker_devices import crowded, on_its_gpu, require_same_gpu
 
-# what may change while a study goes on
-_NOT_COMPARED = ("search.trials:", "search.trial_seconds:", "search.baselines")
+_NOT_COMPARED = ("search.trials:", "search.trial_seconds:", "search.baselines")  # may change
+_WHOLE = (Outcome.DONE, Outcome.SPACE_EXHAUSTED)
 
 
 @dataclass
@@ -45,8 +44,8 @@ class StudyRunner:
 
     `should_stop` is asked between steps: True abandons the current candidate cleanly.
     `allow_drift` goes on although mixers or the trainer have changed since the study began.
-    `trainer` is the one that `train.trainer` names; `worker_devices` are those of its workers, by
-    default of one on `device`; `strategy` proposes the candidates.
+    `trainer` is the one that `train.trainer` names; `worker_devices` has one for each worker, by
+    default `device`; `strategy` proposes the candidates.
     """
 
     study: Study
@@ -83,7 +82,6 @@ class StudyRunner:
             def time_left() -> float:
                 return math.inf if time_limit is None else time_limit - time.monotonic() + start
 
-            measured = bool(config.budget.throughput)
             with closing(self.executor(folder)) as executor:
                 loop = self._loop(folder, space, baselines, executor)
                 require_same_gpu(self.device, loop.store.records)
@@ -91,7 +89,7 @@ class StudyRunner:
                     loop.restore_best()
                     baselines.run(executor, lambda: time_left() > 0)
                     outcome = loop.run(config.search.trials, time_left())
-                    if outcome in (Outcome.DONE, Outcome.SPACE_EXHAUSTED) and measured:
+                    if outcome in _WHOLE and config.budget.throughput:
                         loop.confirm_best()
                 except Interrupted:
                     outcome = Outcome.INTERRUPTED
@@ -202,8 +200,7 @@ class StudyRunner:
 
     def _name_unreadable(self, data: Splits, *, known: int) -> None:
         """Says which images were skipped, beyond the `known` first."""
-        new = data.unreadable[known:]
-        if new:
+        if new := data.unreadable[known:]:
             names = ", ".join(new[:5])
             self.observer.note(f"skipped {len(new)} unreadable images: {names}")
 
@@ -246,13 +243,9 @@ class StudyRunner:
             observer=self.observer,
             should_stop=self.should_stop,
             summarise=write_summary,
-            origins=partial(mixer_origins, registry=self.registry),
+            beginning=beginning_of(config, store, self.registry),
             explained=check.explains,
         )
-
-    def _halving(self) -> Halving | None:
-        factor = self.study.config.search.halving
-        return None if factor is None else Halving(self.study.config.train.epochs, factor)
 
     def _conclude(
         self,

@@ -1,0 +1,65 @@
+"""What a trial begins with: nothing, another trial's training, or another candidate's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from optuna.trial import Trial
+
+from metaformer.spec import BackboneSpec
+from mixers import MixerRegistry
+from search.candidate import mixer_origins
+from search.halving import Halving, epochs_of
+from search.inheritance import nearest
+from search.records import TrialRecord, TrialState
+from search.study_config import StudyConfig
+from search.trial_store import TrialStore
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """`origins` says where a candidate's mixers came from. With `halving` candidates train in
+    parts; where they `inherit`, they begin with the weights of others."""
+
+    store: TrialStore
+    origins: Callable[[BackboneSpec], list[dict[str, str]]] = lambda _spec: []
+    halving: Halving | None = None
+    inherit: bool = False
+
+    def record(self, trial: Trial, spec: BackboneSpec) -> TrialRecord:
+        """The record of a trial that begins: new, or one that trains another's candidate on."""
+        record = new_record(trial.number, spec, TrialState.FAILED)
+        record.mixers = self.origins(spec)
+        earlier = self.store.continued_by(trial)
+        if earlier is not None:
+            record = replace(
+                earlier,
+                number=trial.number,
+                state=TrialState.FAILED,
+                reason="",
+                continues=earlier.number,
+                score=None,
+                seconds={},
+            )
+        elif self.inherit:
+            trained = {r.number: self.store.params_of(r.number) for r in self.store.records}
+            near = nearest(trial.params, self.store.records, trained)
+            if near is not None:
+                record.inherited = {"trial": near.number, "digest": near.digest}
+        if self.halving is not None:
+            record.epochs = self.halving.next_rung(0 if earlier is None else epochs_of(earlier))
+        return record
+
+
+def beginning_of(config: StudyConfig, store: TrialStore, registry: MixerRegistry) -> Beginning:
+    """As a study's settings have it."""
+    factor = config.search.halving
+    halving = None if factor is None else Halving(config.train.epochs, factor)
+    origins = partial(mixer_origins, registry=registry)
+    return Beginning(store, origins, halving, config.train.inherit)
+
+
+def new_record(number: int, spec: BackboneSpec, state: TrialState) -> TrialRecord:
+    return TrialRecord(number=number, state=state, spec=spec.to_data(), digest=spec.digest)
