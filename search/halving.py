@@ -38,6 +38,11 @@ class Halving:
             rungs.insert(0, rungs[0] // self.factor)
         return tuple(rungs)
 
+    def next_rung(self, epochs: int) -> int | None:
+        """Where a candidate that has trained for so many epochs pauses next; None at the last."""
+        above = next(rung for rung in self.rungs if rung > epochs)
+        return above if above < self.epochs else None
+
     def promotion(
         self, records: Sequence[TrialRecord], *, under_way: Collection[str] = (), last: bool = False
     ) -> Promotion | None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+NUM_FINALISTS = 3  # measured again at the end
+
 
 class Outcome(StrEnum):
     """Why a search ended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from optuna.trial import Trial
@@ -13,7 +13,11 @@ from optuna.trial import Trial
 from metaformer.spec import BackboneSpec
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.attempt import Answer, Do, Weights
-from search.records import BaselineRecord, Record, TrialRecord, TrialState
+from search.halving import Halving, Promotion, epochs_of
+from search.history import NUM_FINALISTS
+from search.inheritance import nearest
+from search.observer import Observer
+from search.records import Record, TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.strategy import SpaceExhausted, Strategy
 from search.summary import Outcome, best_of
@@ -21,20 +25,6 @@ from search.trial_store import MAX_ATTEMPTS, TrialStore
 
 MAX_FAILURES_RUNNING = 5
 MAX_UNMEASURED_RUNNING = 3  # candidates that others at work on the device left without a figure
-
-
-class Observer(Protocol):
-    """Hears how a study goes on. A phase is of the trial `number`, or of the study itself."""
-
-    def note(self, text: str) -> None: ...
-
-    def trial_started(self, number: int, done: int, total: int) -> None: ...
-
-    def phase(self, text: str, number: int | None = None) -> None: ...
-
-    def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
-
-    def baseline_finished(self, record: BaselineRecord) -> None: ...
 
 
 class Executor(Protocol):
@@ -66,9 +56,10 @@ class _UnderWay(NamedTuple):
 @dataclass
 class SearchLoop:
     """Tries candidates, as many at a time as the executor takes. `should_stop` is asked before
-    each; those under way the executor ends. `summarise` is called after each. `origins` says where
-    a candidate's mixers came from. A failure that is `explained` does not count towards those that
-    end a study."""
+    each; those under way the executor ends. `summarise` is called after each. With `halving` they
+    train in parts; where they `inherit`, they begin with the weights of others. `origins` says
+    where a candidate's mixers came from. A failure that is `explained` does not count towards those
+    that end a study."""
 
     store: TrialStore
     strategy: Strategy
@@ -79,6 +70,9 @@ class SearchLoop:
     summarise: Callable[[Outcome], None]
     origins: Callable[[BackboneSpec], list[dict[str, str]]] = lambda _spec: []
     explained: Callable[[TrialRecord], bool] = lambda _record: False
+    halving: Halving | None = None
+    inherit: bool = False
+    _exhausted: bool = field(default=False, init=False)  # nothing new was found at the last look
     _under_way: dict[int, _UnderWay] = field(default_factory=dict, init=False)
     _failures: int = field(default=0, init=False)  # one after the other, as they ended
     _unmeasured: int = field(default=0, init=False)
@@ -89,20 +83,35 @@ class SearchLoop:
         ending: Outcome | None = None  # why no candidate is begun any more
         try:
             while True:
-                while ending is None and self.executor.free and self._left(total):
+                while ending is None and self.executor.free and self._has_more(total):
                     ending = self._begin(total, end)
                 if not self._under_way:
-                    return ending or Outcome.DONE
+                    return ending or self._ended()
                 record = self._next_record()
-                if ending is Outcome.SPACE_EXHAUSTED and not record.state.is_final:
-                    ending = None  # it is tried again
+                self._exhausted = self._exhausted and record.state.is_final  # else tried again
                 ending = ending or self._reason_to_end(record)
         except (KeyboardInterrupt, UsageError, EnvironmentProblem) as error:
             self._give_up(str(error) or "stopped at once")
             raise
 
-    def _left(self, total: int) -> bool:
-        return self.store.counted + len(self._under_way) < total
+    def _ended(self) -> Outcome:
+        self.folder.forget_checkpoints()
+        return Outcome.SPACE_EXHAUSTED if self._exhausted else Outcome.DONE
+
+    def _has_more(self, total: int) -> bool:
+        return self._wants_new(total) or self._promotion(total) is not None
+
+    def _wants_new(self, total: int) -> bool:
+        new = sum(work.record.continues is None for work in self._under_way.values())
+        return not self._exhausted and self.store.counted + new < total
+
+    def _promotion(self, total: int) -> Promotion | None:
+        """Which candidate trains further now, if any."""
+        if self.halving is None:
+            return None
+        under_way = {work.spec.digest for work in self._under_way.values()}
+        last = not self._wants_new(total) and not under_way
+        return self.halving.promotion(self.store.records, under_way=under_way, last=last)
 
     def _begin(self, total: int, end: float) -> Outcome | None:
         """Has one more candidate evaluated, or says why not."""
@@ -111,17 +120,73 @@ class SearchLoop:
         if time.monotonic() >= end:
             return Outcome.TIME_LIMIT
         pending = {work.spec.digest: number for number, work in self._under_way.items()}
+        promotion = self._promotion(total)
+        if promotion is not None and not self.store.some_wait:
+            self.store.enqueue_further(promotion.record.number)
         try:
             trial, spec = self.strategy.propose(pending)
         except SpaceExhausted:
-            return Outcome.SPACE_EXHAUSTED
+            self._exhausted = True
+            return None
         number = trial.number
         self.observer.trial_started(number, self.store.counted + len(self._under_way), total)
-        record = _record_of(number, spec, TrialState.FAILED)
-        record.mixers = self.origins(spec)
+        record = self._begun(trial, spec)
         self._under_way[number] = _UnderWay(trial, spec, record)
         self.executor.submit("evaluate", spec, record)
         return None
+
+    def _begun(self, trial: Trial, spec: BackboneSpec) -> TrialRecord:
+        """The record of a trial that begins: new, or one that trains another's candidate on."""
+        record = _record_of(trial.number, spec, TrialState.FAILED)
+        record.mixers = self.origins(spec)
+        earlier = self.store.continued_by(trial)
+        if earlier is not None:
+            record = replace(
+                earlier,
+                number=trial.number,
+                state=TrialState.FAILED,
+                reason="",
+                continues=earlier.number,
+                score=None,
+                seconds={},
+            )
+        elif self.inherit:
+            trained = {r.number: self.store.params_of(r.number) for r in self.store.records}
+            near = nearest(trial.params, self.store.records, trained)
+            if near is not None:
+                record.inherited = {"trial": near.number, "digest": near.digest}
+        if self.halving is not None:
+            record.epochs = self.halving.next_rung(0 if earlier is None else epochs_of(earlier))
+        return record
+
+    def confirm_best(self) -> None:
+        """Measures the best again in a fresh process, and where it misses, the next, three at most.
+
+        What others at work on the device leave unmeasured stays as it is.
+        """
+        for _ in range(NUM_FINALISTS):
+            best = best_of(self.store.records)
+            known = {record.confirms for record in self.store.records if record.state.is_final}
+            if best is None or best.number in known or self.store.some_wait or self.should_stop():
+                return
+            self.executor.close()
+            self.store.enqueue_confirmation(best.number)
+            trial, spec = self.strategy.propose()
+            record = _record_of(trial.number, spec, TrialState.FAILED)
+            record.confirms = best.number
+            self._under_way[trial.number] = _UnderWay(trial, spec, record)
+            self.executor.submit("judge", spec, record)
+            try:
+                record = self._next_record()
+            except (KeyboardInterrupt, UsageError, EnvironmentProblem) as error:
+                self._give_up(str(error) or "stopped at once")
+                raise
+            if record.state is TrialState.REJECTED:
+                self.observer.note(
+                    f"trial {best.number} missed its budget when it was measured again: "
+                    f"{record.reason}"
+                )
+                self.restore_best()
 
     def _reason_to_end(self, record: TrialRecord) -> Outcome | None:
         unexplained = record.state is TrialState.FAILED and not self.explained(record)
@@ -143,7 +208,8 @@ class SearchLoop:
             return
         self.observer.note(f"the weights of trial {best.number} are gone; training it again")
         spec = BackboneSpec.model_validate(best.spec)
-        self.executor.submit("train", spec, _record_of(best.number, spec, best.state))
+        asked = replace(_record_of(best.number, spec, best.state), inherited=best.inherited)
+        self.executor.submit("train", spec, asked)
         record, weights = self.executor.next_answer()
         if record.state is TrialState.INTERRUPTED:
             raise Interrupted
@@ -164,7 +230,8 @@ class SearchLoop:
         trial = self._under_way.pop(record.number).trial
         if record.state is TrialState.INTERRUPTED:
             self.store.enqueue_again(trial, died=False)
-        if record.state is TrialState.LOST and not self.store.enqueue_again(trial, died=True):
+        again = record.confirms is not None or record.state is not TrialState.LOST
+        if not again and not self.store.enqueue_again(trial, died=True):
             record.state = TrialState.FAILED
             record.reason += f", as {MAX_ATTEMPTS - 1} times before"
         self._finish(trial, record, weights)
@@ -182,6 +249,11 @@ class SearchLoop:
         if weights is not None and best_of([*([before] if before else []), record]) is record:
             try:
                 self.folder.keep_weights(record.number, str(record.digest), weights)
+            except OSError as error:
+                trouble = error
+        if weights is not None and self.inherit:
+            try:
+                self.folder.keep_inheritable(str(record.digest), weights)
             except OSError as error:
                 trouble = error
         self.store.finish(trial, record)

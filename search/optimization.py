@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from search.history import Candidate, History, Outcome
+from search.history import NUM_FINALISTS, Candidate, History, Outcome
 from search.proposals.limits import Limit
 from search.proposals.parameters import Space, SpaceLike
 from search.proposals.planner import Planner
@@ -15,8 +15,6 @@ from search.proposals.quantity import QuantityModel
 
 Evaluate: TypeAlias = Callable[[dict[str, Any]], float]
 Measure: TypeAlias = Callable[[dict[str, Any]], Mapping[str, float]]
-
-NUM_FINALISTS = 3  # measured again at the end
 
 
 def optimize(

@@ -34,13 +34,15 @@ class Record:
     Optuna's, at most 0 where the network is within the budget; times are in seconds. `at_most` has
     images/s by mode that no kernel exceeds, of what was rejected by that without a measurement.
     `epochs` are those after which the training was to pause, None where it was to go on to the
-    last; `continues` is the trial whose candidate this one trained further. `inherited` says whose
-    weights the training began with: `trial`, `digest`, and the `share` of its own that they are."""
+    last; `continues` is the trial whose candidate this one trained further, `confirms` the trial
+    that this one measured again. `inherited` says whose weights the training began with: `trial`,
+    `digest`, and the `share` of its own that they are."""
 
     state: TrialState
     reason: str = ""
     epochs: int | None = None
     continues: int | None = None
+    confirms: int | None = None
     inherited: dict[str, Any] | None = None
     spec: dict[str, Any] | None = None
     digest: str | None = None
@@ -65,6 +67,11 @@ class Record:
     def title(self) -> str:
         """What it is a record of, in words."""
         raise NotImplementedError
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts towards the study's total: each candidate does, once."""
+        return self.state.is_final and self.continues is None and self.confirms is None
 
     @property
     def accuracy(self) -> float | None:

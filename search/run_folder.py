@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.errors = path / "errors.log"
         self.lock = path / "study.lock"
+        self.checkpoints = path / "checkpoints"
+        self.inheritable = path / "weights"
 
     def create(self) -> None:
         """Makes the folder; OSError where that is not possible."""
@@ -91,6 +94,15 @@ class RunFolder:
         own = {key: value.clone().contiguous() for key, value in weights.items()}
         data = save(own, metadata={"trial": str(number), "digest": digest})
         write_atomically(self._weights_of(number), data)
+
+    def keep_inheritable(self, digest: str, weights: dict[str, Tensor]) -> None:
+        """Saves weights that later candidates may begin with."""
+        self.inheritable.mkdir(exist_ok=True)
+        write_atomically(self.inheritable / f"{digest}.safetensors", save(weights))
+
+    def forget_checkpoints(self) -> None:
+        """Removes the state of trainings that nobody will go on with."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def settle_best(self, best: TrialRecord | None) -> bool:
         """Makes best.yaml and best.safetensors those of `best`, and clears other weights.

@@ -36,7 +36,7 @@ def study_status(folder: Path) -> dict[str, Any]:
     records = read_records(folder)
     summary = read_summary(folder)
     pid = holder_of(folder / "study.lock")
-    counted = sum(record.state.is_final for record in records)
+    counted = sum(record.counts for record in records)
     told = summary.get("trials", {}).get("counted", 0)
     return {
         "schema": 1,
@@ -50,7 +50,7 @@ def study_status(folder: Path) -> dict[str, Any]:
         "trials": {
             "total": settings["search"]["trials"],
             "counted": counted,
-            "by_state": dict(Counter(record.state.value for record in records)),
+            "by_state": dict(Counter(r.state.value for r in records if r.confirms is None)),
         },
         "best": summary.get("best"),
         "nearest_miss": summary.get("nearest_miss"),

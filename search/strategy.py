@@ -140,7 +140,7 @@ class Strategy:
         """Tells the planner what came on record since it was asked last."""
         for record in self._store.records[self._num_learned :]:
             candidate = self._planner.learn(trials[record.number].params)
-            if candidate is not None and record.state.is_final and record.continues is None:
+            if candidate is not None and record.counts:
                 self._fill(candidate, record)
         self._num_learned = len(self._store.records)
 

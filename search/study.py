@@ -22,7 +22,9 @@ from search.errors import Interrupted, UsageError
 from search.executor.child import Child
 from search.executor.workers import in_processes
 from search.frozen_mixers import freeze, require_unchanged, require_unchanged_trainer
-from search.loop import Executor, Observer, SearchLoop
+from search.halving import Halving
+from search.loop import Executor, SearchLoop
+from search.observer import Observer
 from search.proposable import ProposalCheck
 from search.run_folder import RunFolder
 from search.space import SearchSpace
@@ -68,7 +70,7 @@ class StudyRunner:
         folder is damaged, OSError where the folder cannot be written, Interrupted where
         `should_stop` said so before the first candidate.
         """
-        start = time.monotonic()
+        end = math.inf if time_limit is None else time.monotonic() + time_limit
         folder = RunFolder(self.out / self.study.config.name)
         with held(folder):
             space, data, baselines = self.prepare(folder)
@@ -78,20 +80,19 @@ class StudyRunner:
             self.observer.note(f"study {config.name} in {folder.path}, budget: {limits}")
             if words := crowded(self.worker_devices, config.measure.threads):
                 self.observer.note(words)
-
-            def time_left() -> float:
-                return math.inf if time_limit is None else time_limit - time.monotonic() + start
-
+            measured = bool(config.budget.throughput)
             with closing(self.executor(folder)) as executor:
                 loop = self._loop(folder, space, baselines, executor)
                 require_same_gpu(self.device, loop.store.records)
                 try:
                     loop.restore_best()
-                    baselines.run(executor, lambda: time_left() > 0)
-                    outcome = loop.run(config.search.trials, time_left())
+                    baselines.run(executor, lambda: time.monotonic() < end)
+                    outcome = loop.run(config.search.trials, end - time.monotonic())
+                    if outcome in (Outcome.DONE, Outcome.SPACE_EXHAUSTED) and measured:
+                        loop.confirm_best()
                 except Interrupted:
                     outcome = Outcome.INTERRUPTED
-            return self._conclude(loop, baselines, folder, data, outcome)
+            return self._conclude(loop, baselines, data, outcome)
 
     def prepare(self, folder: RunFolder) -> tuple[SearchSpace, Splits, Baselines]:
         """Reads all that the study needs and refuses what `run` refuses; writes nothing.
@@ -242,18 +243,19 @@ class StudyRunner:
             summarise=write_summary,
             origins=partial(mixer_origins, registry=self.registry),
             explained=check.explains,
+            halving=self._halving(),
+            inherit=config.train.inherit,
         )
 
+    def _halving(self) -> Halving | None:
+        factor = self.study.config.search.halving
+        return None if factor is None else Halving(self.study.config.train.epochs, factor)
+
     def _conclude(
-        self,
-        loop: SearchLoop,
-        baselines: Baselines,
-        folder: RunFolder,
-        data: Splits,
-        outcome: Outcome,
+        self, loop: SearchLoop, baselines: Baselines, data: Splits, outcome: Outcome
     ) -> dict[str, Any]:
         """Reports the best on the test split, once the search has ended, and writes the summary."""
-        known, store = len(data.unreadable), loop.store
+        known, store, folder = len(data.unreadable), loop.store, loop.folder
         said: dict[str, Any] = {"data": data, "prediction": loop.strategy.prediction()}
         said["baselines"] = baselines.records
         summary = summarise(self.study, store.records, self.device, outcome, **said)

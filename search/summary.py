@@ -40,8 +40,15 @@ class Outcome(StrEnum):
 
 def best_of(records: Sequence[TrialRecord]) -> TrialRecord | None:
     """The complete trial of the highest validation accuracy; of equals, that of lowest number,
-    whichever ended first."""
-    complete = [record for record in records if record.state is TrialState.COMPLETE]
+    whichever ended first. One that missed its budget when it was measured again is none."""
+    refuted = {r.confirms for r in records if r.state is TrialState.REJECTED}
+    complete = [
+        record
+        for record in records
+        if record.state is TrialState.COMPLETE
+        and record.confirms is None
+        and record.number not in refuted
+    ]
     return max(complete, key=lambda record: (record.accuracy or 0.0, -record.number), default=None)
 
 
@@ -90,8 +97,8 @@ def summarise(
         "budget": config.budget.given(),
         "trials": {
             "total": config.search.trials,
-            "counted": sum(r.state.is_final and r.continues is None for r in records),
-            "by_state": dict(Counter(record.state.value for record in records)),
+            "counted": sum(record.counts for record in records),
+            "by_state": dict(Counter(r.state.value for r in records if r.confirms is None)),
         },
         "best": None if best is None else describe_trial(best, study, test),
         "baselines": [_describe_baseline(record, study) for record in baselines],

@@ -24,6 +24,7 @@ MAX_ATTEMPTS = 3  # of a candidate whose process died
 _RECORD = "record"
 _ATTEMPT = "attempt"
 _DISCARDED = "discarded"
+_CONTINUES, _CONFIRMS = "continues", "confirms"  # the number of an earlier trial
 
 _OPTUNA_STATES = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -66,7 +67,7 @@ class TrialStore:
     @property
     def counted(self) -> int:
         """How many trials count towards the study's total: each candidate once."""
-        return sum(r.state.is_final and r.continues is None for r in self.records)
+        return sum(record.counts for record in self.records)
 
     def finish(self, trial: Trial, record: TrialRecord) -> None:
         """Puts the record into the journal, then into `trials.jsonl`."""
@@ -115,13 +116,38 @@ class TrialStore:
     def enqueue_again(self, trial: Trial | FrozenTrial, *, died: bool) -> bool:
         """Has the same candidate proposed again, unless its process died too often."""
         attempt = int(trial.user_attrs.get(_ATTEMPT, 1)) + died
-        if attempt > MAX_ATTEMPTS or not trial.params:
+        if attempt > MAX_ATTEMPTS or not trial.params or _CONFIRMS in trial.user_attrs:
             return False
-        self.study.enqueue_trial(trial.params, user_attrs={_ATTEMPT: attempt})
+        said = {k: v for k, v in trial.user_attrs.items() if k == _CONTINUES}
+        self.study.enqueue_trial(trial.params, user_attrs={_ATTEMPT: attempt, **said})
         return True
+
+    @property
+    def some_wait(self) -> bool:
+        """Whether trials are enqueued, which come before anything new."""
+        waiting = self.study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))
+        return bool(waiting)
+
+    def enqueue_further(self, number: int) -> None:
+        """Has the candidate of trial `number` proposed, to be trained further."""
+        self.study.enqueue_trial(self.params_of(number), user_attrs={_CONTINUES: number})
+
+    def enqueue_confirmation(self, number: int) -> None:
+        """Has the candidate of trial `number` proposed, to be measured again."""
+        self.study.enqueue_trial(self.params_of(number), user_attrs={_CONFIRMS: number})
+
+    def continued_by(self, trial: Trial) -> TrialRecord | None:
+        """The record that `trial` continues, if it is such a one."""
+        number = trial.user_attrs.get(_CONTINUES)
+        return next((r for r in self.records if r.number == number), None)
+
+    def params_of(self, number: int) -> dict[str, Any]:
+        return self.study.get_trials(deepcopy=False)[number].params
 
     def _tell(self, record: TrialRecord) -> None:
         state = _OPTUNA_STATES.get(record.state, OptunaState.FAIL)
+        if record.confirms is not None:  # a measurement alone is no value
+            state = OptunaState.PRUNED
         value = record.accuracy if state is OptunaState.COMPLETE else None
         self.study.tell(record.number, value, state=state)
 

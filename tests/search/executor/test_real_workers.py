@@ -182,7 +182,8 @@ def test_two_workers_train_beside_each_other(
 def test_of_two_workers_one_that_is_killed_costs_only_its_own_trial_an_attempt(
     started: Callable[..., subprocess.Popen[str]],
 ) -> None:
-    study = started(LONG.replace("trials: 2", "trials: 4"), "--workers", "2")
+    text = LONG.replace("trials: 2", "trials: 4").replace("epochs: 60", "epochs: 20")
+    study = started(text, "--workers", "2")
     first, _ = wait_for(lambda: len(found := workers_of(study.pid)) == 2 and found)
     wait_for(lambda: len(list(Path("runs/tiny").glob("checkpoints/*.pt"))) == 2)  # both train
     os.kill(first, signal.SIGKILL)
@@ -217,6 +218,7 @@ def test_ctrl_c_stops_two_workers_at_their_next_step_and_the_study_goes_on_with_
     assert {trial["digest"] for trial in trials() if trial["state"] == "COMPLETE"} == interrupted
 
 
+@pytest.mark.slow
 def test_a_study_that_is_killed_takes_all_its_workers_with_it(
     started: Callable[..., subprocess.Popen[str]],
 ) -> None:

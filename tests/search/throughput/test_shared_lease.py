@@ -78,7 +78,7 @@ def hang(pipe: Connection) -> None:
     """Trains without ever ending its step."""
     with shared_lease(CPU):
         pipe.send("trains")
-        time.sleep(PATIENCE)
+        signal.pause()
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,147 @@
+"""Trials beyond the first look at a candidate: trained further, inherited from, measured again."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from studies import Evaluate, Heard, runner
+from torch import Tensor
+
+from metaformer import BackboneSpec
+from mixers import MixerRegistry
+from search.candidate import CandidateEvaluator
+from search.errors import Interrupted
+from search.records import TrialRecord, TrialState
+
+EPOCHS = 4
+HALVED = {"train": {"epochs": EPOCHS}, "search": {"trials": 6, "halving": 2}}
+
+
+def accuracy_of(spec: BackboneSpec) -> float:
+    return int(spec.digest[:6], 16) / 16**6
+
+
+def train(spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
+    """Scores grow with the epochs, the better candidate ahead at each."""
+    epochs = record.epochs or EPOCHS
+    scores = [accuracy_of(spec) * (epoch + 1) / EPOCHS for epoch in range(epochs)]
+    record.score = {"value": scores[-1], "epochs": epochs, "by_epoch": scores}
+    record.state = TrialState.COMPLETE if epochs == EPOCHS else TrialState.PRUNED
+    record.constraints["throughput.train"] = -0.1
+    return {"weight": torch.tensor([scores[-1]])} if epochs == EPOCHS else None
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def passes(_self: object, spec: BackboneSpec, record: TrialRecord) -> None:
+        record.spec, record.digest = spec.to_data(), spec.digest
+        record.state = TrialState.COMPLETE
+
+    monkeypatch.setattr(CandidateEvaluator, "judge", passes)
+    monkeypatch.setattr("search.study.test_accuracy", lambda *_: 0.5)
+
+
+def lines() -> list[TrialRecord]:
+    text = Path("runs/tiny/trials.jsonl").read_text()
+    return [TrialRecord.from_data(json.loads(line)) for line in text.splitlines()]
+
+
+def epochs_by_digest(records: list[TrialRecord]) -> dict[str, list[int]]:
+    found = defaultdict(list)
+    for record in records:
+        if record.score is not None:
+            found[str(record.digest)].append(record.score["epochs"])
+    return dict(found)
+
+
+def test_all_candidates_train_a_little_and_the_better_ones_go_on_rung_by_rung(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(train)
+    summary = runner(registry, **HALVED).run()
+    assert summary["outcome"] == "done"
+    assert summary["trials"]["counted"] == 6
+    trained = epochs_by_digest(lines())
+    assert len(trained) == 6
+    assert all(rungs == [1, 2, 4][: len(rungs)] for rungs in trained.values())
+    assert sorted(map(len, trained.values()), reverse=True) == [3, 2, 2, 1, 1, 1]
+    best = max(trained, key=lambda digest: int(digest[:6], 16))
+    assert trained[best] == [1, 2, 4]
+    assert summary["best"]["digest"] == best
+    by_number = {record.number: record for record in lines()}
+    for record in by_number.values():
+        if record.continues is not None:
+            earlier = by_number[record.continues]
+            assert earlier.digest == record.digest
+            assert earlier.state is TrialState.PRUNED
+            assert record.constraints == earlier.constraints
+
+
+def test_a_candidate_that_was_interrupted_on_its_way_up_goes_on_from_where_it_was(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    stopped: list[int] = []
+
+    def stop_at_first_promotion(spec: BackboneSpec, record: TrialRecord) -> object:
+        if record.continues is not None and not stopped:
+            stopped.append(record.number)
+            raise Interrupted
+        return train(spec, record)
+
+    evaluate_by(stop_at_first_promotion)  # type: ignore[arg-type]
+    first = runner(registry, should_stop=lambda: bool(stopped), **HALVED).run()
+    assert first["outcome"] == "interrupted"
+    evaluate_by(train)
+    summary = runner(registry, **HALVED).run()
+    assert summary["outcome"] == "done"
+    assert summary["trials"]["counted"] == 6
+    assert sorted(map(len, epochs_by_digest(lines()).values())) == [1, 1, 1, 2, 2, 3]
+
+
+def test_the_best_is_measured_again_and_where_it_misses_the_next_one_takes_its_place(
+    registry: MixerRegistry,
+    evaluate_by: Callable[[Evaluate], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    missed: list[str] = []
+
+    def misses_once(_self: object, spec: BackboneSpec, record: TrialRecord) -> None:
+        record.spec, record.digest = spec.to_data(), spec.digest
+        record.state = TrialState.COMPLETE if missed else TrialState.REJECTED
+        record.reason = "" if missed else "train: 0 of 1 images/s"
+        missed.append(spec.digest)
+
+    def train_again(_self: object, spec: BackboneSpec, record: TrialRecord) -> object:
+        return train(spec, record)
+
+    evaluate_by(train)
+    monkeypatch.setattr(CandidateEvaluator, "judge", misses_once)
+    monkeypatch.setattr(CandidateEvaluator, "train", train_again)
+    heard = Heard()
+    summary = runner(registry, heard=heard).run()
+    ranked = sorted({str(r.digest) for r in lines() if r.confirms is None}, reverse=True)
+    assert missed == ranked[:2]
+    assert summary["best"]["digest"] == ranked[1]
+    assert summary["trials"]["by_state"] == {"COMPLETE": 3}
+    assert any("missed its budget when it was measured again" in note for note in heard.notes)
+    runner(registry).run()  # once confirmed, it is not measured a third time
+    assert len(missed) == 2
+
+
+def test_a_candidate_begins_with_the_weights_of_the_nearest_that_was_trained(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(train)
+    runner(registry, train={"epochs": EPOCHS, "inherit": True}).run()
+    first, *others = [record for record in lines() if record.confirms is None]
+    assert first.inherited is None
+    kept = {path.stem for path in Path("runs/tiny/weights").iterdir()}
+    for record in others:
+        assert record.inherited is not None
+        assert record.inherited["digest"] in kept
+        assert record.inherited["trial"] < record.number
