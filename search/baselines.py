@@ -8,25 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from mixers import MixerRegistry
 from search.errors import UsageError
 from search.loop import Executor
 from search.measuring.subjects import read_subject
+from search.observer import Observer
 from search.records import BaselineRecord, TrialState
 from search.run_folder import RunFolder
 from search.study_config import Study
 from search.trial_lines import last_of_each, read_baselines
 from search.trial_store import MAX_ATTEMPTS
-
-
-class Listener(Protocol):
-    """Hears how baselines go on."""
-
-    def note(self, text: str) -> None: ...
-
-    def baseline_finished(self, record: BaselineRecord) -> None: ...
 
 
 @dataclass
@@ -36,7 +29,7 @@ class Baselines:
 
     folder: RunFolder
     names: Sequence[str]
-    observer: Listener
+    observer: Observer
     check: Callable[[], None]
 
     def __post_init__(self) -> None:

@@ -72,7 +72,7 @@ class BudgetChecks:
             within = all(check(record) for check in counts)
         return within and self._can_be_fast_enough(network, built[0], record)
 
-    def judge(self, network: Subject, record: Record) -> bool:
+    def judge_all(self, network: Subject, record: Record) -> bool:
         """Puts all budgets to `network`, whichever it misses; `record.reason` says which.
 
         False where it cannot be built or does not fit the device, or where others at work there

@@ -87,8 +87,8 @@ class CandidateEvaluator:
             if self._budgets.may_pass(spec, record):
                 record.state = TrialState.COMPLETE
 
-    def measured(self, spec: BackboneSpec, record: TrialRecord) -> None:
-        """Fills in `record` up to the training; COMPLETE where it is within all budgets."""
+    def judge(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        """Puts `spec` to the budgets only: COMPLETE where it makes them."""
         self._name(spec, record)
         with self._watched(record):
             if self._budgets.passes(spec, record):
@@ -123,7 +123,7 @@ class CandidateEvaluator:
         if network.spec is not None:
             self._name(network.spec, record)
         with self._watched(record):
-            if self._budgets.judge(network, record):
+            if self._budgets.judge_all(network, record):
                 self._train_and_test(network, record)
 
     def _name(self, spec: BackboneSpec, record: Record) -> None:

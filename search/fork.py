@@ -24,6 +24,7 @@ from optuna.distributions import (
 from metaformer.errors import SpecError
 from metaformer.yaml_tree import Node
 from mixers import Choice, Domain, IntRange, MixerRegistry, OptionValue
+from search.differences import differences
 from search.errors import UsageError
 from search.frozen_mixers import freeze
 from search.journal import exclusive
@@ -31,7 +32,7 @@ from search.records import TrialRecord
 from search.run_folder import RunFolder
 from search.set_aside import set_aside
 from search.space import SearchSpace
-from search.study_config import Study, differences
+from search.study_config import Study
 from search.summary import Outcome, best_of, summarise
 from search.trial_lines import last_of_each, read_baselines
 from search.trial_store import StoredTrial, TrialStore

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from mixers import MixerRegistry
 from mixers.local import LOCAL_DISTRIBUTION
+from search.differences import differences
 from search.errors import EnvironmentProblem
-from search.study_config import differences
 from search.training import TrainerEntry
 
 Frozen: TypeAlias = tuple[dict[str, Any], ...]

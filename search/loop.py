@@ -16,7 +16,8 @@ from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.attempt import Answer, Do, Weights
 from search.halving import Promotion
 from search.history import NUM_FINALISTS
-from search.records import BaselineRecord, Record, TrialRecord, TrialState
+from search.observer import Observer
+from search.records import Record, TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.strategy import SpaceExhausted, Strategy
 from search.summary import Outcome, best_of
@@ -24,20 +25,6 @@ from search.trial_store import MAX_ATTEMPTS, TrialStore
 
 MAX_FAILURES_RUNNING = 5
 MAX_UNMEASURED_RUNNING = 3  # candidates that others at work on the device left without a figure
-
-
-class Observer(Protocol):
-    """Hears how a study goes on. A phase is of the trial `number`, or of the study itself."""
-
-    def note(self, text: str) -> None: ...
-
-    def trial_started(self, number: int, done: int, total: int) -> None: ...
-
-    def phase(self, text: str, number: int | None = None) -> None: ...
-
-    def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
-
-    def baseline_finished(self, record: BaselineRecord) -> None: ...
 
 
 class Executor(Protocol):
@@ -165,7 +152,7 @@ class SearchLoop:
             record = new_record(trial.number, spec, TrialState.FAILED)
             record.confirms = best.number
             self._under_way[trial.number] = _UnderWay(trial, spec, record)
-            self.executor.submit("measured", spec, record)
+            self.executor.submit("judge", spec, record)
             try:
                 record = self._next_record()
             except (KeyboardInterrupt, UsageError, EnvironmentProblem) as error:

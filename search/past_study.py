@@ -15,12 +15,13 @@ from mixers.plugins_file import read_plugin_rules
 from search.candidate import CandidateEvaluator
 from search.data import Splits, load_data
 from search.devices import require_device
+from search.differences import differences
 from search.errors import EnvironmentProblem, UsageError
 from search.frozen_mixers import require_unchanged
 from search.records import TrialRecord
 from search.run_folder import RunFolder
 from search.status import study_device
-from search.study_config import Study, differences
+from search.study_config import Study
 from search.study_file import load_study
 from search.study_path import require_study_folder
 from search.training import TrainerEntry, find_trainer

@@ -18,16 +18,18 @@ from search.baselines import Baselines, with_baselines_of
 from search.beginning import beginning_of
 from search.buildable import BuildCheck, require_some_buildable
 from search.data import Splits, load_data
+from search.differences import differences
 from search.errors import Interrupted, UsageError
 from search.executor.child import Child
 from search.executor.workers import in_processes
 from search.frozen_mixers import freeze, require_unchanged, require_unchanged_trainer
-from search.loop import Executor, Observer, SearchLoop
+from search.loop import Executor, SearchLoop
+from search.observer import Observer
 from search.proposable import ProposalCheck
 from search.run_folder import RunFolder
 from search.space import SearchSpace
 from search.strategy import Strategy
-from search.study_config import Study, differences
+from search.study_config import Study
 from search.study_folder import has_begun, held, read_own_study
 from search.summary import Outcome, best_of, summarise, test_accuracy
 from search.training import TrainerEntry
@@ -68,7 +70,7 @@ class StudyRunner:
         folder is damaged, OSError where the folder cannot be written, Interrupted where
         `should_stop` said so before the first candidate.
         """
-        start = time.monotonic()
+        end = math.inf if time_limit is None else time.monotonic() + time_limit
         folder = RunFolder(self.out / self.study.config.name)
         with held(folder):
             space, data, baselines = self.prepare(folder)
@@ -78,22 +80,18 @@ class StudyRunner:
             self.observer.note(f"study {config.name} in {folder.path}, budget: {limits or 'none'}")
             if words := crowded(self.worker_devices, config.measure.threads):
                 self.observer.note(words)
-
-            def time_left() -> float:
-                return math.inf if time_limit is None else time_limit - time.monotonic() + start
-
             with closing(self.executor(folder)) as executor:
                 loop = self._loop(folder, space, baselines, executor)
                 require_same_gpu(self.device, loop.store.records)
                 try:
                     loop.restore_best()
-                    baselines.run(executor, lambda: time_left() > 0)
-                    outcome = loop.run(config.search.trials, time_left())
+                    baselines.run(executor, lambda: time.monotonic() < end)
+                    outcome = loop.run(config.search.trials, end - time.monotonic())
                     if outcome in _WHOLE and config.budget.throughput:
                         loop.confirm_best()
                 except Interrupted:
                     outcome = Outcome.INTERRUPTED
-            return self._conclude(loop, baselines, folder, data, outcome)
+            return self._conclude(loop, baselines, data, outcome)
 
     def prepare(self, folder: RunFolder) -> tuple[SearchSpace, Splits, Baselines]:
         """Reads all that the study needs and refuses what `run` refuses; writes nothing.
@@ -248,15 +246,10 @@ class StudyRunner:
         )
 
     def _conclude(
-        self,
-        loop: SearchLoop,
-        baselines: Baselines,
-        folder: RunFolder,
-        data: Splits,
-        outcome: Outcome,
+        self, loop: SearchLoop, baselines: Baselines, data: Splits, outcome: Outcome
     ) -> dict[str, Any]:
         """Reports the best on the test split, once the search has ended, and writes the summary."""
-        known, store = len(data.unreadable), loop.store
+        known, store, folder = len(data.unreadable), loop.store, loop.folder
         said: dict[str, Any] = {"data": data, "prediction": loop.strategy.prediction()}
         said["baselines"] = baselines.records
         summary = summarise(self.study, store.records, self.device, outcome, **said)

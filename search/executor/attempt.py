@@ -12,9 +12,9 @@ from metaformer.spec import BackboneSpec
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.records import Record, TrialState
 
-# to a candidate: against the budgets and trained, trained only, against the budgets only; for a
-# plan; to a baseline
-Do: TypeAlias = Literal["evaluate", "train", "measured", "foretell", "time_training", "compare"]
+# a candidate is put to the budgets and trained where it makes them; trained only; put to the
+# budgets only; for a plan, counted only, and its training timed; a baseline is measured and trained
+Do: TypeAlias = Literal["evaluate", "train", "judge", "foretell", "time_training", "compare"]
 Weights: TypeAlias = dict[str, Tensor]
 Answer: TypeAlias = tuple[Record, Weights | None]  # weights where the candidate completed
 STOPPED = "stopped by the user"

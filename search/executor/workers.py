@@ -11,7 +11,7 @@ from search.errors import Interrupted
 from search.executor.attempt import Answer, Do
 from search.executor.child import Child
 from search.executor.seat import Seat
-from search.loop import Observer
+from search.observer import Observer
 from search.records import Record, TrialRecord
 
 POLLING_SECONDS = 0.1  # between looks at whether to stop, and at the time

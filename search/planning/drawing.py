@@ -73,7 +73,7 @@ def measure_first(drawn: list[Drawn], count: int, executor: Executor) -> list[Dr
         if len(measured) == count:
             break
         assert one.spec is not None
-        one.record = _answer(executor, "measured", one.spec, one.record)
+        one.record = _answer(executor, "judge", one.spec, one.record)
         if not one.was_contaminated:
             one.measured, busy = True, 0
             measured.append(one)

@@ -48,7 +48,7 @@ def plan_study(runner: StudyRunner, *, measurements: int) -> dict[str, Any]:
                 runner.observer.note(f"measuring {measurements} of them")
             measured = measure_first(drawn, measurements, executor)
             trainings = time_trainings(measured, TIMED_TRAININGS, executor)
-    counted = sum(r.state.is_final and r.continues is None for r in read_records(folder.path))
+    counted = sum(record.counts for record in read_records(folder.path))
     shares = _shares(drawn, measured)
     return {
         "schema": 1,

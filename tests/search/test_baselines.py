@@ -61,7 +61,7 @@ def test_files_and_timms_models_are_measured_and_trained_as_candidates_are(
     heard = Heard()
     summary = runner(registry, heard=heard, **asking(mine, TIMM, trials=1)).run()
     first, second = lines()
-    trial, _confirmed = lines("trials.jsonl")
+    trial, *_confirmation = lines("trials.jsonl")
     assert list(first) == ["name", *list(trial)[1:], "test_accuracy"]
     for record in (first, second):
         assert record["state"] == "COMPLETE"

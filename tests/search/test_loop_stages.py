@@ -42,7 +42,7 @@ def nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         record.spec, record.digest = spec.to_data(), spec.digest
         record.state = TrialState.COMPLETE
 
-    monkeypatch.setattr(CandidateEvaluator, "measured", passes)
+    monkeypatch.setattr(CandidateEvaluator, "judge", passes)
     monkeypatch.setattr("search.study.test_accuracy", lambda *_: 0.5)
 
 
@@ -120,7 +120,7 @@ def test_the_best_is_measured_again_and_where_it_misses_the_next_one_takes_its_p
         return train(spec, record)
 
     evaluate_by(train)
-    monkeypatch.setattr(CandidateEvaluator, "measured", misses_once)
+    monkeypatch.setattr(CandidateEvaluator, "judge", misses_once)
     monkeypatch.setattr(CandidateEvaluator, "train", train_again)
     heard = Heard()
     summary = runner(registry, heard=heard).run()

@@ -8,8 +8,9 @@ from tiny import STUDY, write_study
 
 from metaformer import SpecError
 from metaformer.yaml_tree import write_yaml
+from search.differences import differences
 from search.errors import EnvironmentProblem, UsageError
-from search.study_config import Study, differences
+from search.study_config import Study
 from search.study_file import load_study
 
 GOLDEN = Path(__file__).parents[1] / "golden"

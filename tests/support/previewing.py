@@ -38,8 +38,8 @@ class Preview:
         record.state = TrialState.REJECTED if wide else TrialState.COMPLETE
         record.reason = "params: too many" if wide else ""
 
-    def measured(self, spec: BackboneSpec, record: TrialRecord) -> None:
-        self.asked.append("measured")
+    def judge(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        self.asked.append("judge")
         name = spec.stages[0].mixer[0].name
         if name == self.raising:
             raise KeyError("in a mixer")

@@ -1,0 +1,21 @@
+"""Who hears how a study goes on."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from search.records import BaselineRecord, TrialRecord
+
+
+class Observer(Protocol):
+    """Hears how a study goes on. A phase is of the trial `number`, or of the study itself."""
+
+    def note(self, text: str) -> None: ...
+
+    def trial_started(self, number: int, done: int, total: int) -> None: ...
+
+    def phase(self, text: str, number: int | None = None) -> None: ...
+
+    def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None: ...
+
+    def baseline_finished(self, record: BaselineRecord) -> None: ...
