@@ -80,9 +80,10 @@ def fork(old: Study, old_folder: Path, new: Study, out: Path, registry: MixerReg
         )
         folder.write_study(begun.to_data())
         store = TrialStore(new.config.name, folder)
+        numbers: dict[int, int] = {}
         for trial in carried:
             if trial is not None:
-                store.adopt(trial)
+                numbers[trial.record.number] = store.adopt(trial, numbers)
         _keep_best(store.records, old_folder, folder)
         baselines = last_of_each(read_baselines(old_folder))
         folder.write_baselines(baselines)

@@ -49,11 +49,15 @@ def _read(file: Path, kind: type[Kind], what: str) -> list[Kind]:
 
 
 def require_trial(folder: Path, records: Sequence[TrialRecord], number: int) -> TrialRecord:
-    """The record of trial `number`; UsageError, with the nearest number, where there is none."""
-    found = next((record for record in records if record.number == number), None)
+    """The record of trial `number`; UsageError, with the nearest number, where there is none.
+
+    What only measured another trial again is none.
+    """
+    candidates = [record for record in records if record.confirms is None]
+    found = next((record for record in candidates if record.number == number), None)
     if found is not None:
         return found
-    known = [record.number for record in records]
+    known = [record.number for record in candidates]
     if not known:
         raise UsageError(f"trial {number}: {folder} has no trial on record yet")
     close = min(known, key=lambda other: abs(other - number))
@@ -62,8 +66,8 @@ def require_trial(folder: Path, records: Sequence[TrialRecord], number: int) -> 
 
 
 def complete(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The trials that were trained and scored."""
-    return [record for record in records if record.state is TrialState.COMPLETE]
+    """The trials that were trained to the end and scored."""
+    return [r for r in records if r.state is TrialState.COMPLETE and r.confirms is None]
 
 
 def in_words(numbers: Sequence[int]) -> str:

@@ -7,6 +7,7 @@ that at any moment the trial is either on record as a whole or counts as never h
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
@@ -82,17 +83,26 @@ class TrialStore:
         self.records.append(record)
 
     def stored(self) -> list[StoredTrial]:
-        """The final trials, with what Optuna knows of them."""
+        """The final trials, with what Optuna knows of them, but confirmations."""
         known = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
         return [
             StoredTrial(record, known[record.number].params, known[record.number].distributions)
             for record in self.records
-            if record.state.is_final
+            if record.state.is_final and record.confirms is None
         ]
 
-    def adopt(self, trial: StoredTrial) -> None:
-        """Puts a trial of another study on record here, under the next number."""
-        record = replace(trial.record, number=len(self.study.get_trials(deepcopy=False)))
+    def adopt(self, trial: StoredTrial, numbers: Mapping[int, int]) -> int:
+        """Puts a trial of another study on record here, under the next number, which is returned.
+
+        `numbers` are those here of the trials there that it may tell of.
+        """
+        number = len(self.study.get_trials(deepcopy=False))
+        continues = trial.record.continues
+        record = replace(
+            trial.record,
+            number=number,
+            continues=None if continues is None else numbers.get(continues),
+        )
         state = _OPTUNA_STATES.get(record.state, OptunaState.FAIL)
         adopted = create_trial(
             state=state,
@@ -105,6 +115,7 @@ class TrialStore:
         self.study.add_trial(adopted)
         self._folder.append_trial(record)
         self.records.append(record)
+        return number
 
     def discard(self, trial: Trial, reason: str, *, buildable: bool = True) -> None:
         """Ends a trial that is not worth evaluating; it leaves no record and does not count.

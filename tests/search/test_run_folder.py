@@ -54,6 +54,8 @@ def test_the_files_are_those_of_the_contract(folder: RunFolder) -> None:
         "summary.json",
         "errors.log",
         "study.lock",
+        "checkpoints",
+        "weights",
     }
 
 
