@@ -36,7 +36,8 @@ def study_status(folder: Path) -> dict[str, Any]:
     records = read_records(folder)
     summary = read_summary(folder)
     pid = holder_of(folder / "study.lock")
-    counted = sum(record.counts for record in records)
+    candidates = [record for record in records if record.confirms is None]
+    counted = sum(record.counts for record in candidates)
     told = summary.get("trials", {}).get("counted", 0)
     return {
         "schema": 1,
@@ -50,7 +51,7 @@ def study_status(folder: Path) -> dict[str, Any]:
         "trials": {
             "total": settings["search"]["trials"],
             "counted": counted,
-            "by_state": dict(Counter(r.state.value for r in records if r.confirms is None)),
+            "by_state": dict(Counter(record.state.value for record in candidates)),
         },
         "best": summary.get("best"),
         "front": summary.get("front"),
@@ -62,7 +63,7 @@ def study_status(folder: Path) -> dict[str, Any]:
             for record in last_of_each(read_baselines(folder))
         ],
         "last": [
-            {"trial": record.number, **_describe(record)} for record in records[-LAST_TRIALS:]
+            {"trial": record.number, **_describe(record)} for record in candidates[-LAST_TRIALS:]
         ],
         "seconds": _seconds(records),
     }
