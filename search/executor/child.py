@@ -24,10 +24,12 @@ class WorkerDied(Exception):
 class Child:
     """One worker on `device`, of the study in `study`, a run folder's study.yaml."""
 
+    module = "search.executor.worker"
+
     def __init__(self, study: Path, device: torch.device, plugins: str | None) -> None:
         tasks, self._asking = os.pipe()
         self._hearing, answers = os.pipe()
-        command = [sys.executable, "-m", "search.executor.worker", str(study)]
+        command = [sys.executable, "-m", self.module, str(study)]
         command += ["--device", str(device)]
         command += ["--tasks", str(tasks), "--answers", str(answers)]
         command += ["--plugins", plugins] if plugins else []
