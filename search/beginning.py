@@ -32,6 +32,7 @@ class Beginning:
         """The record of a trial that begins: new, or one that trains another's candidate on."""
         record = new_record(trial.number, spec, TrialState.FAILED)
         record.mixers = self.origins(spec)
+        record.confirms = self.store.confirmed_by(trial)
         earlier = self.store.continued_by(trial)
         if earlier is not None:
             record = replace(
@@ -43,12 +44,11 @@ class Beginning:
                 score=None,
                 seconds={},
             )
-        elif self.inherit:
-            trained = {r.number: self.store.params_of(r.number) for r in self.store.records}
-            near = nearest(trial.params, self.store.records, trained)
+        elif self.inherit and record.confirms is None:
+            near = nearest(trial.params, self.store.records, self.store.params())
             if near is not None:
                 record.inherited = {"trial": near.number, "digest": near.digest}
-        if self.halving is not None:
+        if self.halving is not None and record.confirms is None:
             record.epochs = self.halving.next_rung(0 if earlier is None else epochs_of(earlier))
         return record
 

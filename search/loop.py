@@ -104,7 +104,8 @@ class SearchLoop:
     @property
     def _num_new(self) -> int:
         """Of those under way, the candidates that were not tried before."""
-        return sum(work.record.continues is None for work in self._under_way.values())
+        records = (work.record for work in self._under_way.values())
+        return sum(r.continues is None and r.confirms is None for r in records)
 
     def _promotion(self, total: int) -> Promotion | None:
         """Which candidate trains further now, if any."""
@@ -133,7 +134,7 @@ class SearchLoop:
         number, done = trial.number, min(self.store.counted + self._num_new, total - 1)
         self.observer.trial_started(number, done, total)
         self._under_way[number] = _UnderWay(trial, spec, record)
-        self.executor.submit("evaluate", spec, record)
+        self.executor.submit("evaluate" if record.confirms is None else "judge", spec, record)
         return None
 
     def confirm_best(self) -> None:
@@ -144,13 +145,15 @@ class SearchLoop:
         for _ in range(NUM_FINALISTS):
             best = best_of(self.store.records)
             known = {record.confirms for record in self.store.records if record.state.is_final}
-            if best is None or best.number in known or self.store.some_wait or self.should_stop():
+            if best is None or best.number in known or self.should_stop():
                 return
+            if not self.store.confirmation_waits:  # from a process that died
+                if self.store.some_wait:
+                    return
+                self.store.enqueue_confirmation(best.number)
             self.executor.close()
-            self.store.enqueue_confirmation(best.number)
             trial, spec = self.strategy.propose()
-            record = new_record(trial.number, spec, TrialState.FAILED)
-            record.confirms = best.number
+            record = self.beginning.record(trial, spec)
             self._under_way[trial.number] = _UnderWay(trial, spec, record)
             self.executor.submit("judge", spec, record)
             try:

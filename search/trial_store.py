@@ -150,19 +150,31 @@ class TrialStore:
 
     def enqueue_further(self, number: int) -> None:
         """Has the candidate of trial `number` proposed, to be trained further."""
-        self.study.enqueue_trial(self.params_of(number), user_attrs={_CONTINUES: number})
+        self.study.enqueue_trial(self.params()[number], user_attrs={_CONTINUES: number})
 
     def enqueue_confirmation(self, number: int) -> None:
         """Has the candidate of trial `number` proposed, to be measured again."""
-        self.study.enqueue_trial(self.params_of(number), user_attrs={_CONFIRMS: number})
+        self.study.enqueue_trial(self.params()[number], user_attrs={_CONFIRMS: number})
+
+    @property
+    def confirmation_waits(self) -> bool:
+        """Whether what comes next was enqueued to be measured again."""
+        waiting = self.study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))
+        return bool(waiting) and _CONFIRMS in waiting[0].user_attrs
 
     def continued_by(self, trial: Trial) -> TrialRecord | None:
         """The record that `trial` continues, if it is such a one."""
         number = trial.user_attrs.get(_CONTINUES)
         return next((r for r in self.records if r.number == number), None)
 
-    def params_of(self, number: int) -> dict[str, Any]:
-        return self.study.get_trials(deepcopy=False)[number].params
+    def confirmed_by(self, trial: Trial) -> int | None:
+        """The number of the trial that `trial` measures again, if it is such a one."""
+        number: int | None = trial.user_attrs.get(_CONFIRMS)
+        return number
+
+    def params(self) -> dict[int, dict[str, Any]]:
+        """The values of each trial, by its number."""
+        return {trial.number: trial.params for trial in self.study.get_trials(deepcopy=False)}
 
     def _tell(self, record: TrialRecord) -> None:
         state = _OPTUNA_STATES.get(record.state, OptunaState.FAIL)

@@ -17,6 +17,8 @@ from mixers import MixerRegistry
 from search.candidate import CandidateEvaluator
 from search.errors import Interrupted
 from search.records import TrialRecord, TrialState
+from search.run_folder import RunFolder
+from search.trial_store import TrialStore
 
 EPOCHS = 4
 HALVED = {"train": {"epochs": EPOCHS}, "search": {"trials": 6, "halving": 2}}
@@ -131,6 +133,33 @@ def test_the_best_is_measured_again_and_where_it_misses_the_next_one_takes_its_p
     assert any("missed its budget when it was measured again" in note for note in heard.notes)
     runner(registry).run()  # once confirmed, it is not measured a third time
     assert len(missed) == 2
+
+
+@pytest.mark.parametrize("trials", [3, 4])
+def test_a_measurement_again_that_a_killed_process_left_waiting_is_made_and_counts_for_nothing(
+    registry: MixerRegistry,
+    evaluate_by: Callable[[Evaluate], None],
+    monkeypatch: pytest.MonkeyPatch,
+    trials: int,
+) -> None:
+    judged: list[str] = []
+
+    def judge(_self: object, spec: BackboneSpec, record: TrialRecord) -> None:
+        record.spec, record.digest, record.state = spec.to_data(), spec.digest, TrialState.COMPLETE
+        judged.append(spec.digest)
+
+    evaluate_by(train)
+    monkeypatch.setattr(CandidateEvaluator, "judge", judge)
+    with monkeypatch.context() as patched:
+        patched.setattr("search.loop.SearchLoop.confirm_best", lambda _self: None)
+        best = runner(registry).run()["best"]
+    store = TrialStore("tiny", RunFolder(Path("runs/tiny")))
+    store.enqueue_confirmation(best["trial"])  # here its process dies
+    summary = runner(registry, search={"trials": trials}).run()
+    assert judged[0] == best["digest"]
+    assert summary["trials"]["counted"] == trials
+    tried = [record.digest for record in lines() if record.counts]
+    assert len(set(tried)) == len(tried) == trials
 
 
 def test_a_candidate_begins_with_the_weights_of_the_nearest_that_was_trained(
