@@ -71,7 +71,7 @@ class Run:
         """Begins the study, tries nothing, and has the candidates wait in its journal."""
         self.place.mkdir(parents=True, exist_ok=True)
         (self.place / "study.yaml").write_text(STUDY.replace("EPOCHS", str(self.epochs)))
-        code = self.start("--time-limit", "0.001").wait(PATIENCE)
+        code = self.start("--time-limit", "0.000000001").wait(PATIENCE)
         if code != 3:
             raise RuntimeError(f"the study could not be begun:\n{self.log.read_text()}")
         with exclusive(self.folder.lock, "in use"):

@@ -11,7 +11,6 @@ import numpy as np
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import PartialFixedSampler, RandomSampler
 from optuna.trial import BaseTrial, FrozenTrial, Trial
-from optuna.trial import TrialState as OptunaState
 
 from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
@@ -92,12 +91,11 @@ class Strategy:
         """
         trials = self._store.study.get_trials(deepcopy=False)
         self._learn(trials)
-        if any(trial.state is OptunaState.WAITING for trial in trials):
-            self._store.study.sampler = RandomSampler(seed=self._generator.getrandbits(32))
-            trial = self._store.study.ask()
-            return trial, self._space.suggest(trial)
         known = {record.digest for record in self._store.records if record.state.is_final}
         known.update(pending)
+        waiting = self._next_waiting(known)
+        if waiting is not None:
+            return waiting
         for _ in range(REFUSALS_BEFORE_END):
             candidate = self._planner.propose(allowance=MEASUREMENTS_PER_TRAINING)
             if candidate is None:
@@ -107,6 +105,17 @@ class Strategy:
                 return self._trial_of(candidate.params), spec
             candidate.feasible = False
         raise SpaceExhausted
+
+    def _next_waiting(self, known: Collection[str | None]) -> tuple[Trial, BackboneSpec] | None:
+        """The first that waits, None where nothing does; one that was tried meanwhile is ended."""
+        while self._store.some_wait:
+            self._store.study.sampler = RandomSampler(seed=self._generator.getrandbits(32))
+            trial = self._store.study.ask()
+            spec = self._space.suggest(trial)
+            if spec.digest not in known or self._store.looks_again(trial):
+                return trial, spec
+            self._store.discard(trial, "a duplicate")
+        return None
 
     def _draw(self, trial: BaseTrial) -> None:
         tree = self._space.realise(trial)

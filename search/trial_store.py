@@ -162,6 +162,10 @@ class TrialStore:
         waiting = self.study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))
         return bool(waiting) and _CONFIRMS in waiting[0].user_attrs
 
+    def looks_again(self, trial: Trial) -> bool:
+        """Whether `trial` trains further or measures again what was tried before."""
+        return _CONTINUES in trial.user_attrs or _CONFIRMS in trial.user_attrs
+
     def continued_by(self, trial: Trial) -> TrialRecord | None:
         """The record that `trial` continues, if it is such a one."""
         number = trial.user_attrs.get(_CONTINUES)

@@ -185,3 +185,17 @@ def test_for_a_front_all_trials_are_scored_anew_after_each_that_was_trained(
         store.finish(trial, record)
     strategy.propose()
     assert scored == [set(range(n)) - {3} for n in (1, 2, 3, 5, 6, 7, 8)]
+
+
+def test_what_waits_though_it_was_tried_meanwhile_is_not_tried_twice(
+    store: TrialStore, space: SearchSpace
+) -> None:
+    strategy = Strategy(store, space, BUDGET, seed=0)
+    tried = finish(store, strategy, 0.5)
+    for _ in range(2):
+        store.study.enqueue_trial(store.params()[0])
+    trial, spec = strategy.propose()
+    assert spec.digest != tried
+    assert trial.number == 3
+    store.enqueue_confirmation(0)
+    assert strategy.propose()[1].digest == tried
