@@ -48,6 +48,7 @@ from search.trial_store import StoredTrial, TrialStore
 
 MANY = 1_000_000  # trials, which no run reaches
 STARTS = 3
+CPU = "whole, CPU time of the study"  # which others at work on the machine leave alone
 PARTS: dict[str, tuple[Any, str]] = {
     "propose": (Strategy, "propose"),
     "worker, there and back": (Workers, "next_answer"),
@@ -68,12 +69,14 @@ class Clock:
     now: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     trials: list[dict[str, float]] = field(default_factory=list)
     since: float = field(default_factory=time.perf_counter)
+    cpu_since: float = field(default_factory=time.process_time)
 
     def trial_finished(self, *_arguments: Any) -> None:
-        end = time.perf_counter()
-        self.trials.append({**self.now, "whole": end - self.since})
+        end, cpu_end = time.perf_counter(), time.process_time()
+        whole = {CPU: cpu_end - self.cpu_since, "whole": end - self.since}
+        self.trials.append({**self.now, **whole})
         self.now.clear()
-        self.since = end
+        self.since, self.cpu_since = end, cpu_end
 
     def is_over(self) -> bool:
         return len(self.trials) >= self.num_trials
@@ -201,7 +204,7 @@ def _row(size: int, runs: list[Clock], start: float) -> dict[str, Any]:
     first = [clock.trials[0] for clock in runs]
     parts = {
         name: _quartiles([trial.get(name, 0.0) for trial in later])
-        for name in [*PARTS, "whole"]
+        for name in [*PARTS, "whole", CPU]
         if name != "open the store"
     }
     opening = _quartiles([trial["open the store"] for trial in first])
