@@ -195,7 +195,7 @@ def _fill(out: Path, size: int) -> None:
         known.add(spec.digest)
         record = TrialRecord(number=0, state=TrialState.FAILED)
         answer(spec, record)
-        store.adopt(StoredTrial(record, draft.params, draft.distributions))
+        store.adopt(StoredTrial(record, draft.params, draft.distributions), {})
 
 
 def _row(size: int, runs: list[Clock], start: float) -> dict[str, Any]:
