@@ -123,7 +123,7 @@ class SearchLoop:
             return Outcome.TIME_LIMIT
         pending = {work.spec.digest: number for number, work in self._under_way.items()}
         promotion = self._promotion(total)
-        if promotion is not None and not self.store.some_wait:
+        if promotion is not None:
             self.store.enqueue_further(promotion.record.number)
         try:
             trial, spec = self.strategy.propose(pending)

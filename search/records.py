@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -30,7 +31,7 @@ class TrialState(StrEnum):
 
 
 @dataclass(kw_only=True)
-class Record:
+class Record(ABC):
     """What became of one network. `spec` is the backbone as a YAML file holds it; `constraints` are
     Optuna's, at most 0 where the network is within the budget; times are in seconds. `at_most` has
     images/s by mode that no kernel exceeds, of what was rejected by that without a measurement.
@@ -65,9 +66,9 @@ class Record:
         return cls(**{**data, "state": TrialState(data["state"])})
 
     @property
+    @abstractmethod
     def title(self) -> str:
         """What it is a record of, in words."""
-        raise NotImplementedError
 
     @property
     def accuracy(self) -> float | None:

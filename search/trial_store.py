@@ -149,8 +149,10 @@ class TrialStore:
         return bool(waiting)
 
     def enqueue_further(self, number: int) -> None:
-        """Has the candidate of trial `number` proposed, to be trained further."""
-        self.study.enqueue_trial(self.params()[number], user_attrs={_CONTINUES: number})
+        """Has the candidate of trial `number` proposed, to be trained further, unless it is so."""
+        waiting = self.study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))
+        if not any(trial.user_attrs.get(_CONTINUES) == number for trial in waiting):
+            self.study.enqueue_trial(self.params()[number], user_attrs={_CONTINUES: number})
 
     def enqueue_confirmation(self, number: int) -> None:
         """Has the candidate of trial `number` proposed, to be measured again."""

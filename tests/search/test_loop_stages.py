@@ -105,6 +105,23 @@ def test_a_candidate_that_was_interrupted_on_its_way_up_goes_on_from_where_it_wa
     assert sorted(map(len, epochs_by_digest(lines()).values())) == [1, 1, 1, 2, 2, 3]
 
 
+def test_a_duplicate_that_waits_beside_a_promotion_begins_no_candidate_beyond_the_total(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    new: list[str] = []
+
+    def count(spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
+        new.extend([spec.digest] if record.continues is None else [])
+        return train(spec, record)
+
+    evaluate_by(count)
+    runner(registry, should_stop=lambda: len(new) == 6, **HALVED).run()
+    store = TrialStore("tiny", RunFolder(Path("runs/tiny")))
+    store.study.enqueue_trial(store.params()[0])
+    evaluate_by(train)
+    assert runner(registry, **HALVED).run()["trials"]["counted"] == 6
+
+
 def test_the_best_is_measured_again_and_where_it_misses_the_next_one_takes_its_place(
     registry: MixerRegistry,
     evaluate_by: Callable[[Evaluate], None],
