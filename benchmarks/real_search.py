@@ -3,11 +3,14 @@
     python benchmarks/real_search.py --data folder:../shared/data/clothing64 --image-size 64 \
         --budget-throughput 900 --trainings 16 --seeds 5 --out FILE
 
-Both are the whole of `search run`, worker process included, and differ in what proposes: random
-search draws choice by choice and, like the search, measures before it trains. Seeds and methods
-take turns. After each training the best by validation accuracy is scored on the test split, which
-nobody selects by; that scoring is not in the wall time. Shown is after how many trainings and
-seconds each run reaches the final test accuracy of random search with the same seed.
+All are the whole of `search run`, worker process included, and differ in what proposes: random
+search draws choice by choice and, like the search, measures before it trains. "search, inheriting"
+begins each training with the weights of the nearest trained candidate (`train: {inherit: true}`).
+Seeds and methods take turns. After each training the best by validation accuracy is scored on the
+test split, which nobody selects by; that scoring is not in the wall time. Shown is after how many
+trainings and seconds each run reaches the final test accuracy of random search with the same seed.
+
+FILE goes on where it was ended: a run that it holds is not made again.
 """
 
 from __future__ import annotations
@@ -77,7 +80,17 @@ class RandomStrategy(Strategy):
             self._store.discard(trial, "a duplicate")
 
 
-METHODS: dict[str, type[Strategy]] = {"random with rejection": RandomStrategy, "search": Strategy}
+@dataclass(frozen=True)
+class Method:
+    strategy: type[Strategy]
+    inherit: bool = False
+
+
+METHODS = {
+    "random with rejection": Method(RandomStrategy),
+    "search": Method(Strategy),
+    "search, inheriting": Method(Strategy, inherit=True),
+}
 
 
 @dataclass
@@ -114,6 +127,8 @@ class Watch:
         )
         self.scoring_seconds += time.monotonic() - before
 
+    def baseline_finished(self, name: str, record: TrialRecord) -> None: ...
+
     def enough(self) -> bool:
         return len(self.curve) >= self.num_trainings
 
@@ -121,16 +136,31 @@ class Watch:
 def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(1)
-    result: dict[str, Any] = {"provenance": provenance(), "runs": []}
+    names = ("data", "image_size", "budget_throughput", "trainings", "epochs")
+    settings = {name: getattr(arguments, name) for name in names}
+    result: dict[str, Any] = {"provenance": provenance(), "settings": settings, "runs": []}
+    if arguments.out is not None and arguments.out.is_file():
+        result["runs"] = runs_of(arguments.out, settings)
+    done = {(run["method"], run["seed"]) for run in result["runs"]}
     for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         for method in METHODS:
+            if (method, seed) in done:
+                continue
             run = one_run(arguments, method, seed)
             print(method, seed, run["curve"][-1], flush=True)
             result["runs"].append(run)
             result["summary"] = summary(result["runs"])
             if arguments.out is not None:
                 arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result["summary"], indent=1))
+    print(json.dumps(summary(result["runs"]), indent=1))
+
+
+def runs_of(file: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    held: dict[str, Any] = json.loads(file.read_text())
+    if held["settings"] != settings:
+        raise SystemExit(f"{file}: its runs are of {held['settings']}, not of {settings}")
+    runs: list[dict[str, Any]] = held["runs"]
+    return runs
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -147,21 +177,22 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def one_run(arguments: argparse.Namespace, method: str, seed: int) -> dict[str, Any]:
-    epochs = {} if arguments.epochs is None else {"epochs": arguments.epochs}
+    train = {} if arguments.epochs is None else {"epochs": arguments.epochs}
+    train |= {"data": arguments.data, "inherit": METHODS[method].inherit}
     study = load_study(
         None,
         {
             "name": "real",
             "budget": {"train": arguments.budget_throughput},
             "measure": {"image_size": arguments.image_size},
-            "train": {"data": arguments.data, **epochs},
+            "train": train,
             "search": {"trials": MANY, "seed": seed},
         },
         device="cpu",
     )
     registry = load_registry()
-    train = study.config.train
-    data, device = load_data(train.data, train.image_size), torch.device("cpu")
+    data = load_data(arguments.data, study.config.train.image_size)
+    device = torch.device("cpu")
     with tempfile.TemporaryDirectory() as out:
         folder = RunFolder(Path(out) / study.config.name)
         watch = Watch(
@@ -175,7 +206,7 @@ def one_run(arguments: argparse.Namespace, method: str, seed: int) -> dict[str, 
             device=device,
             observer=watch,
             should_stop=watch.enough,
-            strategy=METHODS[method],
+            strategy=METHODS[method].strategy,
         )
         runner.run()
     return {"method": method, "seed": seed, "curve": watch.curve}
