@@ -35,7 +35,7 @@ from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from mixers import load_registry
 from search.data import load_data
-from search.records import TrialRecord
+from search.records import BaselineRecord, TrialRecord
 from search.run_folder import RunFolder
 from search.space import SearchSpace
 from search.strategy import Strategy
@@ -127,7 +127,7 @@ class Watch:
         )
         self.scoring_seconds += time.monotonic() - before
 
-    def baseline_finished(self, name: str, record: TrialRecord) -> None: ...
+    def baseline_finished(self, record: BaselineRecord) -> None: ...
 
     def enough(self) -> bool:
         return len(self.curve) >= self.num_trainings
