@@ -4,9 +4,10 @@
     python benchmarks/against_timer.py spread --out FILE
 
 `medians`: the same models and the same step, measured by `search.throughput.measure` and by
-`torch.utils.benchmark.Timer` in turns, engine, timer, timer, engine. Each pair of neighbours gives
-one ratio engine / timer of median seconds; a pair beside which others computed is taken again.
-The figure is the geometric mean over the pairs with Student's interval at 95 %.
+`torch.utils.benchmark.Timer` in turns, timer, engine, timer, engine, ... Each measurement of the
+engine gives one ratio of median seconds, to the geometric mean of the timer's before and after it,
+so that a steady drift of the machine is in neither; one beside which others computed is taken again.
+The figure is the median of the ratios, with the interval of order statistics at 95 %.
 
 `spread`: each repeat is a fresh process that measures one model by the engine, as `search` does
 (`Measurer.until_clear`), and by the mean of 40 steps after 10, as timm's benchmark.py does. The
@@ -38,7 +39,7 @@ from typing import Any
 import torch
 from co_tenant import bursts
 from provenance import provenance
-from scipy.stats import t as student
+from scipy.stats import binom
 from search_against_random import draw
 from spread_ratios import FIXED, summary
 from torch import nn
@@ -59,6 +60,7 @@ REPEATED = "poolformer_s12"  # what the spread is taken of
 GOAL = 0.02
 FAR_BUDGET = 1.0  # images/s
 WARM_UP_STEPS, FIXED_STEPS = 10, 40
+FEWEST_FOR_RANKS = 6  # with five, the whole range holds the median with less than 95 %
 METHODS = (FIXED, "engine", "engine, far budget")
 
 
@@ -83,15 +85,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--max-seconds", type=float, help="the engine's cap [default: 3, spread 6]")
-    parser.add_argument("--pairs", type=int, default=6, help="of each model and mode, for medians")
+    parser.add_argument("--max-seconds", type=float, help="the engine's cap [default: 1, spread 6]")
+    parser.add_argument("--pairs", type=int, default=30, help="of each model and mode, for medians")
     parser.add_argument("--repeats", type=int, default=30, help="idle, and as many busy")
     parser.add_argument("--only", choices=["idle", "busy"], help="one half of the spread")
     parser.add_argument("--number", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.max_seconds is None:
-        arguments.max_seconds = 3.0 if arguments.part == "medians" else 6.0
+        arguments.max_seconds = 1.0 if arguments.part == "medians" else 6.0
     return arguments
 
 
@@ -101,7 +103,7 @@ def medians(arguments: argparse.Namespace) -> dict[str, Any]:
         for mode in ("train", "infer"):
             protocol = protocol_of(arguments, mode)
             rows.append({"model": name, "mode": mode, **compared(build, protocol, arguments)})
-            print(*rows[-1].values(), flush=True)
+            print(*list(rows[-1].values())[:-1], flush=True)
     within = sum(abs(row["ratio"] - 1) <= GOAL for row in rows)
     print(f"within {GOAL:.0%}: {within} of {len(rows)}")
     names = ("image_size", "batch_size", "max_seconds", "pairs")
@@ -141,24 +143,28 @@ def builder(name: str, image_size: int, registry: MixerRegistry) -> Callable[[],
 def compared(
     build: Callable[[], nn.Module], protocol: Protocol, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """The ratio of median seconds engine / timer; None where others never left the device."""
+    """The ratio of median seconds engine / timer; nan where others never left the device."""
     model = build().to(arguments.device)
     ratios: list[float] = []
-    timer_seconds: list[float] = []
+    by_the_timer: list[float] = []
     tried = 0
-    while len(ratios) < arguments.pairs and tried < 2 * arguments.pairs:
-        methods = (by_engine, by_timer) if tried % 2 == 0 else (by_timer, by_engine)
-        with device_lease(arguments.device, wait_seconds=math.inf):
-            seconds = {way: way(model, protocol, arguments.device) for way in methods}
-        tried += 1
-        if math.isfinite(seconds[by_engine]):
-            ratios.append(seconds[by_engine] / seconds[by_timer])
-            timer_seconds.append(seconds[by_timer])
+    with device_lease(arguments.device, wait_seconds=math.inf):
+        before = by_timer(model, protocol, arguments.device)
+        while len(ratios) < arguments.pairs and tried < 2 * arguments.pairs:
+            seconds = by_engine(model, protocol, arguments.device)
+            after = by_timer(model, protocol, arguments.device)
+            tried += 1
+            if math.isfinite(seconds):
+                ratios.append(seconds / math.sqrt(before * after))
+                by_the_timer.append(after)
+            before = after
     found: dict[str, Any] = {"ratio": math.nan, "low": math.nan, "high": math.nan}
-    if len(ratios) > 1:
-        found = dict(zip(found, mean_and_interval(ratios), strict=True))
-        found["seconds_by_timer"] = float(f"{statistics.median(timer_seconds):.4g}")
-    return {**found, "pairs": len(ratios), "contaminated_pairs": tried - len(ratios)}
+    if len(ratios) >= FEWEST_FOR_RANKS:
+        found = dict(zip(found, median_and_interval(ratios), strict=True))
+        found["seconds_by_timer"] = float(f"{statistics.median(by_the_timer):.4g}")
+    contaminated = tried - len(ratios)
+    single = [round(ratio, 4) for ratio in ratios]
+    return {**found, "pairs": len(ratios), "contaminated_pairs": contaminated, "ratios": single}
 
 
 def by_engine(model: nn.Module, protocol: Protocol, device: torch.device) -> float:
@@ -174,14 +180,12 @@ def by_timer(model: nn.Module, protocol: Protocol, device: torch.device) -> floa
         return float(timer.blocked_autorange(min_run_time=protocol.max_seconds).median)
 
 
-def mean_and_interval(ratios: Sequence[float]) -> tuple[float, float, float]:
-    """The geometric mean, and Student's interval at 95 %."""
-    logs = [math.log(ratio) for ratio in ratios]
-    centre = statistics.fmean(logs)
-    error = statistics.stdev(logs) / math.sqrt(len(logs))
-    half = float(student.ppf(0.975, len(logs) - 1)) * error
-    low, middle, high = (round(math.exp(centre + d), 4) for d in (-half, 0.0, half))
-    return middle, low, high
+def median_and_interval(ratios: Sequence[float]) -> tuple[float, float, float]:
+    """The median, and the two order statistics between which it lies with 95 % (6 or more)."""
+    ordered = sorted(ratios)
+    below = int(binom.ppf(0.025, len(ordered), 0.5)) - 1  # the rank's place, counted from 0
+    low, high = ordered[max(0, below)], ordered[min(len(ordered) - 1, len(ordered) - 1 - below)]
+    return round(statistics.median(ordered), 4), round(low, 4), round(high, 4)
 
 
 def spread(arguments: argparse.Namespace) -> dict[str, Any]:
