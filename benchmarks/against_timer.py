@@ -6,8 +6,8 @@
 `medians`: the same models and the same step, measured by `search.throughput.measure` and by
 `torch.utils.benchmark.Timer` in turns, timer, engine, timer, engine, ... Each measurement of the
 engine gives one ratio of median seconds, to the geometric mean of the timer's before and after it,
-so that a steady drift of the machine is in neither; one beside which others computed is taken again.
-The figure is the median of the ratios, with the interval of order statistics at 95 %.
+so that a steady drift of the machine is in neither; one beside which others computed is taken
+again. The figure is the median of the ratios, with the interval of order statistics at 95 %.
 
 `spread`: each repeat is a fresh process that measures one model by the engine, as `search` does
 (`Measurer.until_clear`), and by the mean of 40 steps after 10, as timm's benchmark.py does. The

@@ -22,7 +22,7 @@ _NOT_OF_A_PLAN = ("time_limit", "as_json")
 @click.option(
     "--measurements",
     type=click.IntRange(min=0),
-    default=12,
+    default=24,
     show_default=True,
     help="Candidates that are measured; 0: counts and floors only.",
 )

@@ -46,7 +46,10 @@ def _candidates(found: dict[str, Any]) -> Iterator[str]:
     if found["measured"]:
         passed = f"{found['passed']} of {found['measured']} measured make it"
         yield f"  {passed}: {_share(found['passed_share'])}"
-        yield f"share of what can be built that makes the budget: {_share(found['feasible_share'])}"
+        share = found["predicted_share"] or found["feasible_share"]
+        errors = [f"{mode} {error:.0%}" for mode, error in found["prediction_errors"].items()]
+        how = f", speeds predicted within {', '.join(errors)}" if found["predicted_share"] else ""
+        yield f"share of what can be built that makes the budget: {_share(share)}{how}"
     else:
         yield "  none was measured, so what makes the budget is not known"
     for reason, count in found["failures"].items():

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from search.planning.drawing import Drawn, draw_candidates, measure_first, time_trainings
+from search.planning.forecast import Forecast, forecast
 from search.planning.shares import Dead, dead_values, share_of, share_of_both
 from search.records import TrialState
 from search.run_folder import RunFolder
@@ -49,7 +50,8 @@ def plan_study(runner: StudyRunner, *, measurements: int) -> dict[str, Any]:
             measured = measure_first(drawn, measurements, executor)
             trainings = time_trainings(measured, TIMED_TRAININGS, executor)
     counted = sum(record.counts for record in read_records(folder.path))
-    shares = _shares(drawn, measured)
+    predicted = forecast(drawn, measured, study.config.budget)
+    shares = _shares(drawn, measured, predicted)
     return {
         "schema": 1,
         "name": study.config.name,
@@ -62,7 +64,7 @@ def plan_study(runner: StudyRunner, *, measurements: int) -> dict[str, Any]:
         "mixers": _mixers(study, space),
         "baselines": list(study.config.search.baselines),
         "candidates": shares,
-        "never": [vars(dead) for dead in _dead(drawn, measured)],
+        "never": [vars(dead) for dead in _dead(drawn, measured, predicted)],
         "nearest_miss": _nearest_miss(drawn, study) if _is_hopeless(shares) else None,
         "cost": _cost(drawn, measured, trainings, shares, study.config.search.trials, counted),
         "writes": _writes(drawn, measured, study, folder),
@@ -84,13 +86,20 @@ def _mixers(study: Study, space: SearchSpace) -> dict[str, Any]:
     return {"searched": known, "left_out": dict(space.left_out)}
 
 
-def _shares(drawn: Sequence[Drawn], measured: Sequence[Drawn]) -> dict[str, Any]:
-    """Counts and shares; `missed` are misses by counts and floors, `passed` are of `measured`."""
+def _shares(
+    drawn: Sequence[Drawn], measured: Sequence[Drawn], predicted: Forecast
+) -> dict[str, Any]:
+    """Counts and shares; `missed` are misses by counts and floors, `passed` are of `measured`.
+
+    `feasible_share` follows from counts and measurements alone, `predicted_share` has predictions
+    for what was not measured.
+    """
     buildable = [one for one in drawn if one.is_buildable]
     possible = [one for one in buildable if _is_possible(one)]
     passed = sum(one.made_the_budget is True for one in measured)
     unbuildable = len(drawn) - len(buildable)
     of_possible, of_measured = (len(possible), len(buildable)), (passed, len(measured))
+    with_predictions = predicted.share(buildable) if buildable else None
     reasons = Counter(
         one.record.reason.partition("\n")[0]
         for one in {id(one): one for one in drawn}.values()
@@ -108,6 +117,8 @@ def _shares(drawn: Sequence[Drawn], measured: Sequence[Drawn]) -> dict[str, Any]
         "possible_share": share_of(*of_possible).to_data() if buildable else None,
         "passed_share": share_of(*of_measured).to_data() if measured else None,
         "feasible_share": share_of_both(of_possible, of_measured).to_data() if measured else None,
+        "predicted_share": None if with_predictions is None else with_predictions.to_data(),
+        "prediction_errors": dict(predicted.errors),
     }
 
 
@@ -116,13 +127,14 @@ def _is_possible(one: Drawn) -> bool:
     return one.measured or one.record.state in (TrialState.COMPLETE, TrialState.INTERRUPTED)
 
 
-def _dead(drawn: Sequence[Drawn], measured: Sequence[Drawn]) -> list[Dead]:
+def _dead(drawn: Sequence[Drawn], measured: Sequence[Drawn], predicted: Forecast) -> list[Dead]:
     """Values that never make the budget: among all candidates, and among those that were drawn up
     to the last that was measured, which were judged whichever way they went."""
     last = max((index for index, one in enumerate(drawn) if one in measured), default=-1)
     found: dict[tuple[str, Any], Dead] = {}
     for some in (drawn[: last + 1], drawn):
-        verdicts = [(one.parameters, one.made_the_budget) for one in some if one.is_buildable]
+        buildable = [one for one in some if one.is_buildable]
+        verdicts = [(one.parameters, predicted.makes_the_budget(one)) for one in buildable]
         found |= {(dead.parameter, dead.value): dead for dead in dead_values(verdicts)}
     return list(found.values())
 
@@ -159,7 +171,7 @@ def _cost(
         count, measure = found["seconds_per_count"] or 0.0, found["seconds_per_measurement"] or 0.0
         train = found["seconds_per_training"]
         expected = count + shares["possible_share"]["value"] * measure
-        expected += shares["feasible_share"]["value"] * train
+        expected += (shares["predicted_share"] or shares["feasible_share"])["value"] * train
         found["seconds_as_drawn"] = trials * expected
         found["seconds_at_most"] = trials * (count + measure + train)
     return found

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean, pvariance
 from typing import Any
 
-from scipy.stats import binomtest
+from scipy.stats import beta, binomtest, norm
+from scipy.stats import t as student
 
 from mixers import OptionValue
 
 CONFIDENCE = 0.95
+_NOTHING = 1e-9  # of a candidate
 ENOUGH_JUDGED = 8  # candidates with a value, before it is said never to make the budget
 
 
@@ -42,6 +45,26 @@ def share_of_both(first: tuple[int, int], second: tuple[int, int]) -> Share:
     half = 1 - (1 - CONFIDENCE) / 2
     one, two = share_of(*first, confidence=half), share_of(*second, confidence=half)
     return Share(one.value * two.value, one.low * two.low, one.high * two.high)
+
+
+def share_of_chances(chances: Sequence[float], error: float, *, measured: int) -> Share:
+    """The mean of `chances`, each 0, 1 or predicted, of candidates drawn at random.
+
+    `error` is the variance of the mean that comes from the predictions, which rest on `measured`
+    candidates. The interval is Clopper and Pearson's for as many candidates as would have the same
+    variance (Korn and Graubard 1998, Confidence intervals for proportions with small expected
+    number of positive counts), no fewer than were measured and no more than were drawn.
+    """
+    value, drawn = fmean(chances), len(chances)
+    variance = pvariance(chances) / drawn + error
+    effective = value * (1 - value) / variance if variance > 0 else float(drawn)
+    tail = (1 + CONFIDENCE) / 2
+    effective *= float(norm.ppf(tail) / student.ppf(tail, df=measured - 1)) ** 2
+    effective = min(max(effective, measured), drawn)
+    found, missed = value * effective, (1 - value) * effective
+    low = float(beta.ppf(1 - tail, found, missed + 1)) if found > _NOTHING else 0.0
+    high = float(beta.ppf(tail, found + 1, missed)) if missed > _NOTHING else 1.0
+    return Share(value, low, high)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from search.proposals.features import Features
 from search.proposals.gaussian_process import Array
+
+
+class HasParams(Protocol):
+    """Candidates by their values alone."""
+
+    @property
+    def params(self) -> Sequence[Mapping[str, Any]]: ...
 
 
 @dataclass(frozen=True)

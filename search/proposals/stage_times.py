@@ -22,7 +22,7 @@ from scipy.stats import t as student
 
 from search.proposals.gaussian_process import Array
 from search.proposals.limits import AtMost
-from search.proposals.seen import Seen
+from search.proposals.seen import HasParams
 
 OVERHEADS = (0.01, 0.1, 1.0)  # prior variance of a block's cost whatever the width
 RIDGES = tuple(10.0**power for power in range(-5, 1))  # variance of a measurement over the signal's
@@ -64,7 +64,7 @@ class StageTimes:
         self._chosen: tuple[float, float] | None = None
         self._chosen_at = 0
 
-    def condition(self, seen: Seen, values: Array) -> None:
+    def condition(self, seen: HasParams, values: Array) -> None:
         """`values` are the seconds per image of the networks in `seen`."""
         if len(values) < 4 or float(np.ptp(values)) == 0 or len(values) == self.num_measured:
             return
@@ -82,7 +82,7 @@ class StageTimes:
         self._chosen = self._fit.overhead, self._fit.ridge
         self.error = self._fit.error
 
-    def log_chance(self, seen: Seen) -> Array:
+    def log_chance(self, seen: HasParams) -> Array:
         """ln of the probability that a network keeps the limit, for each candidate."""
         chances = np.zeros(len(seen.params))
         if self._fit is None:
@@ -92,12 +92,35 @@ class StageTimes:
         result: Array = np.where(np.isnan(seconds), IMPOSSIBLE, chances)
         return result
 
+    def typical_chance(self, seen: HasParams) -> Array:
+        """The probability that a network keeps the limit, were all predicted as well as those
+        measured are from each other: for sums over many, since one by one it is less careful than
+        `log_chance`."""
+        assert self._fit is not None, "asked before anything was measured"
+        seconds, _ = self._predict(seen)
+        return np.nan_to_num(self._typical(seconds))
+
+    def variance(self) -> float:
+        """Of whether a network keeps the limit, when it is predicted from others: as
+        `typical_chance` states it, or as it proves to be for each measured one, whichever is
+        larger."""
+        assert self._fit is not None, "asked before anything was measured"
+        chances = self._typical(self._fit.left_out)
+        proved = np.mean(((self._fit.values <= self.limit.limit) - chances) ** 2)
+        return float(max(proved, np.mean(chances * (1 - chances))))
+
+    def _typical(self, seconds: Array) -> Array:
+        assert self._fit is not None
+        error = max(self._fit.error, 1e-9)  # relative
+        chances: Array = student.cdf((self.limit.limit / seconds - 1) / error, df=self._fit.freedom)
+        return np.where(seconds <= 0, 1.0, chances)  # extrapolated to nothing and below
+
     def rules_out(self, log_chances: Array) -> NDArray[np.bool_]:
         """Which networks surely miss the limit, by their `log_chance`."""
         enough = self.num_measured >= MIN_MEASURED
         return (log_chances < np.log(SURE)) & enough
 
-    def interval(self, seen: Seen, alpha: float) -> tuple[Array, Array, Array]:
+    def interval(self, seen: HasParams, alpha: float) -> tuple[Array, Array, Array]:
         """Predicted seconds per image, and the interval's ends at confidence 1 - alpha; NaN for
         what makes no network."""
         assert self._fit is not None, "asked before anything was measured"
@@ -105,7 +128,7 @@ class StageTimes:
         half = student.ppf(1 - alpha / 2, df=self._fit.freedom) * deviation
         return seconds, seconds - half, seconds + half
 
-    def _predict(self, seen: Seen) -> tuple[Array, Array]:
+    def _predict(self, seen: HasParams) -> tuple[Array, Array]:
         assert self._fit is not None
         described = [self._describe(params) for params in seen.params]
         known = [index for index, found in enumerate(described) if found is not None]
@@ -190,6 +213,7 @@ class _Fit:
         self.error = float(np.sqrt(np.mean((left_out / scaled) ** 2)))
         self.freedom = len(values) - 1
         self._amplitude = _amplitude(np.abs(left_out) / np.sqrt(variances), self.freedom)
+        self.values, self.left_out = values, values - left_out * self._scale
 
     def predict(self, networks: Sequence[Description]) -> tuple[Array, Array]:
         """Seconds and their standard deviation, that of a measurement included."""

@@ -53,6 +53,21 @@ def test_it_says_how_large_the_space_is_and_what_of_it_makes_the_budget(
     assert preview.asked[-1] == "close"
 
 
+def test_what_was_not_measured_is_predicted(registry: MixerRegistry, preview: Preview) -> None:
+    few = planned(registry, measurements=6)["candidates"]
+    assert few["predicted_share"] is None
+    assert few["prediction_errors"] == {}
+    found = planned(registry, measurements=12, search={"trials": 40})
+    share = found["candidates"]["predicted_share"]
+    assert share["value"] == pytest.approx(
+        1 / 3, abs=0.15
+    )  # of two mixers one, of three widths two
+    assert share["low"] < share["value"] < share["high"]
+    cost = found["cost"]
+    expected = 0.5 + found["candidates"]["possible_share"]["value"] * 2.0 + share["value"] * 10
+    assert cost["seconds_as_drawn"] == pytest.approx(40 * expected)
+
+
 def test_equal_candidates_are_looked_at_once(registry: MixerRegistry, preview: Preview) -> None:
     found = planned(registry, measurements=50)
     assert preview.asked.count("foretell") <= 18

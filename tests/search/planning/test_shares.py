@@ -6,7 +6,14 @@ import math
 
 import pytest
 
-from search.planning.shares import ENOUGH_JUDGED, Dead, dead_values, share_of, share_of_both
+from search.planning.shares import (
+    ENOUGH_JUDGED,
+    Dead,
+    dead_values,
+    share_of,
+    share_of_both,
+    share_of_chances,
+)
 
 
 def test_the_interval_is_that_of_clopper_and_pearson() -> None:
@@ -43,3 +50,20 @@ def test_a_value_is_dead_where_enough_were_judged_and_none_made_it() -> None:
 def test_a_value_with_a_candidate_that_was_not_judged_is_not_dead() -> None:
     fails = [({"mixer": "attention"}, False)] * ENOUGH_JUDGED
     assert dead_values([*fails, ({"mixer": "attention"}, None)]) == []
+
+
+def test_chances_that_are_certain_are_counts() -> None:
+    certain = share_of_chances([1.0] * 5 + [0.0] * 15, 0.0, measured=10**6)
+    assert vars(certain) == pytest.approx(vars(share_of(5, 20)))
+    none = share_of_chances([0.0] * 20, 0.0, measured=10**6)
+    assert vars(none) == pytest.approx(vars(share_of(0, 20)))
+
+
+def test_a_share_of_predictions_is_less_certain_the_worse_they_are() -> None:
+    chances = [0.9] * 30 + [0.1] * 70
+    good, bad = (share_of_chances(chances, error, measured=24) for error in (1e-3, 4e-3))
+    assert good.value == bad.value == pytest.approx(0.34)
+    assert bad.low < good.low < 0.34 < good.high < bad.high
+    hopeless = share_of_chances(chances, 1.0, measured=24)
+    alone = share_of(int(0.34 * 24), 24)  # no worse than what was measured says by itself
+    assert hopeless.high - hopeless.low == pytest.approx(alone.high - alone.low, abs=0.02)

@@ -116,3 +116,16 @@ def test_what_makes_no_network_has_no_chance_and_spoils_nothing() -> None:
     illegal = np.array([params["stages.0.depth"] == 3 for params in OTHERS])
     assert (chances[illegal] < -100).all()
     assert np.exp(chances[~illegal & (TRUTH < 0.7 * MEDIAN)]).min() > 0.5
+
+
+def test_its_variance_is_that_of_whether_networks_keep_the_limit() -> None:
+    limit = float(np.quantile(TRUTH, 0.3))
+    few, many, noisy = (
+        conditioned(20, limit),
+        conditioned(100, limit),
+        conditioned(20, limit, noise=0.3),
+    )
+    assert 0 < many.variance() < few.variance() < noisy.variance() < 0.3
+    chances = few.typical_chance(seen(OTHERS))
+    assert np.mean(chances) == pytest.approx(0.3, abs=0.05)
+    assert few.variance() >= 0.5 * np.mean((chances - (limit >= TRUTH)) ** 2)
