@@ -170,6 +170,11 @@ def test_a_fast_step_is_timed_in_blocks_of_many() -> None:
     assert measured.steps_per_block == pytest.approx(500, rel=0.1)
 
 
+def test_a_small_cap_leaves_blocks_long_enough_beside_the_reading_of_sensors() -> None:
+    measured = run(SimulatedDevice(noisy(1e-3, 0.01)), budget=None, max_seconds=1)
+    assert measured.steps_per_block == pytest.approx(50, rel=0.1)
+
+
 def test_without_a_budget_there_is_a_figure_and_no_verdict() -> None:
     measured = run(SimulatedDevice(noisy(0.05, 0.002)), budget=None)
     assert measured.verdict is None
