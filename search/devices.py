@@ -57,7 +57,9 @@ def require_device(name: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         index = int(name.partition(":")[2] or 0)
         if index >= count:
-            raise EnvironmentProblem(f"device: got {name}; CUDA devices here: {count}")
+            there = ", ".join(["auto", "cpu", *(f"cuda:{number}" for number in range(count))])
+            words = "" if count else " (no CUDA device here)"
+            raise EnvironmentProblem(f"device: got {name}; allowed: {there}{words}")
         return torch.device("cuda", index)
     return torch.device("cpu")
 

@@ -105,7 +105,8 @@ class TrialRecord(Record):
 
     @property
     def title(self) -> str:
-        return f"trial {self.number}"
+        again = "" if self.confirms is None else f", trial {self.confirms} measured again"
+        return f"trial {self.number}{again}"
 
 
 @dataclass(kw_only=True)

@@ -7,11 +7,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from metaformer.errors import SpecError
 from metaformer.yaml_tree import read_yaml
 from search.errors import EnvironmentProblem
 from search.journal import exclusive
 from search.run_folder import RunFolder
+from search.study_config import MeasureConfig, SearchConfig, TrainConfig
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "measure": MeasureConfig,
+    "train": TrainConfig,
+    "search": SearchConfig,
+}
 
 
 @contextmanager
@@ -51,7 +60,8 @@ def has_begun(folder: RunFolder) -> bool:
 
 
 def read_own_study(file: Path) -> dict[str, Any]:
-    """A run folder's study.yaml; EnvironmentProblem where it is not one."""
+    """A run folder's study.yaml, with the defaults of settings that have come up since it was
+    written; EnvironmentProblem where it is not one."""
     refusal = f"{file} is not what `search run` wrote; restore it, or choose another --out"
     try:
         old = read_yaml(file).plain()
@@ -59,4 +69,13 @@ def read_own_study(file: Path) -> dict[str, Any]:
         raise EnvironmentProblem(f"{refusal}\n{error}") from None
     if not isinstance(old, dict) or not isinstance(old.get("mixers"), list):
         raise EnvironmentProblem(refusal)
-    return {"data": None, **old}
+    return {"data": None, **old, **_completed(old)}
+
+
+def _completed(old: dict[str, Any]) -> dict[str, Any]:
+    """The sections of `old` with all settings there are; not those that hold what is unknown."""
+    found = {}
+    for name, section in _SECTIONS.items():
+        with suppress(ValidationError):
+            found[name] = section.model_validate(old.get(name)).model_dump(mode="json")
+    return found

@@ -41,7 +41,7 @@ def test_a_limit_on_the_process_is_a_limit_on_the_memory() -> None:
 def test_a_device_is_found_or_its_absence_said() -> None:
     assert require_device("cpu") == torch.device("cpu")
     assert require_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(EnvironmentProblem, match="device: got cuda:99; CUDA devices here:"):
+    with pytest.raises(EnvironmentProblem, match="device: got cuda:99; allowed: auto, cpu"):
         require_device("cuda:99")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from studies import CPU, Evaluate, Heard, reject, runner
 from tiny import STUDY, write_study
@@ -106,6 +107,22 @@ def test_another_study_of_the_same_name_is_refused_with_the_difference(
         runner(registry, study=changed).run()
     assert difference in str(caught.value)
     assert {path.name: path.read_bytes() for path in Path("runs/tiny").iterdir()} == before
+
+
+def test_a_study_from_before_a_setting_came_up_goes_on_with_its_default(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(reject)
+    runner(registry).run()
+    file = Path("runs/tiny/study.yaml")
+    old = yaml.safe_load(file.read_text())
+    del old["search"]["halving"], old["train"]["inherit"], old["measure"]["optimizer"]
+    file.write_text(yaml.safe_dump(old, sort_keys=False))
+    assert runner(registry, search={"trials": 4}).run()["trials"]["counted"] == 4
+    old["train"]["from_the_future"] = 1
+    file.write_text(yaml.safe_dump(old, sort_keys=False))
+    with pytest.raises(UsageError, match=r"train\.from_the_future: was 1, now absent"):
+        runner(registry).run()
 
 
 def test_two_processes_do_not_run_one_study(registry: MixerRegistry) -> None:

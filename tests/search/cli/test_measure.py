@@ -155,7 +155,7 @@ def test_a_precision_that_the_gpu_lacks_is_refused_before_anything_is_measured(
             "train is given twice",
         ),
         (["tiny.yaml", "--precision", "fp16"], 2, "--precision: got fp16 on a CPU; allowed: fp32"),
-        (["tiny.yaml", "--device", "cuda:99"], 4, "device: got cuda:99; CUDA devices here: "),
+        (["tiny.yaml", "--device", "cuda:99"], 4, "device: got cuda:99; allowed: auto, cpu"),
         (
             ["torchvision:alexnet", "--image-size", "16", "--batch-size", "2"],
             2,

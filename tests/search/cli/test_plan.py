@@ -76,7 +76,10 @@ def test_what_run_refuses_is_refused_with_its_exit_code() -> None:
     wrong = plan(str(write_study(STUDY.replace("epochs: 1", "epochs: none"))))
     assert (wrong.exit_code, "train.epochs" in wrong.output) == (2, True)
     device = plan(str(write_study()), "--device", "cuda:7")
-    assert (device.exit_code, "CUDA devices here" in device.output) == (4, True)
+    assert (device.exit_code, "device: got cuda:7; allowed: auto, cpu" in device.output) == (
+        4,
+        True,
+    )
 
 
 def test_ctrl_c_ends_it_with_130(preview: Preview, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from search.cli.progress import LiveObserver
+from search.cli.progress import LiveObserver, describe
 from search.records import TrialRecord, TrialState
 
 
@@ -50,3 +50,8 @@ def test_of_several_candidates_each_has_a_line_and_the_first_says_how_many_are_d
     first, *rest = shown(observer)
     assert first.startswith("1 of 3 done  ·  best: none yet  ·  about ")
     assert rest == ["  trial 0  train, epoch 1 of 5", "  trial 3  "]
+
+
+def test_a_confirmation_says_whose_it_is() -> None:
+    again = TrialRecord(number=16, state=TrialState.COMPLETE, confirms=9)
+    assert describe(again) == "trial 16, trial 9 measured again  COMPLETE"

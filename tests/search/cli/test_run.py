@@ -221,7 +221,7 @@ def test_others_at_work_on_the_machine_have_the_machines_exit_code(
             4,
             "device: got cuda:99; CUDA devices",
         ),
-        (["tiny.yaml", "--devices", "99"], 4, "error: device: got cuda:99; CUDA devices here: "),
+        (["tiny.yaml", "--devices", "99"], 4, "error: device: got cuda:99; allowed: auto, cpu"),
         (["tiny.yaml", "--devices", "3-1"], 2, "got '3-1'; allowed: CUDA devices, such as 0-3"),
         (["tiny.yaml", "--devices", "0", "--device", "cpu"], 2, "give one of both"),
         (["tiny.yaml", "--workers", "0"], 2, "0 is not in the range x>=1"),

@@ -109,7 +109,12 @@ def test_less_than_one_cpu_halts_even_one_thread() -> None:
 @pytest.mark.parametrize(
     ("facts", "problem"),
     [
-        (replace(ON_CPU, device_trouble="device: got cuda; CUDA devices here: 0"), "got cuda"),
+        (
+            replace(
+                ON_CPU, device_trouble="device: got cuda; allowed: auto, cpu (no CUDA device here)"
+            ),
+            "got cuda",
+        ),
         (replace(ON_CPU, plugins_trouble="plugins.toml:1: bad"), "plugins.toml:1: bad"),
         (storage(trouble="Permission denied"), "/data cannot be written: Permission denied"),
         (storage(lock_trouble="No locks available"), "locks do not work in /data"),
