@@ -8,7 +8,10 @@ search draws choice by choice and, like the search, measures before it trains. "
 begins each training with the weights of the nearest trained candidate (`train: {inherit: true}`).
 Seeds and methods take turns. After each training the best by validation accuracy is scored on the
 test split, which nobody selects by; that scoring is not in the wall time. Shown is after how many
-trainings and seconds each run reaches the final test accuracy of random search with the same seed.
+trainings and seconds each run reaches the final accuracy of random search with the same seed, by
+the test split and by the validation split, which is what a search sees; and the mean validation
+accuracy of the second half of the trainings, which depends less on one lucky candidate than the
+best does.
 
 FILE goes on where it was ended: a run that it holds is not made again.
 """
@@ -46,6 +49,7 @@ from search.summary import test_accuracy
 from search.trial_store import TrialStore
 
 MANY = 1000  # trials: the number of trainings ends a run
+MAX_RUNS = 5  # of one study
 
 
 class RandomStrategy(Strategy):
@@ -120,6 +124,7 @@ class Watch:
         self.curve.append(
             {
                 "seconds": round(before - self.start - self.scoring_seconds, 1),
+                "accuracy": record.accuracy,  # of this candidate, on the validation split
                 "validation_accuracy": None if best is None else best.accuracy,
                 "test_accuracy": round(self.test(), 4) if improved else tested,
                 "rejected": self.rejected,
@@ -199,49 +204,68 @@ def one_run(arguments: argparse.Namespace, method: str, seed: int) -> dict[str, 
             arguments.trainings,
             lambda: test_accuracy(folder, study, registry, data, device, lambda: None),
         )
-        runner = StudyRunner(
-            study=study,
-            out=Path(out),
-            registry=registry,
-            device=device,
-            observer=watch,
-            should_stop=watch.enough,
-            strategy=METHODS[method].strategy,
-        )
-        runner.run()
+        for _ in range(MAX_RUNS):  # a study ends where others at work leave nothing measured
+            runner = StudyRunner(
+                study=study,
+                out=Path(out),
+                registry=registry,
+                device=device,
+                observer=watch,
+                should_stop=watch.enough,
+                strategy=METHODS[method].strategy,
+            )
+            runner.run()
+            if watch.enough():
+                break
+        else:
+            raise SystemExit(f"{method}, seed {seed}: others at work left too little measured")
     return {"method": method, "seed": seed, "curve": watch.curve}
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """For each method: what random search's final test accuracy took, and the final one."""
+    """Of the seeds that all methods have run."""
     by_seed: dict[int, dict[str, list[dict[str, Any]]]] = {}
     for run in runs:
         by_seed.setdefault(run["seed"], {})[run["method"]] = run["curve"]
-    whole = {seed: curves for seed, curves in by_seed.items() if len(curves) == len(METHODS)}
+    whole = [curves for curves in by_seed.values() if len(curves) == len(METHODS)]
     found: dict[str, Any] = {"seeds": len(whole)}
-    baseline = next(iter(METHODS))
     for method in METHODS if whole else ():
-        reached = []
-        for curves in whole.values():
-            goal = max(point["test_accuracy"] or 0 for point in curves[baseline])
-            places = [
-                (number, point["seconds"])
-                for number, point in enumerate(curves[method], start=1)
-                if (point["test_accuracy"] or 0) >= goal
-            ]
-            reached.append(places[0] if places else None)
-        final = [curves[method][-1]["test_accuracy"] for curves in whole.values()]
-        hits = [place for place in reached if place is not None]
         found[method] = {
-            "reached": len(hits),
-            "trainings": [None if place is None else place[0] for place in reached],
-            "seconds": [None if place is None else place[1] for place in reached],
-            "median_trainings": statistics.median(place[0] for place in hits) if hits else None,
-            "median_seconds": statistics.median(place[1] for place in hits) if hits else None,
-            "final_test_accuracy": final,
-            "median_final_test_accuracy": statistics.median(final),
+            "test_accuracy": compared(whole, method, "test_accuracy"),
+            "validation_accuracy": compared(whole, method, "validation_accuracy"),
+            "mean_of_second_half": [second_half(curves[method]) for curves in whole],
+            "seconds": [curves[method][-1]["seconds"] for curves in whole],
+            "rejected": [curves[method][-1]["rejected"] for curves in whole],
         }
     return found
+
+
+def compared(whole: list[dict[str, list[dict[str, Any]]]], method: str, key: str) -> dict[str, Any]:
+    """What random search's final accuracy took, None for seeds that do not come to it."""
+    baseline = next(iter(METHODS))
+    places = []
+    for curves in whole:
+        goal = curves[baseline][-1][key]
+        numbers = [n for n, point in enumerate(curves[method], 1) if (point[key] or 0) >= goal]
+        places.append(numbers[0] if numbers else None)
+    seconds = [
+        None if place is None else curves[method][place - 1]["seconds"]
+        for place, curves in zip(places, whole, strict=True)
+    ]
+    final = [curves[method][-1][key] for curves in whole]
+    return {
+        "final": final,
+        "mean": round(statistics.fmean(final), 4),
+        "trainings_to_random": places,
+        "seconds_to_random": seconds,
+    }
+
+
+def second_half(curve: list[dict[str, Any]]) -> float | None:
+    """The mean accuracy of its trainings; diverged ones count as nothing learned."""
+    return round(
+        statistics.fmean(point["accuracy"] or 0.0 for point in curve[len(curve) // 2 :]), 4
+    )
 
 
 if __name__ == "__main__":
