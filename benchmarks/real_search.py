@@ -262,10 +262,10 @@ def compared(whole: list[dict[str, list[dict[str, Any]]]], method: str, key: str
 
 
 def second_half(curve: list[dict[str, Any]]) -> float | None:
-    """The mean accuracy of its trainings; diverged ones count as nothing learned."""
-    return round(
-        statistics.fmean(point["accuracy"] or 0.0 for point in curve[len(curve) // 2 :]), 4
-    )
+    """The mean accuracy of its trainings, as far as they are known; diverged ones learned
+    nothing."""
+    known = [point["accuracy"] or 0.0 for point in curve[len(curve) // 2 :] if "accuracy" in point]
+    return round(statistics.fmean(known), 4) if known else None
 
 
 if __name__ == "__main__":
