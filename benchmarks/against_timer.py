@@ -40,13 +40,13 @@ import torch
 from co_tenant import bursts
 from provenance import provenance
 from scipy.stats import binom
-from search_against_random import draw
 from spread_ratios import FIXED, summary
 from torch import nn
 from torch.utils.benchmark import Timer
 
 from metaformer import build_backbone
 from mixers import MixerRegistry, load_registry
+from search.buildable import draw
 from search.measuring.measurer import Measurer
 from search.measuring.subjects import read_subject
 from search.space import SearchSpace
