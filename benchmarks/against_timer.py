@@ -85,15 +85,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--max-seconds", type=float, help="the engine's cap [default: 1, spread 6]")
-    parser.add_argument("--pairs", type=int, default=30, help="of each model and mode, for medians")
+    parser.add_argument("--max-seconds", type=float, help="the engine's cap [default: 0.4, spread 6]")
+    parser.add_argument("--pairs", type=int, default=60, help="of each model and mode, for medians")
     parser.add_argument("--repeats", type=int, default=30, help="idle, and as many busy")
     parser.add_argument("--only", choices=["idle", "busy"], help="one half of the spread")
     parser.add_argument("--number", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.max_seconds is None:
-        arguments.max_seconds = 1.0 if arguments.part == "medians" else 6.0
+        arguments.max_seconds = 0.4 if arguments.part == "medians" else 6.0
     return arguments
 
 
