@@ -85,7 +85,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--max-seconds", type=float, help="the engine's cap [default: 0.4, spread 6]")
+    parser.add_argument(
+        "--max-seconds", type=float, help="the engine's cap [default: 0.4, spread 6]"
+    )
     parser.add_argument("--pairs", type=int, default=60, help="of each model and mode, for medians")
     parser.add_argument("--repeats", type=int, default=30, help="idle, and as many busy")
     parser.add_argument("--only", choices=["idle", "busy"], help="one half of the spread")

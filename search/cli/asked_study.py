@@ -118,6 +118,7 @@ def _overrides(asked: dict[str, Any]) -> dict[str, Any]:
             "data": asked["data"],
             "image_size": asked["train_image_size"],
             "epochs": asked["epochs"],
+            "inherit": asked["inherit"] or None,
             "trainer": asked["trainer"],
         },
         "search": {

@@ -60,6 +60,11 @@ _positive = click.IntRange(min=1)
 @click.option("--train-image-size", type=click.IntRange(4, 8192), help="Pixels, of the training.")
 @click.option("--epochs", type=_positive, help="Of each training.")
 @click.option(
+    "--inherit",
+    is_flag=True,
+    help="Begin each training with the weights of the nearest trained candidate.",
+)
+@click.option(
     "--trainer", metavar="NAME", help="A recipe of others: an entry point, or of [trainers]."
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Of proposals and trainings.")

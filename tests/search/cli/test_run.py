@@ -137,7 +137,7 @@ def test_every_option_reaches_the_study() -> None:
     arguments = ["--budget-throughput", "5", "--mode", "infer", "--trials", "1", "--seed", "7"]
     arguments += ["--batch-size", "3", "--image-size", "16", "--precision", "bf16", "--epochs", "2"]
     arguments += ["--train-image-size", "8", "--threads", "2", "--device", "cpu", "--out", "there"]
-    arguments += ["--data", "folder:pictures"]
+    arguments += ["--data", "folder:pictures", "--inherit"]
     make_images(Path("pictures"), 4)
     try:
         result = run(*arguments)
@@ -160,6 +160,7 @@ def test_every_option_reaches_the_study() -> None:
     }
     assert study["train"]["image_size"] == 8
     assert study["train"]["epochs"] == 2
+    assert study["train"]["inherit"] is True
     assert study["search"] == {
         "trials": 1,
         "halving": None,
