@@ -220,7 +220,7 @@ def test_others_at_work_on_the_machine_have_the_machines_exit_code(
         (
             ["--budget-throughput", "9", "--device", "cuda:99"],
             4,
-            "device: got cuda:99; CUDA devices",
+            "device: got cuda:99; allowed: auto, cpu",
         ),
         (["tiny.yaml", "--devices", "99"], 4, "error: device: got cuda:99; allowed: auto, cpu"),
         (["tiny.yaml", "--devices", "3-1"], 2, "got '3-1'; allowed: CUDA devices, such as 0-3"),
