@@ -31,8 +31,11 @@ from typing import Any
 from faults_study import PATIENCE, Run, violations
 from provenance import provenance
 
+from search.trial_store import MAX_ABANDONED
+
 VICTIMS = ("coordinator", "worker", "child of the worker")
 MOST_DEATHS = 2  # of a candidate's own workers: a third is the candidate's failure, by design
+MOST_STUDY_DEATHS = MAX_ABANDONED - 1  # with one candidate under way: it is given up, likewise
 ROOMS = (8, 32, 64)  # KiB that a full disk leaves
 SECONDS_LATER = {"anywhere": 10.0, "evaluation": 2.0, "record": 0.03}  # at the most
 ENDING_SECONDS = 30.0
@@ -123,14 +126,16 @@ class Faults:
             process.wait(more)
 
     def _victim(self, run: Run, process: subprocess.Popen[bytes]) -> tuple[str, int] | None:
-        """Whom to kill now: its kind and pid; None where the run has ended."""
+        """Whom to kill now: its kind and pid; None where the run has ended, or all that could be
+        killed has died as often with a candidate as the candidate is promised to survive."""
         kind = self._generator.choice(VICTIMS)
         if process.poll() is not None:
             return None
         workers = _workers(process.pid)
         too_often = max(run.lost_workers().values(), default=0) >= MOST_DEATHS
         if kind == "coordinator" or not workers or too_often:
-            return "coordinator", process.pid
+            spared = run.lost_studies() >= MOST_STUDY_DEATHS
+            return None if spared else ("coordinator", process.pid)
         children = [child for worker in workers for child in _children(worker)]
         if kind == "child of the worker" and children:
             return kind, self._generator.choice(children)

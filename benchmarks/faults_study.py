@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import optuna
@@ -117,6 +119,18 @@ class Run:
         final = {record.digest for record in records if record.state.is_final}
         lost = [r.digest for r in records if r.state == "LOST" and r.digest is not None]
         return {digest: lost.count(digest) for digest in set(lost) - final}
+
+    def lost_studies(self) -> int:
+        """How often the study's process has died with a candidate that is not done yet, the most.
+
+        Read from a copy: whoever opens a journal repairs it, and this one is in use.
+        """
+        with TemporaryDirectory() as place:
+            copy = Path(place) / self.folder.journal.name
+            shutil.copy(self.folder.journal, copy)
+            study = optuna.load_study(study_name=NAME, storage=open_journal(copy))
+            unfinished = [t for t in study.get_trials(deepcopy=False) if not t.state.is_finished()]
+            return max((int(t.user_attrs.get("abandoned", 0)) for t in unfinished), default=0)
 
     def results(self) -> Results:
         """State, accuracy, params and MACs of each final candidate, by its digest."""

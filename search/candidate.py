@@ -183,7 +183,7 @@ class CandidateEvaluator:
             return None
         except (Interrupted, UsageError, EnvironmentProblem):  # it is tried again
             raise
-        except Exception:
+        except Exception:  # whatever it was, its checkpoint is not gone on with
             _forget(checkpoint)
             raise
         finally:

@@ -17,11 +17,11 @@ from search.executor.attempt import Answer, Do, Weights
 from search.halving import Promotion
 from search.history import NUM_FINALISTS
 from search.observer import Observer
-from search.records import Record, TrialRecord, TrialState
+from search.records import STUDY_DIED, Record, TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.strategy import SpaceExhausted, Strategy
 from search.summary import Outcome, best_of
-from search.trial_store import MAX_ATTEMPTS, TrialStore
+from search.trial_store import MAX_ABANDONED, MAX_ATTEMPTS, TrialStore
 
 MAX_FAILURES_RUNNING = 5
 MAX_UNMEASURED_RUNNING = 3  # candidates that others at work on the device left without a figure
@@ -131,6 +131,11 @@ class SearchLoop:
             self._exhausted = True
             return None
         record = self.beginning.record(trial, spec)
+        if self.store.given_up(trial):
+            record.state = TrialState.FAILED
+            record.reason = f"{STUDY_DIED} {MAX_ABANDONED} times while this was under way"
+            self._put_on_record(trial, record, None)
+            return None
         number, done = trial.number, min(self.store.counted + self._num_new, total - 1)
         self.observer.trial_started(number, done, total)
         self._under_way[number] = _UnderWay(trial, spec, record)
@@ -214,12 +219,16 @@ class SearchLoop:
         if not again and not self.store.enqueue_again(trial, died=True):
             record.state = TrialState.FAILED
             record.reason += f", as {MAX_ATTEMPTS - 1} times before"
+        self._put_on_record(trial, record, weights)
+        return record
+
+    def _put_on_record(self, trial: Trial, record: TrialRecord, weights: Weights | None) -> None:
+        """And tells whoever follows the study."""
         self._finish(trial, record, weights)
         best = best_of(self.store.records)
         self.folder.settle_best(best)
         self.summarise(Outcome.RUNNING)
         self.observer.trial_finished(record, best)
-        return record
 
     def _finish(self, trial: Trial, record: TrialRecord, weights: Weights | None) -> None:
         """Keeps the weights of a new best, and puts the trial on record whether that worked or not:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+STUDY_DIED = "the study's process died"  # how the reason of a candidate given up for it begins
 DIVERGED = "diverged: "  # how the reason of a training that left the finite numbers begins
 NOT_BUILDABLE = 10.0  # constraint of a candidate that has no throughput: far outside
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from search.records import DIVERGED, TrialRecord, TrialState
+from search.records import DIVERGED, STUDY_DIED, TrialRecord, TrialState
 
 FAILED_CANDIDATES = 3  # different ones, before a mixer is set aside
 _OWN = "metaformer-search"
@@ -119,7 +119,7 @@ def _ran(record: TrialRecord) -> bool:
 def is_fault(record: TrialRecord) -> bool:
     """Whether the network's code raised, ended its process, or did not come to an end."""
     if record.state is TrialState.FAILED:
-        return not record.reason.startswith((DIVERGED, _OF_THE_TRAINER))
+        return not record.reason.startswith((DIVERGED, STUDY_DIED, _OF_THE_TRAINER))
     return record.state in (TrialState.LOST, TrialState.TIMEOUT)
 
 

@@ -132,8 +132,12 @@ class TrialStore:
         attempt = int(trial.user_attrs.get(_ATTEMPT, 1)) + died
         if attempt > MAX_ATTEMPTS or _CONFIRMS in trial.user_attrs:
             return False
-        self._enqueue(trial, trial.params, attempt, int(trial.user_attrs.get(_ABANDONED, 0)))
+        self._enqueue(trial, trial.params, attempt, _times_abandoned(trial))
         return True
+
+    def given_up(self, trial: Trial) -> bool:
+        """Whether the study's process died with this candidate too often to try it again."""
+        return _times_abandoned(trial) >= MAX_ABANDONED
 
     def _enqueue(
         self, trial: Trial | FrozenTrial, params: dict[str, Any], attempt: int, abandoned: int
@@ -206,9 +210,9 @@ class TrialStore:
         """Has a candidate proposed again whose trial the study's process left when it died."""
         # it may have died before all values were asked for
         params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-        abandoned = _times_abandoned(trial)
-        if params and abandoned < MAX_ABANDONED and _CONFIRMS not in trial.user_attrs:
-            self._enqueue(trial, params, int(trial.user_attrs.get(_ATTEMPT, 1)), abandoned)
+        if params and _CONFIRMS not in trial.user_attrs:
+            attempt = int(trial.user_attrs.get(_ATTEMPT, 1))
+            self._enqueue(trial, params, attempt, _times_abandoned(trial) + 1)
 
 
 def _record_of(trial: FrozenTrial) -> TrialRecord | None:
@@ -218,12 +222,9 @@ def _record_of(trial: FrozenTrial) -> TrialRecord | None:
         return TrialRecord.from_data(json.loads(text))
     if trial.state is not OptunaState.FAIL or _DISCARDED in trial.user_attrs:
         return None
-    if _times_abandoned(trial) < MAX_ABANDONED:
-        return TrialRecord(number=trial.number, state=TrialState.LOST, reason="the process died")
-    words = f"the study's process died {MAX_ABANDONED} times while this was under way"
-    return TrialRecord(number=trial.number, state=TrialState.FAILED, reason=words)
+    return TrialRecord(number=trial.number, state=TrialState.LOST, reason="the process died")
 
 
-def _times_abandoned(trial: FrozenTrial) -> int:
-    """How often the study's process died with the candidate of a trial that it left."""
-    return int(trial.user_attrs.get(_ABANDONED, 0)) + 1
+def _times_abandoned(trial: Trial | FrozenTrial) -> int:
+    """How often the study's process has died while the candidate of `trial` was under way."""
+    return int(trial.user_attrs.get(_ABANDONED, 0))

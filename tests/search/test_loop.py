@@ -22,11 +22,12 @@ from mixers.scan import GROUP
 from search.candidate import CandidateEvaluator
 from search.errors import Interrupted, UsageError
 from search.fork import fork
-from search.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING
+from search.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING, SearchLoop
 from search.records import TrialRecord, TrialState
 from search.set_aside import FAILED_CANDIDATES
 from search.study_config import Study
 from search.study_file import load_study
+from search.trial_store import MAX_ABANDONED
 
 
 def test_a_failed_candidate_is_kept_with_its_traceback_and_the_study_goes_on(
@@ -44,6 +45,33 @@ def test_a_failed_candidate_is_kept_with_its_traceback_and_the_study_goes_on(
     lines = [json.loads(line) for line in Path("runs/tiny/trials.jsonl").read_text().splitlines()]
     assert lines[1]["reason"] == "ZeroDivisionError: in a mixer"
     assert "Traceback" in Path("runs/tiny/errors.log").read_text()
+
+
+def test_a_candidate_with_which_the_study_died_too_often_is_given_up_with_its_spec(
+    registry: MixerRegistry,
+    evaluate_by: Callable[[Evaluate], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evaluate_by(reject)
+    with monkeypatch.context() as dying:
+        for method in ("_next_record", "_give_up"):  # as if it died with the first candidate
+
+            def die(*_arguments: object) -> None:
+                raise KeyboardInterrupt
+
+            dying.setattr(SearchLoop, method, die)
+        for _ in range(MAX_ABANDONED):
+            with pytest.raises(KeyboardInterrupt):
+                runner(registry).run()
+    heard = Heard()
+    summary = runner(registry, heard=heard).run()
+    assert summary["trials"]["by_state"] == {"LOST": MAX_ABANDONED, "FAILED": 1, "REJECTED": 2}
+    lines = [json.loads(line) for line in Path("runs/tiny/trials.jsonl").read_text().splitlines()]
+    (given_up,) = (line for line in lines if line["state"] == "FAILED")
+    assert given_up["reason"] == "the study's process died 10 times while this was under way"
+    spec = BackboneSpec.model_validate(given_up["spec"])
+    assert given_up["digest"] == spec.digest
+    assert spec.digest not in {line["digest"] for line in lines if line["state"] == "REJECTED"}
 
 
 def test_a_study_of_failures_ends_early(

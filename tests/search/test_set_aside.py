@@ -31,6 +31,7 @@ def test_a_process_that_dies_or_takes_too_long_counts_as_a_failure(state: TrialS
     [
         (FAILED, "diverged: the loss became nan"),
         (FAILED, "TrainerError: trainer local/mine: KeyError: 1"),
+        (FAILED, "the study's process died 10 times while this was under way"),
         (TrialState.REJECTED, "params: 5 of 4 allowed"),
         (TrialState.OOM, "can't allocate memory"),
         (TrialState.INTERRUPTED, "stopped by the user"),

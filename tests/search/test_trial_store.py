@@ -90,16 +90,20 @@ def test_a_trial_left_running_is_lost_and_its_candidate_comes_again(folder: RunF
     assert ask(again).params["x"] == value
 
 
-def test_a_candidate_with_which_the_study_dies_again_and_again_is_given_up(
+def test_a_candidate_with_which_the_study_dies_again_and_again_is_to_be_given_up(
     folder: RunFolder,
 ) -> None:
     values = []
-    for _ in range(MAX_ABANDONED + 1):
-        values.append(ask(TrialStore("s", folder)).params["x"])
-    assert len(set(values[:MAX_ABANDONED])) == 1
-    assert values[MAX_ABANDONED] != values[0]
-    states = [record.state for record in TrialStore("s", folder).records]
-    assert states[MAX_ABANDONED - 2 :] == [TrialState.LOST, TrialState.FAILED, TrialState.LOST]
+    for _ in range(MAX_ABANDONED):
+        store = TrialStore("s", folder)
+        trial = ask(store)
+        values.append(trial.params["x"])
+        assert not store.given_up(trial)
+    last = TrialStore("s", folder)
+    assert {record.state for record in last.records} == {TrialState.LOST}
+    trial = ask(last)
+    assert {*values, trial.params["x"]} == {values[0]}
+    assert last.given_up(trial)
 
 
 def test_a_death_of_the_study_uses_up_none_of_a_candidates_attempts(folder: RunFolder) -> None:
