@@ -64,7 +64,7 @@ def plan_study(runner: StudyRunner, *, measurements: int) -> dict[str, Any]:
         "mixers": _mixers(study, space),
         "baselines": list(study.config.search.baselines),
         "candidates": shares,
-        "never": [vars(dead) for dead in _dead(drawn, measured, predicted)],
+        "never": [vars(dead) for dead in _dead(drawn, predicted)],
         "nearest_miss": _nearest_miss(drawn, study) if _is_hopeless(shares) else None,
         "cost": _cost(drawn, measured, trainings, shares, study.config.search.trials, counted),
         "writes": _writes(drawn, measured, study, folder),
@@ -127,16 +127,10 @@ def _is_possible(one: Drawn) -> bool:
     return one.measured or one.record.state in (TrialState.COMPLETE, TrialState.INTERRUPTED)
 
 
-def _dead(drawn: Sequence[Drawn], measured: Sequence[Drawn], predicted: Forecast) -> list[Dead]:
-    """Values that never make the budget: among all candidates, and among those that were drawn up
-    to the last that was measured, which were judged whichever way they went."""
-    last = max((index for index, one in enumerate(drawn) if one in measured), default=-1)
-    found: dict[tuple[str, Any], Dead] = {}
-    for some in (drawn[: last + 1], drawn):
-        buildable = [one for one in some if one.is_buildable]
-        verdicts = [(one.parameters, predicted.makes_the_budget(one)) for one in buildable]
-        found |= {(dead.parameter, dead.value): dead for dead in dead_values(verdicts)}
-    return list(found.values())
+def _dead(drawn: Sequence[Drawn], predicted: Forecast) -> list[Dead]:
+    """Values under which every candidate that was drawn misses, measured, counted or predicted."""
+    buildable = [one for one in drawn if one.is_buildable]
+    return dead_values((one.parameters, predicted.makes_the_budget(one)) for one in buildable)
 
 
 def _nearest_miss(drawn: Sequence[Drawn], study: Study) -> dict[str, Any] | None:
