@@ -11,7 +11,7 @@ import numpy as np
 from metaformer.spec import BackboneSpec
 from search.block_parts import describe
 from search.planning.drawing import Drawn
-from search.planning.shares import Share, share_of_chances
+from search.planning.shares import Dead, Share, dead_values, share_of_chances
 from search.proposals.limits import AtMost
 from search.proposals.stage_times import MIN_MEASURED, SURE, StageTimes
 from search.study_config import Budget
@@ -70,6 +70,11 @@ class Forecast:
         predicted = sum(one in self.predictions for one in drawn) / len(drawn)
         error = predicted**2 * self.variance / self.measured
         return share_of_chances(chances, error, measured=self.measured)
+
+    def dead(self, drawn: Sequence[Drawn]) -> list[Dead]:
+        """Values under which every one of `drawn` that can be built misses, as far as is known."""
+        buildable = [one for one in drawn if one.is_buildable]
+        return dead_values((one.parameters, self.makes_the_budget(one)) for one in buildable)
 
 
 NO_FORECAST = Forecast({}, {}, 0.0, 0, covers_budget=False)

@@ -13,7 +13,7 @@ from typing import Any
 
 from search.planning.drawing import Drawn, draw_candidates, measure_first, time_trainings
 from search.planning.forecast import Forecast, forecast
-from search.planning.shares import Dead, dead_values, share_of, share_of_both
+from search.planning.shares import share_of, share_of_both
 from search.records import TrialState
 from search.run_folder import RunFolder
 from search.space import SearchSpace
@@ -64,7 +64,7 @@ def plan_study(runner: StudyRunner, *, measurements: int) -> dict[str, Any]:
         "mixers": _mixers(study, space),
         "baselines": list(study.config.search.baselines),
         "candidates": shares,
-        "never": [vars(dead) for dead in _dead(drawn, predicted)],
+        "never": [vars(dead) for dead in predicted.dead(drawn)],
         "nearest_miss": _nearest_miss(drawn, study) if _is_hopeless(shares) else None,
         "cost": _cost(drawn, measured, trainings, shares, study.config.search.trials, counted),
         "writes": _writes(drawn, measured, study, folder),
@@ -125,12 +125,6 @@ def _shares(
 def _is_possible(one: Drawn) -> bool:
     """Whether counts and floors let it pass, whatever a measurement said then."""
     return one.measured or one.record.state in (TrialState.COMPLETE, TrialState.INTERRUPTED)
-
-
-def _dead(drawn: Sequence[Drawn], predicted: Forecast) -> list[Dead]:
-    """Values under which every candidate that was drawn misses, measured, counted or predicted."""
-    buildable = [one for one in drawn if one.is_buildable]
-    return dead_values((one.parameters, predicted.makes_the_budget(one)) for one in buildable)
 
 
 def _nearest_miss(drawn: Sequence[Drawn], study: Study) -> dict[str, Any] | None:

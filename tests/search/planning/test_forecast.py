@@ -15,8 +15,8 @@ from metaformer.spec import BackboneSpec
 from mixers import load_registry
 from search.buildable import draw
 from search.planning.drawing import Drawn
-from search.planning.forecast import Forecast, forecast
-from search.planning.shares import share_of
+from search.planning.forecast import NO_FORECAST, Forecast, Prediction, forecast
+from search.planning.shares import ENOUGH_JUDGED, share_of
 from search.proposals.stage_times import MIN_MEASURED
 from search.records import TrialRecord, TrialState
 from search.space import SearchSpace
@@ -122,6 +122,18 @@ def test_what_was_measured_or_counted_is_not_predicted() -> None:
 def predicted(measured: int, budget: Budget) -> Forecast:
     drawn, some = drawn_candidates(0, 1 / (budget.train or 1), measured)
     return forecast(drawn, some, budget)
+
+
+def test_a_value_is_dead_only_where_all_that_were_drawn_with_it_miss() -> None:
+    slow = [
+        Drawn({"width": 8}, None, TrialRecord(number=n, state=TrialState.REJECTED), measured=True)
+        for n in range(ENOUGH_JUDGED)
+    ]
+    not_measured = Drawn({"width": 8}, None, TrialRecord(number=99, state=TrialState.COMPLETE))
+    assert [(dead.value, dead.judged) for dead in NO_FORECAST.dead(slow)] == [(8, ENOUGH_JUDGED)]
+    assert NO_FORECAST.dead([*slow, not_measured]) == []
+    misses = replace(NO_FORECAST, predictions={not_measured: Prediction(0.001, False)})
+    assert [dead.judged for dead in misses.dead([*slow, not_measured])] == [ENOUGH_JUDGED + 1]
 
 
 def test_too_few_measurements_predict_nothing() -> None:
