@@ -13,10 +13,12 @@ from torch import Tensor
 from metaformer import BackboneSpec
 from search.candidate import CandidateEvaluator, mixer_origins
 from search.cli import main
-from search.data import load_data
+from search.data import Splits, load_data
+from search.measuring.measurer import Measurer
 from search.records import TrialRecord
 from search.run_folder import RunFolder
 from search.study import StudyRunner
+from search.throughput.floors import Rates
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +71,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert result.exit_code == 0, result.output
     shutil.copytree(kept / "tiny", "runs/tiny")
     return Path("runs/tiny")
+
+
+@pytest.fixture(scope="session")
+def digits() -> Splits:
+    """Of 8 pixels."""
+    return load_data("digits", 8)
+
+
+@pytest.fixture
+def endlessly_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device's rates rule nothing out."""
+    monkeypatch.setattr(Measurer, "rates", lambda *_arguments: Rates(1e30, 1e30))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 STUDY = """\
 schema: 1
 name: tiny
@@ -35,3 +38,15 @@ def write_study(text: str = STUDY, name: str = "tiny.yaml") -> Path:
     path = Path(name)
     path.write_text(text)
     return path
+
+
+def write_images(root: Path, count: int) -> None:
+    """Noise of 8 pixels: `count` of each of two classes in each of three splits."""
+    generator = np.random.default_rng(0)
+    for split in ("train", "validation", "test"):
+        for name in ("a", "b"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.png")

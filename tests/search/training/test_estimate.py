@@ -11,16 +11,11 @@ import torch
 from tiny import STUDY, write_study
 from torch import nn
 
-from search.data import Splits, load_data
+from search.data import Splits
 from search.errors import Interrupted
 from search.study_file import load_study
 from search.training import seconds_of_training
 from search.training.estimate import TIMED_STEPS, WARM_UP_STEPS
-
-
-@pytest.fixture(scope="module")
-def digits() -> Splits:
-    return load_data("digits", 8)
 
 
 def estimate(digits: Splits, *, check: Any = lambda: None, **train: Any) -> float:

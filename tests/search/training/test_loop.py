@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from metaformer import build_backbone
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
-from search.data import Splits, load_data
+from search.data import Splits
 from search.errors import Interrupted
 from search.study_config import TrainConfig
 from search.training import Diverged, accuracy, train_and_score
@@ -18,11 +18,6 @@ CPU = torch.device("cpu")
 def config(**fields: object) -> TrainConfig:
     base = {"data": "digits", "image_size": 8, "batch_size": 64, "epochs": 5, "learning_rate": 1e-2}
     return TrainConfig.model_validate({**base, **fields})
-
-
-@pytest.fixture(scope="module")
-def digits() -> Splits:
-    return load_data("digits", 8)
 
 
 def network(registry: MixerRegistry) -> nn.Module:
