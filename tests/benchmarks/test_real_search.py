@@ -35,7 +35,7 @@ SEED_0 = [
 
 
 def test_it_tells_when_each_method_reaches_what_random_search_ends_with() -> None:
-    found = summary(SEED_0)
+    found = summary(SEED_0, list(METHODS))
     assert found[BASELINE]["test_accuracy"]["trainings_to_random"] == [2]
     assert found[SEARCH]["test_accuracy"] == {
         "final": [0.7],
@@ -50,9 +50,16 @@ def test_it_tells_when_each_method_reaches_what_random_search_ends_with() -> Non
 
 
 def test_a_seed_that_one_method_lacks_does_not_count() -> None:
-    found = summary([*SEED_0, run(BASELINE, 1, 0.9, 0.9), run(SEARCH, 1, 0.1, 0.1)])
+    found = summary([*SEED_0, run(BASELINE, 1, 0.9, 0.9), run(SEARCH, 1, 0.1, 0.1)], list(METHODS))
     assert found["seeds"] == 1
     assert found[SEARCH]["test_accuracy"]["final"] == [0.7]
+
+
+def test_only_the_methods_that_were_asked_for_need_to_have_run() -> None:
+    found = summary(SEED_0[:2], [BASELINE, SEARCH])
+    assert found["seeds"] == 1
+    assert INHERITING not in found
+    assert summary(SEED_0[:2], list(METHODS))["seeds"] == 0
 
 
 def test_single_accuracies_that_were_not_kept_are_left_out() -> None:
@@ -60,6 +67,6 @@ def test_single_accuracies_that_were_not_kept_are_left_out() -> None:
     del runs[1]["curve"][3]["accuracy"]
     for point in runs[2]["curve"]:
         del point["accuracy"]
-    found = summary(runs)
+    found = summary(runs, list(METHODS))
     assert found[SEARCH]["mean_of_second_half"] == [0.6]
     assert found[INHERITING]["mean_of_second_half"] == [None]
