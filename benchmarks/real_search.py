@@ -33,19 +33,21 @@ import torch
 from optuna.samplers import RandomSampler
 from optuna.trial import Trial
 from provenance import provenance
+from safetensors.torch import load_file
 
+from metaformer import build_backbone, load_spec
 from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from mixers import load_registry
-from search.data import load_data
+from search.data import ImageSet, load_data
 from search.records import BaselineRecord, TrialRecord
 from search.run_folder import RunFolder
 from search.space import SearchSpace
 from search.strategy import Strategy
 from search.study import StudyRunner
-from search.study_config import Budget
+from search.study_config import Budget, TrainConfig
 from search.study_file import load_study
-from search.summary import test_accuracy
+from search.training import accuracy
 from search.trial_store import TrialStore
 
 MANY = 1000  # trials: the number of trainings ends a run
@@ -206,7 +208,7 @@ def one_run(arguments: argparse.Namespace, method: str, seed: int) -> dict[str, 
         folder = RunFolder(Path(out) / study.config.name)
         watch = Watch(
             arguments.trainings,
-            lambda: test_accuracy(folder, study, registry, data, device, lambda: None),
+            lambda: test_accuracy(folder, study.config.train, data.test),
         )
         for _ in range(MAX_RUNS):  # a study ends where others at work leave nothing measured
             runner = StudyRunner(
@@ -224,6 +226,13 @@ def one_run(arguments: argparse.Namespace, method: str, seed: int) -> dict[str, 
         else:
             raise SystemExit(f"{method}, seed {seed}: others at work left too little measured")
     return {"method": method, "seed": seed, "curve": watch.curve}
+
+
+def test_accuracy(folder: RunFolder, config: TrainConfig, test: ImageSet) -> float:
+    """0..1, of the best as its two files hold it."""
+    model = build_backbone(load_spec(folder.best_spec))
+    model.load_state_dict(load_file(folder.best_weights))
+    return accuracy(model, test, config, device=torch.device("cpu"))
 
 
 def summary(runs: list[dict[str, Any]], methods: Sequence[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mixers import MixerRegistry
 from search.errors import UsageError
-from search.loop import Executor
+from search.executor.contract import Executor
 from search.measuring.subjects import read_subject
 from search.observer import Observer
 from search.records import BaselineRecord, TrialState

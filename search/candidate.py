@@ -6,19 +6,21 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.budget_checks import BudgetChecks, out_of_memory
-from search.data import Splits
+from search.data import Splits, unreadable_words
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.frozen_mixers import mixer_origins
 from search.inheritance import inherit
 from search.measuring.measurer import Measurer
 from search.measuring.subjects import Subject, read_subject, subject_of
@@ -33,6 +35,7 @@ from search.training import (
     Score,
     TrainerEntry,
     accuracy,
+    forget_state,
     seconds_of_training,
     train_and_score,
 )
@@ -43,8 +46,8 @@ class CandidateEvaluator:
     """Evaluates candidates under one study's settings. `phase` hears what is being done, `note`
     what a user should know; `check` is called between steps and may raise to stop. `trainer` takes
     the place of the project's recipe; `checkpoints` is the folder of trainings under way, `weights`
-    that of what candidates inherit, a file for each digest. `known` are processes whose use of the
-    device is nothing to speak of."""
+    that of what candidates inherit, a file for each digest, `best` the file of the best's. `known`
+    are processes whose use of the device is nothing to speak of."""
 
     config: StudyConfig
     registry: MixerRegistry
@@ -58,6 +61,7 @@ class CandidateEvaluator:
     trainer: TrainerEntry | None = None
     checkpoints: Path | None = None
     weights: Path | None = None
+    best: Path | None = None
     known: Callable[[Holder], bool] = lambda _holder: False
 
     def __post_init__(self) -> None:
@@ -111,6 +115,22 @@ class CandidateEvaluator:
                 trainer=self.trainer,
             )
 
+    def test(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        """Scores `spec` with the weights in the file of the best on the test split: COMPLETE, or
+        FAILED where it answers with numbers that are not finite."""
+        assert self.best is not None, "only a study's folder holds a best"
+        self.phase("test")
+        with self._watched(record), self._measurer.shared() as lease:
+            model = subject_of(spec, self.registry).build(self.config.train.image_size, self.device)
+            model.load_state_dict(load_file(self.best, device=str(self.device)))
+            try:
+                value = self._test_accuracy(model, lease)
+            except Diverged as error:
+                record.state, record.reason = TrialState.FAILED, str(error)
+                return
+            record.score = Score("accuracy", value, self.config.train.epochs, "test").to_data()
+            record.state = TrialState.COMPLETE
+
     def compare(self, record: BaselineRecord) -> None:
         """Measures the baseline that `record` names and trains it, whether it makes the budgets or
         not, as candidates are; fills in `record`.
@@ -132,8 +152,9 @@ class CandidateEvaluator:
 
     @contextmanager
     def _watched(self, record: Record) -> Iterator[None]:
-        """What does not fit the memory ends up in `record`, and how long others had the device."""
-        waited = self._measurer.waited_seconds
+        """What does not fit the memory ends up in `record`, and how long others had the device;
+        images that turn out to be unreadable are named."""
+        waited, known = self._measurer.waited_seconds, len(self.data.unreadable)
         try:
             yield
         except (RuntimeError, MemoryError) as error:
@@ -144,15 +165,24 @@ class CandidateEvaluator:
             waited = self._measurer.waited_seconds - waited
             if waited:
                 record.seconds["wait"] = waited
+            if words := unreadable_words(self.data.unreadable[known:]):
+                self.note(words)
 
     def _train_and_test(self, network: Subject, record: BaselineRecord) -> None:
         self.phase("train")
         with self._measurer.shared() as lease:
             model = self._train(network, record, lease)
             if model is not None:
-                record.test_accuracy = accuracy(
-                    model, self.data.test, self.config.train, device=self.device, check=self.check
-                )
+                record.test_accuracy = self._test_accuracy(model, lease)
+
+    def _test_accuracy(self, model: nn.Module, lease: SharedLease) -> float:
+        return accuracy(
+            model,
+            self.data.test,
+            self.config.train,
+            device=self.device,
+            check=self._checking(lease),
+        )
 
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Trains and scores; the weights, or None where the training diverged or pauses."""
@@ -175,16 +205,16 @@ class CandidateEvaluator:
                 score = self._score(model, checkpoint, record.epochs, lease)
             except CheckpointProblem as error:
                 self.note(f"{error}; training from the first epoch")
-                _forget(checkpoint)
+                forget_state(checkpoint)
                 score = self._score(model, checkpoint, record.epochs, lease)
         except Diverged as error:
             record.state, record.reason = TrialState.FAILED, f"{DIVERGED}{error}"
-            _forget(checkpoint)
+            forget_state(checkpoint)
             return None
         except (Interrupted, UsageError, EnvironmentProblem):  # it is tried again
             raise
         except Exception:  # whatever it was, its checkpoint is not gone on with
-            _forget(checkpoint)
+            forget_state(checkpoint)
             raise
         finally:
             paused = lease.waited_seconds - waited
@@ -195,7 +225,7 @@ class CandidateEvaluator:
             record.reason = f"paused after epoch {score.epochs} of {self.config.train.epochs}"
             return None
         record.state = TrialState.COMPLETE
-        _forget(checkpoint)
+        forget_state(checkpoint)
         return model
 
     def _inherit(self, model: nn.Module, record: Record) -> None:
@@ -224,11 +254,6 @@ class CandidateEvaluator:
         self, model: nn.Module, checkpoint: Path | None, until: int | None, lease: SharedLease
     ) -> Score:
         epochs = until or self.config.train.epochs
-
-        def check() -> None:
-            self.check()
-            lease.make_way()
-
         return train_and_score(
             model,
             self.data,
@@ -236,25 +261,18 @@ class CandidateEvaluator:
             device=self.device,
             seed=self.config.search.seed,
             on_epoch=lambda epoch, _loss: self.phase(f"train, epoch {epoch} of {epochs}"),
-            check=check,
+            check=self._checking(lease),
             note=self.note,
             checkpoint=checkpoint,
             epochs=until,
             trainer=self.trainer,
         )
 
+    def _checking(self, lease: SharedLease) -> Callable[[], None]:
+        """What is called between steps: whether to stop, and whether somebody wants to measure."""
 
-def _forget(checkpoint: Path | None) -> None:
-    """Removes what a training that has ended needs no more, and its folder after the last."""
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-        with suppress(OSError):  # others are still training
-            checkpoint.parent.rmdir()
+        def check() -> None:
+            self.check()
+            lease.make_way()
 
-
-def mixer_origins(spec: BackboneSpec, registry: MixerRegistry) -> list[dict[str, str]]:
-    """Where each mixer of `spec` came from: distribution, version, entry point, origin, files."""
-    names = sorted({mixer.name for stage in spec.stages for mixer in stage.block_mixers})
-    keys = ("name", "distribution", "version", "entry_point", "origin", "files")
-    frozen = (registry[name].frozen() for name in names)
-    return [{key: mixer[key] for key in keys if key in mixer} for mixer in frozen]
+        return check

@@ -7,6 +7,7 @@ space is carried over under the new space's parameters, with its record.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -77,23 +78,23 @@ def fork(old: Study, old_folder: Path, new: Study, out: Path, registry: MixerReg
             new,
             frozen_mixers=freeze(space.mixer_names, registry),
             frozen_data=old.frozen_data,
+            frozen_trainer=old.frozen_trainer,
         )
         folder.write_study(begun.to_data())
         store = TrialStore(new.config.name, folder)
         numbers: dict[int, int] = {}
         for trial in carried:
-            if trial is not None:
+            if trial is not None and trial.record.confirms in (None, *numbers):
                 numbers[trial.record.number] = store.adopt(trial, numbers)
-        _keep_best(store.records, old_folder, folder)
+        _keep_weights(store.records, RunFolder(old_folder), folder)
         baselines = last_of_each(read_baselines(old_folder))
         folder.write_baselines(baselines)
         device = torch.device(new.config.measure.device)
         summary = summarise(begun, store.records, device, Outcome.RUNNING, baselines=baselines)
         folder.write_summary(summary)
-    left = tuple(
-        trial.record.number for trial, new in zip(before, carried, strict=True) if new is None
-    )
-    return Fork(folder.path, len(before) - len(left), left, tuple(sorted(again)))
+    candidates = [trial.record.number for trial in before if trial.record.confirms is None]
+    left = tuple(number for number in candidates if number not in numbers)
+    return Fork(folder.path, len(candidates) - len(left), left, tuple(sorted(again)))
 
 
 def _require_comparable(old: Study, new: Study) -> None:
@@ -201,12 +202,18 @@ def distribution_of(domain: Domain) -> BaseDistribution:
     return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
 
 
-def _keep_best(records: Sequence[TrialRecord], old: Path, new: RunFolder) -> None:
-    """The old best's weights, where the new study's best is the same candidate."""
-    best, source = best_of(records), RunFolder(old)
+def _keep_weights(records: Sequence[TrialRecord], old: RunFolder, new: RunFolder) -> None:
+    """Those of the new study's best, and those that later candidates may begin with, as far as
+    the old study has them."""
+    for digest in dict.fromkeys(record.digest for record in records):
+        file = old.inheritable / f"{digest}.safetensors"
+        if file.exists():
+            new.inheritable.mkdir(exist_ok=True)
+            shutil.copyfile(file, new.inheritable / file.name)
+    best = best_of(records)
     if best is None or best.digest is None:
         return
-    weights = source.weights_of_best(best.digest)
+    weights = old.weights_of(best.digest)
     if weights is not None:
         new.keep_weights(best.number, best.digest, weights)
-    new.settle_best(best)
+    new.settle_best([best])

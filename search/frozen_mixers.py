@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from mixers.local import LOCAL_DISTRIBUTION
 from search.differences import differences
@@ -19,6 +20,14 @@ _SHOWN = 20
 def freeze(names: Iterable[str], registry: MixerRegistry) -> Frozen:
     """What a study keeps of each mixer: distribution, version, entry point, origin, options."""
     return tuple(registry[name].frozen() for name in sorted(names))
+
+
+def mixer_origins(spec: BackboneSpec, registry: MixerRegistry) -> list[dict[str, str]]:
+    """Where each mixer of `spec` came from: distribution, version, entry point, origin, files."""
+    names = sorted({mixer.name for stage in spec.stages for mixer in stage.block_mixers})
+    keys = ("name", "distribution", "version", "entry_point", "origin", "files")
+    frozen = (registry[name].frozen() for name in names)
+    return [{key: mixer[key] for key in keys if key in mixer} for mixer in frozen]
 
 
 def require_unchanged(

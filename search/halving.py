@@ -38,6 +38,13 @@ class Halving:
             rungs.insert(0, rungs[0] // self.factor)
         return tuple(rungs)
 
+    @property
+    def mean_epochs(self) -> float:
+        """For how many epochs a candidate is trained in the mean, where one in `factor` of those
+        that came to a rung goes on from it."""
+        steps = zip((0, *self.rungs), self.rungs, strict=False)
+        return sum((above - below) / self.factor**n for n, (below, above) in enumerate(steps))
+
     def next_rung(self, epochs: int) -> int | None:
         """Where a candidate that has trained for so many epochs pauses next; None at the last."""
         above = next(rung for rung in self.rungs if rung > epochs)

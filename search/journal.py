@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from search.errors import EnvironmentProblem
+
+LOOKS = 10  # at a lock that is to be had at once
+SECONDS_BETWEEN_LOOKS = 0.05
 
 
 class FileLock:
@@ -44,15 +48,25 @@ def exclusive(path: Path, refusal: str) -> Iterator[None]:
     """Holds the lock file at `path`; EnvironmentProblem with `refusal` where another holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise EnvironmentProblem(refusal) from None
+        if not _locked(descriptor):
+            raise EnvironmentProblem(refusal)
         if not _is_at(path, descriptor):  # its holder took it away with all that it had made
             raise EnvironmentProblem(refusal)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock could be had; who only looks whether it is held has it for an instant."""
+    for _ in range(LOOKS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        else:
+            return True
+    return False
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -6,43 +6,26 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from optuna.trial import Trial
 
 from metaformer.spec import BackboneSpec
 from search.beginning import Beginning, new_record
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.executor.attempt import Answer, Do, Weights
+from search.executor.attempt import Weights
+from search.executor.contract import Executor
 from search.halving import Promotion
 from search.history import NUM_FINALISTS
 from search.observer import Observer
-from search.records import STUDY_DIED, Record, TrialRecord, TrialState
+from search.records import STUDY_DIED, TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.strategy import SpaceExhausted, Strategy
-from search.summary import Outcome, best_of
+from search.summary import Outcome, best_of, ranked
 from search.trial_store import MAX_ABANDONED, MAX_ATTEMPTS, TrialStore
 
 MAX_FAILURES_RUNNING = 5
 MAX_UNMEASURED_RUNNING = 3  # candidates that others at work on the device left without a figure
-
-
-class Executor(Protocol):
-    """Has candidates and baselines evaluated, here or elsewhere, one or several at a time."""
-
-    @property
-    def free(self) -> int:
-        """How many more candidates are taken now."""
-        ...
-
-    def submit(self, do: Do, spec: BackboneSpec | None, record: Record) -> None: ...
-
-    def next_answer(self) -> Answer:
-        """Waits for the next that is done. What goes wrong with a candidate is in its record; what
-        is no candidate's doing is raised: UsageError, EnvironmentProblem, KeyboardInterrupt."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class _UnderWay(NamedTuple):
@@ -58,7 +41,7 @@ class SearchLoop:
     """Tries candidates, as many at a time as the executor takes. `should_stop` is asked before
     each; those under way the executor ends. `summarise` is called after each. `beginning` says what
     a trial begins with. A failure that is `explained` does not count towards those that end a
-    study."""
+    study. The weights of the `num_finalists` best are kept until the best is confirmed."""
 
     store: TrialStore
     strategy: Strategy
@@ -69,6 +52,7 @@ class SearchLoop:
     summarise: Callable[[Outcome], None]
     beginning: Beginning
     explained: Callable[[TrialRecord], bool] = lambda _record: False
+    num_finalists: int = NUM_FINALISTS
     _exhausted: bool = field(default=False, init=False)  # nothing new was found at the last look
     _under_way: dict[int, _UnderWay] = field(default_factory=dict, init=False)
     _failures: int = field(default=0, init=False)  # one after the other, as they ended
@@ -88,7 +72,7 @@ class SearchLoop:
                 self._exhausted = self._exhausted and record.state.is_final  # else tried again
                 ending = ending or self._reason_to_end(record)
         except (KeyboardInterrupt, UsageError, EnvironmentProblem) as error:
-            self._give_up(str(error) or "stopped at once")
+            self._interrupt_all(str(error) or "stopped at once")
             raise
 
     def _ended(self) -> Outcome:
@@ -150,7 +134,10 @@ class SearchLoop:
         for _ in range(NUM_FINALISTS):
             best = best_of(self.store.records)
             known = {record.confirms for record in self.store.records if record.state.is_final}
-            if best is None or best.number in known or self.should_stop():
+            if best is None or best.number in known:
+                self.folder.settle_best([best] if best else [])  # the others had their chance
+                return
+            if self.should_stop():
                 return
             if not self.store.confirmation_waits:  # from a process that died
                 if self.store.some_wait:
@@ -164,18 +151,21 @@ class SearchLoop:
             try:
                 record = self._next_record()
             except (KeyboardInterrupt, UsageError, EnvironmentProblem) as error:
-                self._give_up(str(error) or "stopped at once")
+                self._interrupt_all(str(error) or "stopped at once")
                 raise
-            if record.state is TrialState.REJECTED:
+            if record.state.is_final and record.state is not TrialState.COMPLETE:
+                missed = record.state is TrialState.REJECTED
+                what = "missed its budget" if missed else f"ended as {record.state}"
                 self.observer.note(
-                    f"trial {best.number} missed its budget when it was measured again: "
-                    f"{record.reason}"
+                    f"trial {best.number} {what} when it was measured again: {record.reason}"
                 )
                 self.restore_best()
 
     def _reason_to_end(self, record: TrialRecord) -> Outcome | None:
-        unexplained = record.state is TrialState.FAILED and not self.explained(record)
-        self._failures = self._failures + 1 if unexplained else 0
+        if record.state.is_final:  # what is tried again has not ended either way
+            failed = record.state in (TrialState.FAILED, TrialState.TIMEOUT)
+            unexplained = failed and not self.explained(record)
+            self._failures = self._failures + 1 if unexplained else 0
         if self._failures >= MAX_FAILURES_RUNNING:
             return Outcome.TOO_MANY_FAILURES
         unmeasured = record.state is TrialState.INTERRUPTED and not self.should_stop()
@@ -189,7 +179,7 @@ class SearchLoop:
         data and the seed.
         """
         best = best_of(self.store.records)
-        if self.folder.settle_best(best) or best is None:
+        if self._settle_best() or best is None:
             return
         self.observer.note(f"the weights of trial {best.number} are gone; training it again")
         spec = BackboneSpec.model_validate(best.spec)
@@ -206,7 +196,29 @@ class SearchLoop:
                 f"trained again it has accuracy {record.accuracy}, on record {best.accuracy}"
             )
         self.folder.keep_weights(best.number, spec.digest, weights)
-        self.folder.settle_best(best)
+        self._settle_best()
+
+    def _settle_best(self) -> bool:
+        return self.folder.settle_best(ranked(self.store.records)[: self.num_finalists])
+
+    def test_best(self) -> float | None:
+        """Accuracy of the best on the test split, 0..1; None where there is none, or it has none.
+
+        Interrupted where the user asks to stop meanwhile.
+        """
+        best = best_of(self.store.records)
+        if best is None or not self.folder.holds(best):
+            return None
+        spec = BackboneSpec.model_validate(best.spec)
+        self.executor.submit("test", spec, new_record(best.number, spec, best.state))
+        record, _ = self.executor.next_answer()
+        if record.state is TrialState.INTERRUPTED:
+            raise Interrupted
+        if record.accuracy is None:
+            self.observer.note(
+                f"trial {best.number} has no accuracy on the test split: {record.reason}"
+            )
+        return record.accuracy
 
     def _next_record(self) -> TrialRecord:
         """Puts the next candidate that is done on record."""
@@ -225,17 +237,16 @@ class SearchLoop:
     def _put_on_record(self, trial: Trial, record: TrialRecord, weights: Weights | None) -> None:
         """And tells whoever follows the study."""
         self._finish(trial, record, weights)
-        best = best_of(self.store.records)
-        self.folder.settle_best(best)
+        self._settle_best()
         self.summarise(Outcome.RUNNING)
-        self.observer.trial_finished(record, best)
+        self.observer.trial_finished(record, best_of(self.store.records))
 
     def _finish(self, trial: Trial, record: TrialRecord, weights: Weights | None) -> None:
-        """Keeps the weights of a new best, and puts the trial on record whether that worked or not:
+        """Keeps the weights of a finalist, and puts the trial on record whether that worked or not:
         lost weights can be trained again."""
         trouble: OSError | None = None
-        before = best_of(self.store.records)
-        if weights is not None and best_of([*([before] if before else []), record]) is record:
+        finalists = ranked([*self.store.records, record])[: self.num_finalists]
+        if weights is not None and record in finalists:
             try:
                 self.folder.keep_weights(record.number, str(record.digest), weights)
             except OSError as error:
@@ -249,7 +260,7 @@ class SearchLoop:
         if trouble is not None:
             raise trouble
 
-    def _give_up(self, reason: str) -> None:
+    def _interrupt_all(self, reason: str) -> None:
         """Ends what is under way, which is not the candidates' doing: they are tried again."""
         self.executor.close()
         for trial, _, record in self._under_way.values():

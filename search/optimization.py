@@ -46,7 +46,8 @@ def optimize(
     models = {name: QuantityModel(limit) for name, limit in limits.items()}
     planner = Planner(Space(space), models, random.Random(seed))
     run = _Run(evaluate, measure, limits)
-    run.search(planner, num_evaluations, max_measurements - min(NUM_FINALISTS, max_measurements))
+    kept = min(NUM_FINALISTS, max_measurements // 2)  # for the finalists
+    run.search(planner, num_evaluations, max_measurements - kept)
     run.confirm(max_measurements)
     errors = {name: model.error for name, model in planner.quantities.items()}
     run.history.prediction_errors = {k: e for k, e in errors.items() if e is not None}

@@ -17,7 +17,7 @@ from search.data import Splits, load_data
 from search.devices import require_device
 from search.differences import differences
 from search.errors import EnvironmentProblem, UsageError
-from search.frozen_mixers import require_unchanged
+from search.frozen_mixers import require_unchanged, require_unchanged_trainer
 from search.records import TrialRecord
 from search.run_folder import RunFolder
 from search.status import study_device
@@ -76,11 +76,19 @@ class PastStudy:
             raise UsageError(f"{words}\nrestore the data")
         return data
 
-    def evaluator(self, note: Callable[[str], None]) -> CandidateEvaluator:
+    def evaluator(
+        self, note: Callable[[str], None], *, allow_drift: bool = False
+    ) -> CandidateEvaluator:
         """What measures and trains under the study's settings, on its device.
 
-        EnvironmentProblem where that device is not here. `note` hears what a user should know.
+        EnvironmentProblem where that device is not here, or the study's trainer has changed and
+        `allow_drift` does not let that pass. `note` hears what a user should know.
         """
+        trainer, frozen = self._trainer(), self.study.frozen_trainer
+        for line in require_unchanged_trainer(
+            self.folder.path, frozen, trainer, allow_drift=allow_drift
+        ):
+            note(f"changed since the study began: {line}")
         config = self.study.config
         device = require_device(config.measure.device)
         if device.type == "cpu":
@@ -93,8 +101,8 @@ class PastStudy:
             phase=lambda _text: None,
             note=note,
             check=lambda: None,
-            trainer=self._trainer(),
-            weights=self.folder.path / "weights",
+            trainer=trainer,
+            weights=self.folder.inheritable,
         )
 
     def _trainer(self) -> TrainerEntry | None:

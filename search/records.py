@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
@@ -133,9 +134,22 @@ class BaselineRecord(Record):
         return all(value <= 0 for value in self.constraints.values())
 
 
+def total_seconds(records: Iterable[Record]) -> dict[str, float]:
+    """What the records' parts took together, by part."""
+    totals: Counter[str] = Counter()
+    for record in records:
+        totals.update(record.seconds)
+    return {name: round(seconds, 3) for name, seconds in totals.items()}
+
+
 def standing(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The complete trials that did not miss their budget when they were measured again."""
-    refuted = {record.confirms for record in records if record.state is TrialState.REJECTED}
+    """The complete trials that were not refuted when they were measured again: there they missed
+    their budget, or did not come to an end."""
+    refuted = {
+        record.confirms
+        for record in records
+        if record.state.is_final and record.state is not TrialState.COMPLETE
+    }
     return [
         record
         for record in records

@@ -6,6 +6,9 @@ trials.jsonl       one record a trial, made from the journal
 baselines.jsonl    one record each time that a baseline was evaluated, where there are any
 best.yaml          the best backbone that makes the budget
 best.safetensors   its trained weights
+trial-N.safetensors  those of the next best, until the best has been measured again
+weights/           what candidates may begin with, where they inherit: a file for each backbone
+checkpoints/       trainings that were stopped or paused
 summary.json       how the study stands
 errors.log         tracebacks of candidates that failed
 study.lock         held while a process runs the study; journal.lock while one writes the journal
@@ -87,51 +90,70 @@ class RunFolder:
             stream.write(f"{title}\n{traceback}\n")
 
     def keep_weights(self, number: int, digest: str, weights: dict[str, Tensor]) -> None:
-        """Saves a candidate's weights, to be promoted once its trial is on record.
-
-        Tensors that share memory, as tied parameters do, are saved each on its own.
-        """
-        own = {key: value.clone().contiguous() for key, value in weights.items()}
-        data = save(own, metadata={"trial": str(number), "digest": digest})
+        """Saves a candidate's weights, to be promoted once its trial is on record."""
+        data = save(_each_its_own(weights), metadata={"trial": str(number), "digest": digest})
         write_atomically(self._weights_of(number), data)
 
     def keep_inheritable(self, digest: str, weights: dict[str, Tensor]) -> None:
         """Saves weights that later candidates may begin with."""
         self.inheritable.mkdir(exist_ok=True)
-        write_atomically(self.inheritable / f"{digest}.safetensors", save(weights))
+        write_atomically(self.inheritable / f"{digest}.safetensors", save(_each_its_own(weights)))
 
     def forget_checkpoints(self) -> None:
         """Removes the state of trainings that nobody will go on with."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
-    def settle_best(self, best: TrialRecord | None) -> bool:
-        """Makes best.yaml and best.safetensors those of `best`, and clears other weights.
+    def settle_best(self, finalists: Sequence[TrialRecord]) -> bool:
+        """Makes best.yaml and best.safetensors those of the first of `finalists`, and clears the
+        weights of all but these.
 
-        False where the weights of `best` are not there.
+        False where the weights of the first are not there.
         """
+        best = finalists[0] if finalists else None
         kept = best is None
         if best is not None and best.spec is not None:
             kept = self._weights_are(best)
-            if not kept and self._weights_of(best.number).exists():
-                os.replace(self._weights_of(best.number), self.best_weights)
-                kept = True
+            if not kept:
+                self._put_back(finalists[1:])
+                kept = self._fetch(best)
             spec = BackboneSpec.model_validate(best.spec)
             text = dump_spec(spec)
             if not self.best_spec.exists() or self.best_spec.read_text(encoding="utf-8") != text:
                 write_atomically(self.best_spec, text)
+        others = {self._weights_of(record.number) for record in finalists[1:]}
         for leftover in [*self.path.glob("trial-*.safetensors"), *self.path.glob("*.partial")]:
-            leftover.unlink(missing_ok=True)
+            if leftover not in others:
+                leftover.unlink(missing_ok=True)
         return kept
 
-    def weights_of_best(self, digest: str) -> dict[str, Tensor] | None:
-        """The weights in best.safetensors, where they are that backbone's."""
-        try:
-            with safe_open(self.best_weights, framework="pt") as weights:
-                if (weights.metadata() or {}).get("digest") != digest:
-                    return None
-            return load_file(self.best_weights)
-        except (OSError, SafetensorError):
-            return None
+    def _put_back(self, others: Sequence[TrialRecord]) -> None:
+        """Keeps what is in best.safetensors as that trial's, where it is one of `others`."""
+        for record in others:
+            if self._weights_are(record):
+                os.replace(self.best_weights, self._weights_of(record.number))
+
+    def _fetch(self, best: TrialRecord) -> bool:
+        """Makes best.safetensors hold the weights of `best`; whether they are there."""
+        if not self._weights_of(best.number).exists():
+            weights = self.weights_of(str(best.digest))
+            if weights is None:
+                return False
+            self.keep_weights(best.number, str(best.digest), weights)
+        os.replace(self._weights_of(best.number), self.best_weights)
+        return True
+
+    def weights_of(self, digest: str) -> dict[str, Tensor] | None:
+        """The trained weights of that backbone, wherever the study keeps them; None where not."""
+        inherited = self.inheritable / f"{digest}.safetensors"
+        for file in [self.best_weights, *self.path.glob("trial-*.safetensors"), inherited]:
+            try:
+                with safe_open(file, framework="pt") as weights:
+                    own = file == inherited or (weights.metadata() or {}).get("digest") == digest
+                if own:
+                    return load_file(file)
+            except (OSError, SafetensorError):
+                continue
+        return None
 
     def holds(self, best: TrialRecord | None) -> bool:
         """Whether best.yaml and best.safetensors are those of `best`."""
@@ -147,6 +169,12 @@ class RunFolder:
                 return said == {"trial": str(best.number), "digest": str(best.digest)}
         except (OSError, SafetensorError):
             return False
+
+
+def _each_its_own(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies as safetensors wants them: in one piece, and none that share memory, as tied
+    parameters do."""
+    return {key: value.clone().contiguous() for key, value in weights.items()}
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mixers.scan import OWN_DISTRIBUTION
 from search.records import DIVERGED, STUDY_DIED, TrialRecord, TrialState
 
 FAILED_CANDIDATES = 3  # different ones, before a mixer is set aside
-_OWN = "metaformer-search"
 _ORIGIN = ("distribution", "version", "entry_point", "origin", "files")
 _OF_THE_TRAINER = "TrainerError: "
 _SHOWN = 100  # characters of a reason
@@ -103,7 +103,9 @@ class Evidence:
         return cls(
             faults,
             {mixer["name"]: mixer["version"] for mixer in mixers},
-            frozenset(mixer["name"] for mixer in mixers if mixer["distribution"] != _OWN),
+            frozenset(
+                mixer["name"] for mixer in mixers if mixer["distribution"] != OWN_DISTRIBUTION
+            ),
             bool(worked),
         )
 

@@ -7,14 +7,13 @@ import json
 import os
 import shlex
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from search.errors import EnvironmentProblem
-from search.records import Record, TrialRecord
+from search.records import Record, total_seconds
 from search.study_path import STUDY_FILE
 from search.trial_lines import last_of_each, read_baselines, read_records
 
@@ -65,7 +64,7 @@ def study_status(folder: Path) -> dict[str, Any]:
         "last": [
             {"trial": record.number, **_describe(record)} for record in candidates[-LAST_TRIALS:]
         ],
-        "seconds": _seconds(records),
+        "seconds": total_seconds(records),
     }
 
 
@@ -178,10 +177,3 @@ def _describe(record: Record) -> dict[str, Any]:
         "reason": record.reason,
         "seconds": round(sum(record.seconds.values()), 3),
     }
-
-
-def _seconds(records: Sequence[TrialRecord]) -> dict[str, float]:
-    totals: Counter[str] = Counter()
-    for record in records:
-        totals.update(record.seconds)
-    return {name: round(seconds, 3) for name, seconds in totals.items()}

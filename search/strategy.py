@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import PartialFixedSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.trial import BaseTrial, FrozenTrial, Trial
 
 from metaformer.errors import SpecError
@@ -19,7 +17,7 @@ from search.block_parts import describe
 from search.front import front_scores
 from search.history import Candidate
 from search.proposals.limits import AtMost
-from search.proposals.parameters import Key, Params, Space, key_of
+from search.proposals.parameters import Key, Space, key_of
 from search.proposals.planner import Planner
 from search.proposals.quantity import Quantity, QuantityModel
 from search.proposals.stage_times import Description, StageTimes
@@ -31,6 +29,7 @@ from search.trial_store import TrialStore
 # a rejected trial counts as much as a trained one: at 2, about every second one may be rejected
 MEASUREMENTS_PER_TRAINING = 2.0
 REFUSALS_BEFORE_END = 200
+FORGET_ABOVE = 4096  # candidates whose making is kept beside those that were tried
 _BUILDABLE = "buildable"
 
 
@@ -82,7 +81,7 @@ class Strategy:
         candidate is predicted from the others, None before there are enough; and how many
         candidates that came to mind are predicted to miss the budget, and so were not tried."""
         errors = {mode: times.error for mode, times in self.times.items()}
-        return {"relative_error": errors, "ruled_out": len(self._planner.ruled_out)}
+        return {"relative_error": errors, "ruled_out": self._planner.num_ruled_out}
 
     def propose(self, pending: Collection[str] = ()) -> tuple[Trial, BackboneSpec]:
         """The next trial and its backbone; SpaceExhausted where nothing new is left.
@@ -98,11 +97,16 @@ class Strategy:
             return waiting
         for _ in range(REFUSALS_BEFORE_END):
             candidate = self._planner.propose(allowance=MEASUREMENTS_PER_TRAINING)
+            self._forget()
             if candidate is None:
                 break
             spec = self._spec_of(candidate)
             if spec is not None and spec.digest not in known:
-                return self._trial_of(candidate.params), spec
+                # whole on record before any value is asked for, so that nothing is left in part of
+                # a process that dies meanwhile
+                self._store.study.enqueue_trial(candidate.params)
+                if (next_one := self._next_waiting(known)) is not None:
+                    return next_one
             candidate.feasible = False
         raise SpaceExhausted
 
@@ -111,11 +115,22 @@ class Strategy:
         while self._store.some_wait:
             self._store.study.sampler = RandomSampler(seed=self._generator.getrandbits(32))
             trial = self._store.study.ask()
-            spec = self._space.suggest(trial)
+            try:
+                spec = self._space.suggest(trial)
+            except SpecError as error:  # enqueued by others, or in part when a process died
+                self._store.discard(trial, str(error), buildable=False)
+                continue
             if spec.digest not in known or self._store.looks_again(trial):
                 return trial, spec
             self._store.discard(trial, "a duplicate")
         return None
+
+    def _forget(self) -> None:
+        """Lets go of what candidates are made of that nobody will ask for again."""
+        for made in (self._drawn, self._described):
+            if len(made) > FORGET_ABOVE + 2 * len(self._store.records):
+                for key in [key for key in made if not self._planner.remembers(key)]:
+                    del made[key]
 
     def _draw(self, trial: BaseTrial) -> None:
         tree = self._space.realise(trial)
@@ -140,16 +155,6 @@ class Strategy:
             candidate.quantities = {_BUILDABLE: 1.0}
             return None
         return spec
-
-    def _trial_of(self, params: Params) -> Trial:
-        """A trial of Optuna's of these values."""
-        study = self._store.study
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.sampler = PartialFixedSampler(params, RandomSampler(seed=0))
-            trial = study.ask()
-        self._space.realise(trial)
-        return trial
 
     def _learn(self, trials: list[FrozenTrial]) -> None:
         """Tells the planner what came on record since it was asked last."""

@@ -17,13 +17,15 @@ from mixers import MixerRegistry
 from search.baselines import Baselines, with_baselines_of
 from search.beginning import beginning_of
 from search.buildable import BuildCheck, require_some_buildable
-from search.data import Splits, load_data
+from search.data import Splits, load_data, unreadable_words
 from search.differences import differences
 from search.errors import Interrupted, UsageError
 from search.executor.child import Child
+from search.executor.contract import Executor
 from search.executor.workers import in_processes
 from search.frozen_mixers import freeze, require_unchanged, require_unchanged_trainer
-from search.loop import Executor, SearchLoop
+from search.history import NUM_FINALISTS
+from search.loop import SearchLoop
 from search.observer import Observer
 from search.proposable import ProposalCheck
 from search.run_folder import RunFolder
@@ -31,7 +33,7 @@ from search.space import SearchSpace
 from search.strategy import Strategy
 from search.study_config import Study
 from search.study_folder import has_begun, held, read_own_study
-from search.summary import Outcome, best_of, summarise, test_accuracy
+from search.summary import Outcome, summarise
 from search.training import TrainerEntry
 from search.trial_store import TrialStore
 from search.worker_devices import crowded, on_its_gpu, require_same_gpu
@@ -87,11 +89,11 @@ class StudyRunner:
                     loop.restore_best()
                     baselines.run(executor, lambda: time.monotonic() < end)
                     outcome = loop.run(config.search.trials, end - time.monotonic())
-                    if outcome in _WHOLE and config.budget.throughput:
+                    if outcome in _WHOLE and config.budget.speeds:
                         loop.confirm_best()
                 except Interrupted:
                     outcome = Outcome.INTERRUPTED
-            return self._conclude(loop, baselines, data, outcome)
+                return self._conclude(loop, baselines, data, outcome)
 
     def prepare(self, folder: RunFolder) -> tuple[SearchSpace, Splits, Baselines]:
         """Reads all that the study needs and refuses what `run` refuses; writes nothing.
@@ -186,7 +188,8 @@ class StudyRunner:
         train = self.study.config.train
         self.observer.note(f"loading {train.data}")
         data = load_data(train.data, train.image_size)
-        self._name_unreadable(data, known=0)
+        if words := unreadable_words(data.unreadable):
+            self.observer.note(words)
         changes = differences(self.study.frozen_data or data.identity(), data.identity(), "data")
         if changes:
             lines = "\n".join(f"  {line}" for line in changes[:20])
@@ -195,12 +198,6 @@ class StudyRunner:
                 "restore the data, or choose another --out"
             )
         return data
-
-    def _name_unreadable(self, data: Splits, *, known: int) -> None:
-        """Says which images were skipped, beyond the `known` first."""
-        if new := data.unreadable[known:]:
-            names = ", ".join(new[:5])
-            self.observer.note(f"skipped {len(new)} unreadable images: {names}")
 
     def executor(self, folder: RunFolder) -> Executor:
         """What evaluates networks in workers, by the study.yaml in `folder`."""
@@ -243,29 +240,25 @@ class StudyRunner:
             summarise=write_summary,
             beginning=beginning_of(config, store, self.registry),
             explained=check.explains,
+            num_finalists=NUM_FINALISTS if config.budget.speeds else 1,
         )
 
     def _conclude(
         self, loop: SearchLoop, baselines: Baselines, data: Splits, outcome: Outcome
     ) -> dict[str, Any]:
         """Reports the best on the test split, once the search has ended, and writes the summary."""
-        known, store, folder = len(data.unreadable), loop.store, loop.folder
+        store, folder = loop.store, loop.folder
         said: dict[str, Any] = {"data": data, "prediction": loop.strategy.prediction()}
         said["baselines"] = baselines.records
         summary = summarise(self.study, store.records, self.device, outcome, **said)
         folder.write_summary(summary)
-        tested = folder.holds(best_of(store.records)) and outcome is not Outcome.INTERRUPTED
-        if tested:
-            self.observer.phase("test")
+        if outcome is not Outcome.INTERRUPTED:
             try:
-                test = test_accuracy(
-                    folder, self.study, self.registry, data, self.device, self._check
-                )
+                test = loop.test_best()
             except Interrupted:
                 outcome, test = Outcome.INTERRUPTED, None
             summary = summarise(self.study, store.records, self.device, outcome, test=test, **said)
             folder.write_summary(summary)
-        self._name_unreadable(data, known=known)
         return summary
 
     def _check(self) -> None:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from importlib.metadata import version
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
-from metaformer.backbone import build_backbone
-from metaformer.spec_yaml import load_spec
-from mixers import MixerRegistry
 from search.budget_checks import GIB
 from search.data import Splits
 from search.front import front_of
-from search.records import BaselineRecord, Record, TrialRecord, TrialState, standing
-from search.run_folder import RunFolder
+from search.records import BaselineRecord, Record, TrialRecord, TrialState, standing, total_seconds
 from search.set_aside import set_aside
 from search.study_config import Study
-from search.training import PREPROCESSING, accuracy
+from search.training import PREPROCESSING
 
 _VERSIONED = ("metaformer-search", "torch", "timm", "optuna", "numpy")
 
@@ -42,9 +37,12 @@ class Outcome(StrEnum):
 def best_of(records: Sequence[TrialRecord]) -> TrialRecord | None:
     """The complete trial of the highest validation accuracy; of equals, that of lowest number,
     whichever ended first. One that missed its budget when it was measured again is none."""
-    return max(
-        standing(records), key=lambda record: (record.accuracy or 0.0, -record.number), default=None
-    )
+    return next(iter(ranked(records)), None)
+
+
+def ranked(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The complete trials in the order in which they would be the best."""
+    return sorted(standing(records), key=lambda record: (-(record.accuracy or 0.0), record.number))
 
 
 def nearest_miss(records: Sequence[TrialRecord]) -> TrialRecord | None:
@@ -54,20 +52,6 @@ def nearest_miss(records: Sequence[TrialRecord]) -> TrialRecord | None:
     ]
     # what was not measured missed by more than its bound says
     return min(missed, key=lambda trial: (bool(trial.at_most), trial.violation()), default=None)
-
-
-def test_accuracy(
-    folder: RunFolder,
-    study: Study,
-    registry: MixerRegistry,
-    data: Splits,
-    device: torch.device,
-    check: Callable[[], None],
-) -> float:
-    """Accuracy on the test split, 0..1, of the best as its two files hold it."""
-    model = build_backbone(load_spec(folder.best_spec, registry), registry, device=device)
-    model.load_state_dict(load_file(folder.best_weights, device=str(device)))
-    return accuracy(model, data.test, study.config.train, device=device, check=check)
 
 
 def summarise(
@@ -95,7 +79,7 @@ def summarise(
             "counted": sum(record.counts for record in records),
             "by_state": dict(Counter(r.state.value for r in records if r.confirms is None)),
         },
-        "best": None if best is None else describe_trial(best, study, test),
+        "best": None if best is None else _describe_best(best, records, study, test),
         "front": [describe_trial(record, study, None) for record in front_of(records, axes)]
         if axes
         else None,
@@ -111,7 +95,7 @@ def summarise(
         "measure": config.measure.model_dump(),
         "train": config.train.model_dump(),
         "data": None if data is None else _describe_data(data),
-        "seconds": _seconds(records),
+        "seconds": total_seconds(records),
         "device": str(device),
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in _VERSIONED},
@@ -123,13 +107,23 @@ def describe_trial(record: TrialRecord, study: Study, test: float | None) -> dic
     return {"trial": record.number, **_describe(record, study, test)}
 
 
+def _describe_best(
+    best: TrialRecord, records: Sequence[TrialRecord], study: Study, test: float | None
+) -> dict[str, Any]:
+    """`confirmed` says whether it kept its budgets of speed when it was measured again; None where
+    there are none."""
+    again = {record.confirms for record in records if record.state is TrialState.COMPLETE}
+    confirmed = best.number in again if study.config.budget.speeds else None
+    return {**describe_trial(best, study, test), "confirmed": confirmed}
+
+
 def _describe_baseline(record: BaselineRecord, study: Study) -> dict[str, Any]:
     return {
         "name": record.name,
         "state": record.state.value,
         "within_budget": record.within_budget,
         **_describe(record, study, record.test_accuracy),
-        "seconds": _seconds([record]),
+        "seconds": total_seconds([record]),
     }
 
 
@@ -203,10 +197,3 @@ def _describe_data(data: Splits) -> dict[str, Any]:
         "unreadable": list(data.unreadable),
         "preprocessing": {"image_size": data.image_size, **PREPROCESSING},
     }
-
-
-def _seconds(records: Sequence[Record]) -> dict[str, float]:
-    totals: Counter[str] = Counter()
-    for record in records:
-        totals.update(record.seconds)
-    return {name: round(seconds, 3) for name, seconds in totals.items()}

@@ -83,12 +83,12 @@ class TrialStore:
         self.records.append(record)
 
     def stored(self) -> list[StoredTrial]:
-        """The final trials, with what Optuna knows of them, but confirmations."""
+        """The final trials, with what Optuna knows of them."""
         known = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
         return [
             StoredTrial(record, known[record.number].params, known[record.number].distributions)
             for record in self.records
-            if record.state.is_final and record.confirms is None
+            if record.state.is_final
         ]
 
     def adopt(self, trial: StoredTrial, numbers: Mapping[int, int]) -> int:
@@ -96,14 +96,18 @@ class TrialStore:
 
         `numbers` are those here of the trials there that it may tell of.
         """
-        number = len(self.study.get_trials(deepcopy=False))
-        continues = trial.record.continues
+        number, earlier = len(self.study.get_trials(deepcopy=False)), trial.record
+        inherited = earlier.inherited
+        if inherited is not None:  # whose weights those were is told by their digest too
+            inherited = {**inherited, "trial": numbers.get(inherited["trial"])}
         record = replace(
-            trial.record,
+            earlier,
             number=number,
-            continues=None if continues is None else numbers.get(continues),
+            continues=None if earlier.continues is None else numbers.get(earlier.continues),
+            confirms=None if earlier.confirms is None else numbers[earlier.confirms],
+            inherited=inherited,
         )
-        state = _OPTUNA_STATES.get(record.state, OptunaState.FAIL)
+        state = _optuna_state(record)
         adopted = create_trial(
             state=state,
             value=record.accuracy if state is OptunaState.COMPLETE else None,
@@ -187,9 +191,7 @@ class TrialStore:
         return {trial.number: trial.params for trial in self.study.get_trials(deepcopy=False)}
 
     def _tell(self, record: TrialRecord) -> None:
-        state = _OPTUNA_STATES.get(record.state, OptunaState.FAIL)
-        if record.confirms is not None:  # a measurement alone is no value
-            state = OptunaState.PRUNED
+        state = _optuna_state(record)
         value = record.accuracy if state is OptunaState.COMPLETE else None
         self.study.tell(record.number, value, state=state)
 
@@ -213,6 +215,12 @@ class TrialStore:
         if params and _CONFIRMS not in trial.user_attrs:
             attempt = int(trial.user_attrs.get(_ATTEMPT, 1))
             self._enqueue(trial, params, attempt, _times_abandoned(trial) + 1)
+
+
+def _optuna_state(record: TrialRecord) -> OptunaState:
+    if record.confirms is not None:  # a measurement alone is no value
+        return OptunaState.PRUNED
+    return _OPTUNA_STATES.get(record.state, OptunaState.FAIL)
 
 
 def _record_of(trial: FrozenTrial) -> TrialRecord | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -48,8 +49,11 @@ class Interrupt:
             if self._asked and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self._asked = True
+            if number == signal.SIGHUP:
+                _say_no_more(to_terminal)
             observer.note("stopping at the next step; Ctrl-C again stops at once")
 
+        to_terminal = [number for number in (1, 2) if os.isatty(number)]
         asking = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
             asking.append(signal.SIGHUP)
@@ -59,6 +63,14 @@ class Interrupt:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _say_no_more(descriptors: Iterable[int]) -> None:
+    """What is written there from now on goes nowhere: the terminal is gone, and would refuse it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in descriptors:
+        os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 def command_line() -> str:

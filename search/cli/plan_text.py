@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from mixers.scan import OWN_DISTRIBUTION
 from search.cli.status import in_time
 
 _SHOWN = 12  # values that never make the budget
-_OWN = "metaformer-search"
 
 
 def lines_of(plan: dict[str, Any]) -> Iterator[str]:
@@ -32,7 +32,7 @@ def _space(plan: dict[str, Any]) -> Iterator[str]:
     by_origin = Counter((m["distribution"], m["version"], m["origin"]) for m in mixers["searched"])
     for (distribution, version, origin), count in sorted(by_origin.items()):
         names = [m["name"] for m in mixers["searched"] if m["distribution"] == distribution]
-        where = "" if distribution == _OWN else f", {origin}"
+        where = "" if distribution == OWN_DISTRIBUTION else f", {origin}"
         yield f"  {count} mixers of {distribution} {version}{where}: {', '.join(names)}"
     for reason in mixers["left_out"].values():
         yield f"  left out of any: {reason}"
@@ -88,6 +88,11 @@ def _cost(plan: dict[str, Any]) -> Iterator[str]:
             f"  {cost['trials']} trials{went}: about {in_time(cost['seconds_as_drawn'])} with as "
             f"many rejected as here; {in_time(cost['seconds_at_most'])} where all are trained"
         )
+        if cost["trained_share"] < 1:
+            yield (
+                f"  halving: {cost['trained_share']:.0%} of the epochs in the mean, where one in "
+                f"{plan['halving']} goes on; no more than all of them at the most"
+            )
     else:
         yield f"  {cost['trials']} trials{went}: not known, since no training was timed"
     if plan["baselines"]:
@@ -97,8 +102,12 @@ def _cost(plan: dict[str, Any]) -> Iterator[str]:
 def _writes(writes: dict[str, Any]) -> Iterator[str]:
     there = "goes on" if writes["is_there"] else "will be made"
     yield f"{writes['folder']} {there}: {', '.join(writes['files'])}"
-    parts = [f"best.safetensors {_bytes(writes['weights_bytes_at_most'])} at most"]
-    parts.append(f"a checkpoint {_bytes(writes['checkpoint_bytes_at_most'])}")
+    parts = [
+        f"weights {_bytes(writes['weights_bytes_at_most'])} a file at most, "
+        f"{writes['num_weights_at_most']} files at most",
+        f"a checkpoint {_bytes(writes['checkpoint_bytes_at_most'])}, "
+        f"{writes['num_checkpoints_at_most']} at a time at most",
+    ]
     if writes["record_bytes"] is not None:
         parts.append(f"a line of trials.jsonl {_bytes(writes['record_bytes'])}")
     yield f"  {', '.join(parts)}"

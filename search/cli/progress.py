@@ -88,7 +88,7 @@ class LiveObserver:
 
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
         self._best = best
-        self._done += record.state.is_final
+        self._done += record.counts
         self._under_way.pop(record.number, None)
         self.note(describe(record))
         self._show()

@@ -61,7 +61,12 @@ def rerun(
         say_local_code(past.registry)
         for line in drift:
             _note(f"changed since the study began: {line}")
-        done = run_again(recorded, spec, past.evaluator(_note), accuracy_within=accuracy_within)
+        done = run_again(
+            recorded,
+            spec,
+            past.evaluator(_note, allow_drift=allow_drift),
+            accuracy_within=accuracy_within,
+        )
         line = json.dumps(done.record.to_data(), separators=(",", ":"))
         if out is not None:
             out.write_text(line + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +63,27 @@ def _print_found(summary: dict[str, Any], folder: Path) -> None:
 
 def _print_baselines(summary: dict[str, Any]) -> None:
     """The best beside what it is compared with, a line each; what a baseline could not do."""
-    modes = [mode for mode in ("train", "infer") if mode in summary["budget"]]
-    headings = [f"{mode} images/s" for mode in modes]
-    table = Table(title="Beside the baselines", title_justify="left")
-    for heading in ["", *headings, "validation", "test", "params", "MACs"]:
-        table.add_column(heading, overflow="fold")
     rows = (
         [] if summary["best"] is None else [(f"trial {summary['best']['trial']}", summary["best"])]
     )
     rows += [(Path(one["name"]).name, one) for one in summary["baselines"]]
-    for title, one in rows:
-        speeds = [_short_speed(one["throughput"].get(mode)) for mode in modes]
-        scores = [_accuracy(one[f"{split}_accuracy"]) for split in ("validation", "test")]
-        sizes = [_millions(one[count]) for count in ("params", "macs")]
-        table.add_row(*map(escape, [title, *speeds, *scores, *sizes]))
+    columns: dict[str, Callable[[dict[str, Any]], str | None]] = {
+        "train images/s": lambda one: _short_speed(one["throughput"].get("train")),
+        "infer images/s": lambda one: _short_speed(one["throughput"].get("infer")),
+        "latency, ms": lambda one: one["latency"] and f"{one['latency']['milliseconds']:.3g}",
+        "memory, GiB": lambda one: one["memory"] and f"{one['memory']:.3f}",
+        "validation": lambda one: _accuracy(one["validation_accuracy"]),
+        "test": lambda one: _accuracy(one["test_accuracy"]),
+        "params": lambda one: _millions(one["params"]),
+        "MACs": lambda one: _millions(one["macs"]),
+    }
+    cells = {heading: [tell(one) for _, one in rows] for heading, tell in columns.items()}
+    cells = {heading: told for heading, told in cells.items() if any(told)}
+    table = Table(title="Beside the baselines", title_justify="left")
+    for heading in ["", *cells]:
+        table.add_column(heading, overflow="fold")
+    for index, (title, _) in enumerate(rows):
+        table.add_row(*map(escape, [title, *(told[index] or "-" for told in cells.values())]))
     Console().print(table)
     for one in summary["baselines"]:
         if one["state"] != "COMPLETE":
@@ -85,18 +93,18 @@ def _print_baselines(summary: dict[str, Any]) -> None:
             click.echo(f"baseline {Path(one['name']).name} misses the budget: {one['reason']}")
 
 
-def _short_speed(throughput: dict[str, Any] | None) -> str:
-    if throughput is None:
-        return "-"
-    return f"{throughput['images_per_second']:.0f} {throughput['verdict']}"
+def _short_speed(throughput: dict[str, Any] | None) -> str | None:
+    if throughput is None or "images_per_second" not in throughput:
+        return None
+    return f"{throughput['images_per_second']:.0f} {throughput['verdict'] or ''}".rstrip()
 
 
-def _accuracy(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _accuracy(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4f}"
 
 
-def _millions(count: int | None) -> str:
-    return "-" if count is None else f"{count / 1e6:,.2f} M"
+def _millions(count: int | None) -> str | None:
+    return None if count is None else f"{count / 1e6:,.2f} M"
 
 
 def _predictions(prediction: dict[str, Any] | None) -> list[str]:
@@ -171,6 +179,9 @@ def _table(title: str, trial: dict[str, Any]) -> Table:
         if latency["budget"] is not None:
             words = f"{latency['budget']:g} ms, margin {latency['margin']:+.1%}"
             table.add_row("budget of latency", words)
+    if trial.get("confirmed") is not None:
+        words = "within the budget" if trial["confirmed"] else "not done yet"
+        table.add_row("measured again", words)
     for split in ("validation", "test"):
         if trial[f"{split}_accuracy"] is not None:
             table.add_row(f"{split} accuracy", f"{trial[f'{split}_accuracy']:.4f}")

@@ -13,11 +13,24 @@ from search.data.source import FORMS, DataSource, read_source
 
 if TYPE_CHECKING:
     from search.data.loading import load_data
-    from search.data.splits import ImageSet, Splits
+    from search.data.splits import ImageSet, Splits, unreadable_words
 
-__all__ = ["FORMS", "DataSource", "ImageSet", "Splits", "load_data", "read_source"]
+__all__ = [
+    "FORMS",
+    "DataSource",
+    "ImageSet",
+    "Splits",
+    "load_data",
+    "read_source",
+    "unreadable_words",
+]
 
-_LAZY = {"ImageSet": "splits", "Splits": "splits", "load_data": "loading"}
+_LAZY = {
+    "ImageSet": "splits",
+    "Splits": "splits",
+    "load_data": "loading",
+    "unreadable_words": "splits",
+}
 
 
 def __getattr__(name: str) -> Any:

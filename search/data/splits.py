@@ -239,6 +239,11 @@ def stratified(labels: Sequence[int], share: float) -> tuple[list[int], list[int
     return sorted(first), sorted(second)
 
 
+def unreadable_words(names: Sequence[str]) -> str:
+    """That images were skipped, and which; empty where there are none."""
+    return f"skipped {len(names)} unreadable images: {', '.join(names[:5])}" if names else ""
+
+
 def too_many_unreadable(names: Sequence[str], total: int) -> str:
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return (

@@ -13,8 +13,11 @@ from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.records import Record, TrialState
 
 # a candidate is put to the budgets and trained where it makes them; trained only; put to the
-# budgets only; for a plan, counted only, and its training timed; a baseline is measured and trained
-Do: TypeAlias = Literal["evaluate", "train", "judge", "foretell", "time_training", "compare"]
+# budgets only; the best is scored on the test split; for a plan, counted only, and its training
+# timed; a baseline is measured and trained
+Do: TypeAlias = Literal[
+    "evaluate", "train", "judge", "test", "foretell", "time_training", "compare"
+]
 Weights: TypeAlias = dict[str, Tensor]
 Answer: TypeAlias = tuple[Record, Weights | None]  # weights where the candidate completed
 STOPPED = "stopped by the user"

@@ -24,7 +24,9 @@ from search.data import load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.attempt import attempt
 from search.executor.messages import Receiver, Sender
+from search.executor.parent import end_with
 from search.records import BaselineRecord, TrialRecord
+from search.run_folder import RunFolder
 from search.study_file import load_study
 from search.throughput.lease_files import Holder
 from search.throughput.process_family import ancestors
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, required=True, help="The pipe to read from.")
     parser.add_argument("--answers", type=int, required=True, help="The pipe to write to.")
     arguments = parser.parse_args()
+    end_with(os.getppid())
     worker = Worker(arguments.study, arguments.device, arguments.plugins, Sender(arguments.answers))
     try:
         worker.prepare()
@@ -89,6 +92,7 @@ class Worker:
                 torch.cuda.set_device(self._device)  # what names none, as kernels may, means it
             else:
                 torch.set_num_threads(config.measure.threads)
+            folder = RunFolder(self._study.parent)
             name = config.train.trainer
             rules = read_plugin_rules(self._plugins)
             self._evaluator = CandidateEvaluator(
@@ -100,8 +104,9 @@ class Worker:
                 note=lambda text: self._answers.send({"note": text}),
                 check=self._check,
                 trainer=None if name is None else find_trainer(name, rules),
-                checkpoints=self._study.parent / "checkpoints",
-                weights=self._study.parent / "weights",
+                checkpoints=folder.checkpoints,
+                weights=folder.inheritable,
+                best=folder.best_weights,
                 known=self._is_colleague,
             )
         except Exception as error:  # noqa: BLE001  # whatever it is, the study's process says it

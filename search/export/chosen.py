@@ -15,6 +15,7 @@ from torch import Tensor
 from metaformer.backbone import Backbone, build_backbone
 from metaformer.spec import BackboneSpec
 from metaformer.spec_yaml import dump_spec
+from search.candidate import CandidateEvaluator
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, UsageError
 from search.past_study import PastStudy
@@ -85,19 +86,21 @@ def choose(
     spec, drift = past.spec_of(record, allow_drift=allow_drift)
     for line in drift:
         note(f"changed since the study began: {line}")
-    weights = past.folder.weights_of_best(spec.digest)
+    weights = past.folder.weights_of(spec.digest)
     if weights is None and not retrain:
         spent = record.seconds.get("train")
         took = f", which took {spent:.0f} s" if spent is not None else ""
         raise UsageError(
             f"trial {record.number}: its weights are not in {past.folder.path}, which keeps those "
-            f"of the best only; --retrain trains it again{took}"
+            f"of the best, and of all trained candidates where they inherit; --retrain trains it "
+            f"again{took}"
         )
     if weights is not None:
         accuracy, test = record.accuracy, _test_accuracy(past, record)
         return Chosen(past, record, spec, weights, accuracy or 0.0, test, retrained=False)
     note(f"training trial {record.number} again")
-    weights, accuracy = _train(past, record, spec, note)
+    evaluator = past.evaluator(note, allow_drift=allow_drift)
+    weights, accuracy = _train(evaluator, record, spec, note)
     return Chosen(past, record, spec, weights, accuracy, None, retrained=True)
 
 
@@ -120,12 +123,16 @@ def record_to_export(past: PastStudy, number: int | None) -> TrialRecord:
 
 
 def _train(
-    past: PastStudy, record: TrialRecord, spec: BackboneSpec, note: Callable[[str], None]
+    evaluator: CandidateEvaluator,
+    record: TrialRecord,
+    spec: BackboneSpec,
+    note: Callable[[str], None],
 ) -> tuple[dict[str, Tensor], float]:
     """Weights and validation accuracy of a training from the beginning."""
-    again = TrialRecord(number=record.number, state=TrialState.FAILED)
+    state = TrialState.FAILED
+    again = TrialRecord(number=record.number, state=state, inherited=record.inherited)
     try:
-        weights = past.evaluator(note).train(spec, again)
+        weights = evaluator.train(spec, again)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

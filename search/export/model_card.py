@@ -9,13 +9,13 @@ from typing import Any
 from metaformer.spec import BackboneSpec, StageSpec
 from metaformer.spec_parts import DownsampleSpec
 from mixers import MixerRegistry
+from mixers.scan import OWN_DISTRIBUTION
 from search.export.chosen import Chosen
 from search.speed_words import interval, speed
 from search.status import read_summary
 from search.study_config import StudyConfig
 
 _SHOWN_CLASSES = 100
-_OWN = "metaformer-search"
 _MEASURED = {
     "train": "throughput, training step",
     "infer": "throughput, forward pass",
@@ -35,8 +35,8 @@ def model_card(
         _front_matter(library),
         f"# {config.name}, trial {record.number}\n\n"
         f"An image classifier of {chosen.spec.num_classes} classes: the backbone that trial "
-        f"{record.number} of the study `{config.name}` tried, found by a search with {_OWN} for "
-        f"{_sought(config)}.",
+        f"{record.number} of the study `{config.name}` tried, found by a search with "
+        f"{OWN_DISTRIBUTION} for {_sought(config)}.",
         f"## Loading\n\n```python\n{loading}```\n{_installing(chosen)}",
         f"## Architecture\n\n{_lines(architecture_in_words(chosen.spec, chosen.past.registry))}",
         f"## Figures\n\n{_lines([*_figures(chosen), *notes])}",
@@ -155,7 +155,7 @@ def _installing(chosen: Chosen) -> str:
         {
             f"{mixer['distribution']}=={mixer['version']}"
             for mixer in chosen.record.mixers
-            if mixer["distribution"] not in (_OWN, "local")
+            if mixer["distribution"] not in (OWN_DISTRIBUTION, "local")
         }
     )
     lines = [f"\nIts mixers come with `pip install {' '.join(others)}`."] if others else []

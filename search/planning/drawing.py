@@ -11,7 +11,8 @@ from mixers import Domain, OptionValue
 from search.buildable import draw
 from search.errors import EnvironmentProblem
 from search.executor.attempt import Do
-from search.loop import MAX_UNMEASURED_RUNNING, Executor
+from search.executor.contract import Executor
+from search.loop import MAX_UNMEASURED_RUNNING
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.space import SearchSpace
 

@@ -11,6 +11,8 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from search.halving import Halving
+from search.history import NUM_FINALISTS
 from search.planning.drawing import Drawn, draw_candidates, measure_first, time_trainings
 from search.planning.forecast import Forecast, forecast
 from search.planning.shares import share_of, share_of_both
@@ -60,14 +62,15 @@ def plan_study(runner: StudyRunner, *, measurements: int) -> dict[str, Any]:
         "measure": study.config.measure.model_dump(),
         "train": study.config.train.model_dump(),
         "seed": study.config.search.seed,
+        "halving": study.config.search.halving,
         "space": size.to_data(),
         "mixers": _mixers(study, space),
         "baselines": list(study.config.search.baselines),
         "candidates": shares,
         "never": [vars(dead) for dead in predicted.dead(drawn)],
         "nearest_miss": _nearest_miss(drawn, study) if _is_hopeless(shares) else None,
-        "cost": _cost(drawn, measured, trainings, shares, study.config.search.trials, counted),
-        "writes": _writes(drawn, measured, study, folder),
+        "cost": _cost(drawn, measured, trainings, shares, study, counted),
+        "writes": _writes(drawn, measured, study, folder, counted, len(runner.worker_devices) or 1),
     }
 
 
@@ -137,14 +140,18 @@ def _cost(
     measured: Sequence[Drawn],
     trainings: Sequence[float],
     shares: dict[str, Any],
-    total: int,
+    study: Study,
     counted: int,
 ) -> dict[str, Any]:
     """Seconds of a trial by its parts, and of all trials: as candidates are drawn, and at most.
 
-    A search learns to avoid what is rejected, and then trains more of its candidates.
+    A search learns to avoid what is rejected, and then trains more of its candidates. With halving
+    most are trained for some of the epochs only, which `trained_share` tells.
     """
-    trials = max(0, total - counted)
+    config = study.config
+    trials, factor = max(0, config.search.trials - counted), config.search.halving
+    epochs = config.train.epochs
+    mean_epochs = epochs if factor is None else Halving(epochs, factor).mean_epochs
     found: dict[str, Any] = {
         "trials": trials,
         "counted_already": counted,
@@ -152,6 +159,7 @@ def _cost(
         "seconds_per_measurement": _mean(measured, "measure"),
         "seconds_per_training": fmean(trainings) if trainings else None,
         "trainings_timed": len(trainings),
+        "trained_share": mean_epochs / epochs,
         "seconds_as_drawn": None,
         "seconds_at_most": None,
     }
@@ -159,7 +167,8 @@ def _cost(
         count, measure = found["seconds_per_count"] or 0.0, found["seconds_per_measurement"] or 0.0
         train = found["seconds_per_training"]
         expected = count + shares["possible_share"]["value"] * measure
-        expected += (shares["predicted_share"] or shares["feasible_share"])["value"] * train
+        passing = (shares["predicted_share"] or shares["feasible_share"])["value"]
+        expected += passing * train * found["trained_share"]
         found["seconds_as_drawn"] = trials * expected
         found["seconds_at_most"] = trials * (count + measure + train)
     return found
@@ -171,21 +180,33 @@ def _mean(of: Sequence[Drawn], part: str) -> float | None:
 
 
 def _writes(
-    drawn: Sequence[Drawn], measured: Sequence[Drawn], study: Study, folder: RunFolder
+    drawn: Sequence[Drawn],
+    measured: Sequence[Drawn],
+    study: Study,
+    folder: RunFolder,
+    counted: int,
+    num_workers: int,
 ) -> dict[str, Any]:
-    """The files of the run folder, and about how large those that grow will be, in bytes."""
+    """The files of the run folder, about how large those that grow will be, in bytes, and how many
+    files of weights and checkpoints there are at a time, at the most."""
+    config = study.config
+    trials = max(config.search.trials, counted)
     params = [one.record.params for one in drawn if _is_possible(one) and one.record.params]
     largest = _BYTES_OF_A_PARAMETER * max(params, default=0)
-    copies = 1 + _ADAMW_STATES + (study.config.train.ema_decay is not None)
+    copies = 1 + _ADAMW_STATES + (config.train.ema_decay is not None)
     lines = [len(json.dumps(one.record.to_data())) for one in measured]
     files = ["study.yaml", "journal.log", "trials.jsonl", "best.yaml", "best.safetensors"]
     files += ["summary.json", "checkpoints/", "errors.log", "study.lock", "journal.lock"]
-    files += ["baselines.jsonl"] if study.config.search.baselines else []
+    files += ["baselines.jsonl"] if config.search.baselines else []
+    files += ["weights/"] if config.train.inherit else []
+    finalists = NUM_FINALISTS if config.budget.speeds else 1
     return {
         "folder": str(folder.path),
         "is_there": folder.study.exists(),
         "files": files,
         "weights_bytes_at_most": largest,
+        "num_weights_at_most": finalists + config.train.inherit * trials,
         "checkpoint_bytes_at_most": copies * largest,
+        "num_checkpoints_at_most": num_workers if config.search.halving is None else trials,
         "record_bytes": round(fmean(lines)) if lines else None,
     }

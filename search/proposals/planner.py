@@ -29,6 +29,7 @@ NUM_GENERATIONS = 3  # of neighbours of the most promising
 NUM_PARENTS = 8
 NUM_CHILDREN = 8  # of each parent
 MAX_POOL = 512  # candidates kept in mind
+MAX_STARTUP_POOL = 4096  # while there are too few scores to say which are worth it
 LOWEST = -300.0  # of a logarithm that is to be raised again
 
 
@@ -36,8 +37,8 @@ class Planner:
     """Proposes from a pool that it keeps: random candidates, and neighbours of the promising.
 
     The candidates that it returns are the caller's to fill in; it reads them at the next proposal.
-    Those of which nothing is said yet count as being evaluated. `ruled_out` are those that surely
-    miss a limit; one of them is proposed only where nothing else is left.
+    Those of which nothing is said yet count as being evaluated. What surely misses a limit is
+    proposed only where nothing else is left; `num_ruled_out` is how many such came to mind.
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class Planner:
         quantities: Mapping[str, Quantity],
         generator: random.Random,
     ) -> None:
-        self.ruled_out: set[Key] = set()
         self.quantities = quantities
+        self._ruled_out: set[Key] = set()  # of the pool
+        self._num_forgotten = 0  # that were ruled out when they left the pool
         self._space = space
         self._generator = generator
         self._known: dict[Key, Candidate] = {}
@@ -59,6 +61,14 @@ class Planner:
         self._known_gains: dict[Key, float] = {}
         self._modelled: tuple[int, frozenset[Key]] | None = None  # scores, and who has none yet
         self._num_searched = -1  # scores known at the last thorough search of the pool
+
+    @property
+    def num_ruled_out(self) -> int:
+        return len(self._ruled_out) + self._num_forgotten
+
+    def remembers(self, key: Key) -> bool:
+        """Whether that candidate is known or in the pool; what is not may be forgotten."""
+        return key in self._known or key in self._pool
 
     def learn(self, params: Params) -> Candidate | None:
         """The candidate of these values, known from now on; None where the space has none."""
@@ -86,7 +96,10 @@ class Planner:
         worths = self._worths(line, starting, allowance)
         if starting and worths.max() > 0:  # at random among those worth their price
             worthwhile = [line[int(index)] for index in np.flatnonzero(worths > 0)]
-            return self._take(self._generator.choice(worthwhile))
+            taken = self._take(self._generator.choice(worthwhile))
+            if len(self._pool) > MAX_STARTUP_POOL:
+                self._keep(self._generator.sample(list(self._pool), MAX_STARTUP_POOL // 2))
+            return taken
         if fresh:
             line = self._searched(starting, allowance) + list(stock)
             worths = self._worths(line, starting, allowance)
@@ -95,7 +108,7 @@ class Planner:
 
     def _take(self, key: Key) -> Candidate:
         candidate = Candidate(len(self._known), self._pool.pop(key))
-        self.ruled_out.discard(key)
+        self._ruled_out.discard(key)
         self._known[key] = candidate
         return candidate
 
@@ -194,8 +207,8 @@ class Planner:
             chances = model.log_chance(seen)
             total += chances
             ruled_out |= model.rules_out(chances)
-        self.ruled_out.difference_update(keys)
-        self.ruled_out.update(key for key, out in zip(keys, ruled_out, strict=True) if out)
+        self._ruled_out.difference_update(keys)
+        self._ruled_out.update(key for key, out in zip(keys, ruled_out, strict=True) if out)
         return total
 
     def _searched(self, starting: bool, allowance: float) -> list[Key]:
@@ -222,8 +235,18 @@ class Planner:
             worths = self._worths(keys, starting, allowance)
         kept = np.sort(np.argsort(-worths, kind="stable")[:MAX_POOL])
         keys = [keys[int(index)] for index in kept]
-        self._pool = {key: self._pool[key] for key in keys}
+        self._keep(keys)
         return keys
+
+    def _keep(self, keys: Sequence[Key]) -> None:
+        """Makes `keys` the pool, and forgets what was worked out of others."""
+        self._pool = {key: self._pool[key] for key in keys}
+        left = {key for key in self._ruled_out if key not in self._pool}
+        self._ruled_out -= left
+        self._num_forgotten += len(left)
+        for worked_out in (self._rows, self._known_gains):
+            for key in [key for key in worked_out if not self.remembers(key)]:
+                del worked_out[key]
 
     def _incumbents(self) -> list[Params]:
         """The best evaluated; where none is, those measured nearest to their limits."""

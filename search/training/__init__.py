@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from search.training.augmentation import augment
-    from search.training.checkpoint import CheckpointProblem
+    from search.training.checkpoint import CheckpointProblem, forget_state
     from search.training.context import Trainer, TrainingContext
     from search.training.estimate import seconds_of_training
     from search.training.images import PREPROCESSING, batches, normalise
@@ -32,6 +32,7 @@ _HOMES = {
     "augment": "augmentation",
     "batches": "images",
     "find_trainer": "trainers",
+    "forget_state": "checkpoint",
     "normalise": "images",
     "seconds_of_training": "estimate",
     "train_and_score": "loop",
@@ -50,6 +51,7 @@ __all__ = [
     "augment",
     "batches",
     "find_trainer",
+    "forget_state",
     "normalise",
     "seconds_of_training",
     "train_and_score",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,14 @@ def load_state(file: Path, identity: str, device: torch.device) -> dict[str, Any
         raise CheckpointProblem(f"{file}: the checkpoint is of another training")
     state: dict[str, Any] = kept["state"]
     return state
+
+
+def forget_state(file: Path | None) -> None:
+    """Removes what a training that has ended needs no more, and its folder after the last."""
+    if file is not None:
+        file.unlink(missing_ok=True)
+        with suppress(OSError):  # others are still training
+            file.parent.rmdir()
 
 
 def identity_of(

@@ -51,7 +51,8 @@ def seconds_of_training(
     if all_of_it is not None:
         return all_of_it
     look, _ = _seconds_of_one(score, looks, device, check, now)
-    return config.epochs * (steps * step + looks * look) + looks * look
+    at_the_end = 0.0 if trainer is None else looks * look
+    return config.epochs * (steps * step + looks * look) + at_the_end
 
 
 def _seconds_of_one(

@@ -68,7 +68,10 @@ def train_and_score(
         recipe.train(model, data, config, context)
     else:
         _train_by(trainer, trainer.function, model, context)
-    value = accuracy(model, data.validation, config, device=device, check=check)
+    if trainer is None:  # it has scored these weights after its last epoch
+        value = context.by_epoch[-1]
+    else:
+        value = accuracy(model, data.validation, config, device=device, check=check)
     return Score("accuracy", value, last, "validation", tuple(context.by_epoch), origin)
 
 

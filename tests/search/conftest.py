@@ -11,9 +11,10 @@ from tiny import write_study
 from torch import Tensor
 
 from metaformer import BackboneSpec
-from search.candidate import CandidateEvaluator, mixer_origins
+from search.candidate import CandidateEvaluator
 from search.cli import main
 from search.data import Splits, load_data
+from search.frozen_mixers import mixer_origins
 from search.measuring.measurer import Measurer
 from search.records import TrialRecord
 from search.run_folder import RunFolder
@@ -36,7 +37,9 @@ def candidates_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
             note=self.observer.note,
             check=self._check,
             trainer=self.trainer,
-            checkpoints=folder.path / "checkpoints",
+            checkpoints=folder.checkpoints,
+            weights=folder.inheritable,
+            best=folder.best_weights,
         )
         return InThisProcess(evaluator, folder.log_error)
 

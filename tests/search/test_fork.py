@@ -9,15 +9,19 @@ from typing import Any
 
 import own_mixer
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from misbehaving import entry_point
 from studies import Evaluate, Heard, reject, runner
 from tiny import STUDY, write_study
+from torch import Tensor
 
+from metaformer import BackboneSpec
 from mixers import MixerRegistry
 from mixers.plugins_file import read_plugin_rules
 from mixers.registry import registry_of
 from mixers.scan import scan
+from search.candidate import CandidateEvaluator
 from search.cli import main
 from search.errors import UsageError
 from search.fork import distribution_of, fork, said_by
@@ -233,3 +237,42 @@ def test_a_short_name_stays_whose_it_was_though_a_rival_has_been_installed(
     both = registry_of([*scan(), entry_point("rivals", "mine", "rivals:Mine")], rules)
     new = study_of(text.replace("name: tiny", "name: wider"))
     assert fork(old, Path("runs/tiny"), new, Path("runs"), both).carried == 3
+
+
+def test_a_best_that_was_refuted_is_not_the_best_of_the_fork(
+    registry: MixerRegistry,
+    evaluate_by: Callable[[Evaluate], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def score(spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor]:
+        value = int(spec.digest[:6], 16) / 16**6
+        record.state, record.score = TrialState.COMPLETE, {"value": value, "epochs": 1}
+        return {"weight": torch.tensor([value])}
+
+    def misses_once(_self: object, spec: BackboneSpec, record: TrialRecord) -> None:
+        record.state = TrialState.COMPLETE if missed else TrialState.REJECTED
+        missed.append(spec.digest)
+
+    missed: list[str] = []
+    evaluate_by(score)
+    monkeypatch.setattr(CandidateEvaluator, "judge", misses_once)
+    monkeypatch.setattr("search.loop.SearchLoop.test_best", lambda _self: 0.5)
+    best = runner(registry, train={"inherit": True}).run()["best"]
+    assert missed[0] != best["digest"] == missed[1]
+    old = load_study("runs/tiny/study.yaml", {}, device="cpu")
+    new = load_study(
+        write_study(WIDER.replace("[4, 6, 8]", "[2, 4, 6, 8]"), "wider.yaml"),
+        {"train": {"inherit": True}},
+        device="cpu",
+    )
+    begun = fork(old, Path("runs/tiny"), new, Path("runs"), registry)
+    assert begun.carried == 3
+    summary = json.loads(Path("runs/wider/summary.json").read_text())
+    assert (summary["best"]["digest"], summary["best"]["confirmed"]) == (best["digest"], True)
+    lines = records("runs/wider")
+    numbers = {line["digest"]: line["number"] for line in lines if line["confirms"] is None}
+    assert [line["confirms"] for line in lines[3:]] == [numbers[digest] for digest in missed]
+    kept = {path.stem for path in Path("runs/wider/weights").iterdir()}
+    assert kept == numbers.keys()
+    for line in lines[1:3]:
+        assert line["inherited"]["trial"] == numbers[line["inherited"]["digest"]]

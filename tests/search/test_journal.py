@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import optuna
@@ -139,3 +140,13 @@ def test_a_lock_file_that_was_taken_away_excludes_nobody_and_is_refused(
         exclusive(lock, "in use"),
     ):
         pass
+
+
+def test_who_only_looks_at_a_lock_does_not_keep_another_from_it(tmp_path: Path) -> None:
+    lock = tmp_path / "study.lock"
+    lock.touch()
+    with lock.open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.1, lambda: fcntl.flock(looking, fcntl.LOCK_UN)).start()
+        with exclusive(lock, "another has it"):
+            pass

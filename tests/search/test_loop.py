@@ -27,6 +27,7 @@ from search.records import TrialRecord, TrialState
 from search.set_aside import FAILED_CANDIDATES
 from search.study_config import Study
 from search.study_file import load_study
+from search.training import Diverged
 from search.trial_store import MAX_ABANDONED
 
 
@@ -54,7 +55,7 @@ def test_a_candidate_with_which_the_study_died_too_often_is_given_up_with_its_sp
 ) -> None:
     evaluate_by(reject)
     with monkeypatch.context() as dying:
-        for method in ("_next_record", "_give_up"):  # as if it died with the first candidate
+        for method in ("_next_record", "_interrupt_all"):  # as if it died with the first candidate
 
             def die(*_arguments: object) -> None:
                 raise KeyboardInterrupt
@@ -354,3 +355,37 @@ def test_data_that_fail_in_the_middle_leave_the_candidate_to_be_tried_again(
     lines = [json.loads(line) for line in Path("runs/tiny/trials.jsonl").read_text().splitlines()]
     assert [line["state"] for line in lines[:4]] == ["INTERRUPTED"] * 4
     assert heard.finished[0].digest == lines[0]["digest"]
+
+
+@pytest.mark.parametrize("state", [TrialState.LOST, TrialState.TIMEOUT])
+def test_a_study_whose_workers_all_die_or_never_end_ends_early(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None], state: TrialState
+) -> None:
+    tried: list[str] = []
+
+    def end(spec: BackboneSpec, record: TrialRecord) -> None:
+        tried.append(spec.digest)
+        record.mixers = []  # so that none is to blame
+        record.state, record.reason = state, "its process died: SIGKILL"
+
+    evaluate_by(end)
+    summary = runner(registry, search={"trials": 18}).run()
+    assert summary["outcome"] == "too many failures"
+    assert summary["trials"]["counted"] == MAX_FAILURES_RUNNING
+    assert len(set(tried)) == MAX_FAILURES_RUNNING
+
+
+def test_a_best_that_cannot_be_scored_on_the_test_split_is_told_and_the_study_ends_well(
+    registry: MixerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverged(*_arguments: Any, **_options: Any) -> float:
+        raise Diverged("the trained model answers with numbers that are not finite")
+
+    monkeypatch.setattr("search.candidate.accuracy", diverged)
+    heard = Heard()
+    summary = runner(registry, heard=heard).run()
+    assert summary["outcome"] == "done"
+    assert summary["best"]["test_accuracy"] is None
+    number = summary["best"]["trial"]
+    said = f"trial {number} has no accuracy on the test split: the trained model answers"
+    assert any(note.startswith(said) for note in heard.notes)

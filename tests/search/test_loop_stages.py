@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from studies import Evaluate, Heard, runner
+from tiny import STUDY, write_study
 from torch import Tensor
 
 from metaformer import BackboneSpec
@@ -18,6 +19,7 @@ from search.candidate import CandidateEvaluator
 from search.errors import Interrupted
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
+from search.study_file import load_study
 from search.trial_store import TrialStore
 
 EPOCHS = 4
@@ -45,7 +47,7 @@ def nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         record.state = TrialState.COMPLETE
 
     monkeypatch.setattr(CandidateEvaluator, "judge", passes)
-    monkeypatch.setattr("search.study.test_accuracy", lambda *_: 0.5)
+    monkeypatch.setattr("search.loop.SearchLoop.test_best", lambda _self: 0.5)
 
 
 def lines() -> list[TrialRecord]:
@@ -148,6 +150,9 @@ def test_the_best_is_measured_again_and_where_it_misses_the_next_one_takes_its_p
     assert summary["best"]["digest"] == ranked[1]
     assert summary["trials"]["by_state"] == {"COMPLETE": 3}
     assert any("missed its budget when it was measured again" in note for note in heard.notes)
+    assert not any("training it again" in note for note in heard.notes)  # its weights were kept
+    assert [path.name for path in Path("runs/tiny").glob("*.safetensors")] == ["best.safetensors"]
+    assert summary["best"]["confirmed"]
     runner(registry).run()  # once confirmed, it is not measured a third time
     assert len(missed) == 2
 
@@ -191,3 +196,48 @@ def test_a_candidate_begins_with_the_weights_of_the_nearest_that_was_trained(
         assert record.inherited is not None
         assert record.inherited["digest"] in kept
         assert record.inherited["trial"] < record.number
+
+
+@pytest.mark.parametrize("state", [TrialState.FAILED, TrialState.OOM, TrialState.TIMEOUT])
+def test_what_does_not_come_to_its_end_when_it_is_measured_again_is_not_the_best(
+    registry: MixerRegistry,
+    evaluate_by: Callable[[Evaluate], None],
+    monkeypatch: pytest.MonkeyPatch,
+    state: TrialState,
+) -> None:
+    ended: list[str] = []
+
+    def end_once(_self: object, spec: BackboneSpec, record: TrialRecord) -> None:
+        record.state = TrialState.COMPLETE if ended else state
+        record.reason = "" if ended else "ZeroDivisionError: once"
+        ended.append(spec.digest)
+
+    evaluate_by(train)
+    monkeypatch.setattr(CandidateEvaluator, "judge", end_once)
+    heard = Heard()
+    summary = runner(registry, heard=heard).run()
+    ranked = sorted({str(r.digest) for r in lines() if r.confirms is None}, reverse=True)
+    assert ended == ranked[:2]
+    assert summary["best"]["digest"] == ranked[1]
+    words = f"ended as {state} when it was measured again: ZeroDivisionError: once"
+    assert any(note.endswith(words) for note in heard.notes)
+
+
+def test_a_budget_of_latency_alone_has_the_best_measured_again_too(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(train)
+    text = STUDY.replace("{train: 1}", "{latency: 5}")
+    study = load_study(write_study(text), {}, device="cpu")
+    assert runner(registry, study=study).run()["best"]["confirmed"]
+    assert [record.confirms is not None for record in lines()] == [False, False, False, True]
+
+
+def test_without_a_budget_of_speed_nothing_is_measured_again(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(train)
+    text = STUDY.replace("{train: 1}", "{params: 1000000}")
+    study = load_study(write_study(text), {}, device="cpu")
+    assert runner(registry, study=study).run()["best"]["confirmed"] is None
+    assert all(record.confirms is None for record in lines())

@@ -39,6 +39,20 @@ def test_finds_the_best_that_keeps_its_limit() -> None:
     assert 0 < history.prediction_errors["seconds"] < 0.5  # relative
 
 
+def test_few_measurements_are_spent_on_looking_first() -> None:
+    for most in range(1, 6):
+        history = search.optimize(
+            SPACE,
+            total,
+            measure=seconds,
+            constraints={"seconds": search.AtMost(100)},
+            num_evaluations=5,
+            max_measurements=most,
+        )
+        assert len(history.evaluated) == most - min(3, most // 2)
+        assert history.num_measurements <= most
+
+
 def test_at_least_is_the_same_limit_from_the_other_side() -> None:
     history = search.optimize(
         SPACE,

@@ -115,7 +115,7 @@ def test_trials_are_on_record_as_they_end_and_stay_so(registry: MixerRegistry, p
 def test_of_equals_the_first_proposed_is_the_best_whichever_ends_first(
     registry: MixerRegistry, put: Put, place: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.study.test_accuracy", lambda *_arguments: 0.5)
+    monkeypatch.setattr("search.loop.SearchLoop.test_best", lambda _self: 0.5)
     put(3, complete(0.5), lambda _under_way: place)
     heard = Heard()
     assert runner(registry, heard=heard).run()["best"]["trial"] == 0
@@ -232,7 +232,7 @@ def test_failures_and_others_at_work_end_a_study_of_several_workers_too(
 def test_weights_that_are_gone_are_trained_by_one_worker_first(
     registry: MixerRegistry, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.study.test_accuracy", lambda *_arguments: 0.5)
+    monkeypatch.setattr("search.loop.SearchLoop.test_best", lambda _self: 0.5)
     put(2, complete(0.5))
     runner(registry, search={"trials": 2}).run()
     RunFolder(Path("runs/tiny")).best_weights.unlink()

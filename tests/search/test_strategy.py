@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from tiny import STUDY, write_study
 
@@ -199,3 +201,58 @@ def test_what_waits_though_it_was_tried_meanwhile_is_not_tried_twice(
     assert trial.number == 3
     store.enqueue_confirmation(0)
     assert strategy.propose()[1].digest == tried
+
+
+def resumed(store: TrialStore) -> TrialStore:
+    return TrialStore("s", store._folder)
+
+
+def test_a_proposal_in_the_middle_of_which_the_process_dies_comes_again_whole(
+    store: TrialStore, space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meant: list[str] = []
+
+    def die_after_the_first_value(_self: SearchSpace, trial: optuna.Trial) -> BackboneSpec:
+        (waited,) = store.study.get_trials(deepcopy=False)
+        meant.append(json.dumps(waited.system_attrs["fixed_params"], sort_keys=True))
+        trial.suggest_categorical("stages.0.depth", (1, 2))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(SearchSpace, "suggest", die_after_the_first_value)
+        with pytest.raises(KeyboardInterrupt):
+            Strategy(store, space, BUDGET, seed=0).propose()
+    trial, _ = Strategy(resumed(store), space, BUDGET, seed=0).propose()
+    assert [json.dumps(trial.params, sort_keys=True)] == meant
+
+
+def test_values_that_wait_and_make_no_backbone_together_are_passed_over(
+    store: TrialStore, registry: MixerRegistry
+) -> None:
+    text = STUDY.replace("block: metanext", "block: {choice: [metaformer, metanext]}").replace(
+        "mixer:", "residual_scale: {choice: [null, 1.0]}\n      mixer:"
+    )
+    study = load_study(write_study(text), {}, device="cpu")
+    space = SearchSpace(study.space, registry, fields={"name": "x", "num_classes": 10})
+    names = [name for name in space.parameters if name.endswith(("block", "residual_scale"))]
+    assert len(names) == 2
+    store.study.enqueue_trial({"stages.0.block": "metanext", "stages.0.residual_scale": 1.0})
+    trial, _ = Strategy(store, space, BUDGET, seed=0).propose()
+    assert trial.number == 1
+
+
+def test_what_nobody_will_ask_for_again_is_forgotten(
+    store: TrialStore, registry: MixerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.strategy.FORGET_ABOVE", 50)
+    monkeypatch.setattr("search.proposals.planner.MAX_POOL", 40)
+    text = STUDY.replace("[4, 6, 8]", "{range: [4, 400, 1]}").replace("{choice: {range", "{range")
+    text = text.replace("width: {choice: ", "width: ").replace("1]}}", "1]}")
+    study = load_study(write_study(text), {}, device="cpu")
+    space = SearchSpace(study.space, registry, fields={"name": "x", "num_classes": 10})
+    strategy = Strategy(store, space, Budget(params=10**9), seed=0)
+    for number in range(20):
+        finish(store, strategy, 0.01 * number)
+    known = 20 + 40  # tried, and in the pool
+    assert len(strategy._planner._rows) <= known
+    assert len(strategy._drawn) <= 50 + 2 * 20 + known

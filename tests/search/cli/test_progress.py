@@ -52,6 +52,18 @@ def test_of_several_candidates_each_has_a_line_and_the_first_says_how_many_are_d
     assert rest == ["  trial 0  train, epoch 1 of 5", "  trial 3  "]
 
 
+def test_what_trains_further_or_is_measured_again_is_not_one_more_that_is_done() -> None:
+    observer = an_observer()
+    observer.trial_started(0, done=0, total=2)
+    observer.trial_finished(ended(0, TrialState.PRUNED), None)
+    for again in ({"continues": 0}, {"confirms": 0}):
+        observer.trial_started(1, done=1, total=2)
+        record = TrialRecord(number=1, state=TrialState.COMPLETE, **again)
+        observer.trial_finished(record, None)
+    assert shown(observer)[0].startswith("[2/2] ")
+    assert observer._done == 1
+
+
 def test_a_confirmation_says_whose_it_is() -> None:
     again = TrialRecord(number=16, state=TrialState.COMPLETE, confirms=9)
     assert describe(again) == "trial 16, trial 9 measured again  COMPLETE"

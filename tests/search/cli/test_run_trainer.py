@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from click.testing import CliRunner
 from running import run
 from tiny import write_study
 
 from metaformer.yaml_tree import read_yaml
+from search.cli import main
 
 TRAINER = """
 def train(model, data, config, context):
@@ -69,3 +71,15 @@ def test_what_a_trainer_raises_fails_the_trial_with_its_name() -> None:
     assert record["state"] == "FAILED"
     assert record["reason"].startswith("TrainerError: trainer local/mine (local ")
     assert record["reason"].endswith("ZeroDivisionError: division by zero")
+
+
+def test_a_trainer_that_has_changed_is_told_before_a_trial_is_run_again() -> None:
+    Path("plugins.toml").write_text(TRAINERS)
+    Path("recipes.py").write_text(TRAINER.format(winner=3))
+    assert run(str(write_study()), "--trials", "1", "--trainer", "mine").exit_code == 0
+    Path("recipes.py").write_text(TRAINER.format(winner=4))
+    result = CliRunner().invoke(main, ["rerun", "runs/tiny", "0"])
+    assert result.exit_code == 4, result.output
+    assert "the trainer of this study has changed since it began" in result.output
+    result = CliRunner().invoke(main, ["rerun", "runs/tiny", "0", "--allow-drift"])
+    assert "changed since the study began: trainer.files: was " in result.output

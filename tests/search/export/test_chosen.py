@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from chosen import best_of
+from studies import runner
 
 from mixers import MixerRegistry
 from search.errors import UsageError
@@ -94,3 +95,29 @@ def test_random_images_are_the_same_each_time(finished: Path, registry: MixerReg
     assert images.shape == (3, 3, 8, 8)
     assert torch.equal(images, random_images(spec, 3, 5))
     assert not torch.equal(images, random_images(spec, 3, 6))
+
+
+def test_where_candidates_inherit_the_weights_of_each_are_on_file(
+    registry: MixerRegistry, tmp_path: Path
+) -> None:
+    runner(registry, train={"inherit": True}).run()
+    folder = Path("runs/tiny")
+    (folder / "best.safetensors").unlink()
+    past = open_past_study(folder, registry)
+    for record in past.records:
+        if record.confirms is None:
+            chosen = choose(past, record, retrain=False, allow_drift=False, note=print)
+            assert not chosen.retrained
+            assert chosen.accuracy == record.accuracy
+
+
+def test_training_again_begins_with_what_was_inherited(registry: MixerRegistry) -> None:
+    runner(registry, train={"inherit": True}).run()
+    folder = Path("runs/tiny")
+    past = open_past_study(folder, registry)
+    record = next(record for record in past.records if record.inherited is not None)
+    (folder / "best.safetensors").unlink()
+    (folder / "weights" / f"{record.digest}.safetensors").unlink()
+    chosen = choose(past, record, retrain=True, allow_drift=False, note=print)
+    assert chosen.retrained
+    assert chosen.accuracy == record.accuracy

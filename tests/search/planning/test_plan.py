@@ -103,6 +103,30 @@ def test_the_cost_is_that_of_a_trial_times_their_number(
     assert cost["seconds_at_most"] == pytest.approx(40 * 12.5)
 
 
+def test_halving_and_inheritance_are_in_what_is_spent_and_written(
+    registry: MixerRegistry, preview: Preview
+) -> None:
+    found = planned(registry)
+    assert found["cost"]["trained_share"] == 1.0
+    assert found["writes"]["num_weights_at_most"] == 3  # until the best is confirmed
+    assert found["writes"]["num_checkpoints_at_most"] == 1
+    train = {"epochs": 9, "inherit": True}
+    halved = planned(registry, train=train, search={"trials": 40, "halving": 3})
+    cost, shares = halved["cost"], halved["candidates"]
+    assert cost["trained_share"] == pytest.approx((1 + 2 / 3 + 6 / 9) / 9)
+    assert cost["seconds_as_drawn"] == pytest.approx(
+        40
+        * (
+            0.5
+            + shares["possible_share"]["value"] * 2.0
+            + shares["feasible_share"]["value"] * 10 * cost["trained_share"]
+        )
+    )
+    assert "weights/" in halved["writes"]["files"]
+    assert halved["writes"]["num_weights_at_most"] == 3 + 40
+    assert halved["writes"]["num_checkpoints_at_most"] == 40
+
+
 def test_a_study_under_way_is_planned_for_what_is_left_of_it(
     registry: MixerRegistry, preview: Preview
 ) -> None:
