@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from search.history import Candidate, History
-    from search.optimization import optimize
+    from search.optimization import EvaluationFailed, optimize
     from search.proposals.limits import AtLeast, AtMost
     from search.space import SearchSpace
     from search.study import StudyRunner
@@ -21,6 +21,7 @@ _HOMES = {
     "AtLeast": "proposals.limits",
     "AtMost": "proposals.limits",
     "Candidate": "history",
+    "EvaluationFailed": "optimization",
     "History": "history",
     "SearchSpace": "space",
     "Study": "study_config",
@@ -33,6 +34,7 @@ __all__ = [
     "AtLeast",
     "AtMost",
     "Candidate",
+    "EvaluationFailed",
     "History",
     "SearchSpace",
     "Study",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from search.proposals.parameters import is_ordered, position
+from search.proposals.parameters import is_continuous, is_ordered, position
 
 HALF_ROOT = float(np.sqrt(0.5))  # two one-hot rows of it lie at a squared distance of 1
 
@@ -20,7 +20,8 @@ class Features:
     A parameter that a candidate does not have is one more choice; that of a range lies 1 from the
     middle and further from the ends. Parameters that share a distribution, as those of stages do,
     add a family: the sum of their columns, so that how often a choice occurs is seen wherever it
-    stands. `groups` says which parameter or family each column belongs to.
+    stands. Continuous ones add none: that several lie between 0 and 1 says nothing about them.
+    `groups` says which parameter or family each column belongs to.
     """
 
     def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
@@ -68,7 +69,7 @@ class Features:
     def _find_families(self) -> list[list[str]]:
         families: list[list[str]] = []
         for name, distribution in self._distributions.items():
-            if distribution.single():
+            if distribution.single() or is_continuous(distribution):
                 continue
             for family in families:
                 if self._distributions[family[0]] == distribution:

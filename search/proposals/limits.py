@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import TypeAlias
 
 
@@ -39,5 +40,5 @@ Limit: TypeAlias = AtMost | AtLeast
 
 
 def _refuse_not_finite(limit: Limit) -> None:
-    if not math.isfinite(limit.limit):
-        raise ValueError(f"{type(limit).__name__}: got {limit.limit}; allowed: a finite number")
+    if not isinstance(limit.limit, Real) or not math.isfinite(limit.limit):
+        raise ValueError(f"{type(limit).__name__}: got {limit.limit!r}; allowed: a finite number")

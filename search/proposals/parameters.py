@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any, TypeAlias
 
 from optuna import TrialPruned
@@ -25,7 +26,7 @@ SpaceLike: TypeAlias = (
 )
 
 MORE_CHANGES = 0.4  # the chance that another parameter changes with those that do
-LOCAL_STEP = 0.1  # standard deviation of a small change, as a share of the range
+LOCAL_STEPS = (0.003, 0.3)  # standard deviations of small changes, as a share of the range
 
 
 def key_of(params: Mapping[str, Any]) -> Key:
@@ -38,10 +39,14 @@ def is_ordered(distribution: BaseDistribution) -> bool:
     if not isinstance(distribution, CategoricalDistribution):
         return True
     numbers = [
-        isinstance(choice, int | float) and not isinstance(choice, bool)
-        for choice in distribution.choices
+        isinstance(choice, Real) and not isinstance(choice, bool) for choice in distribution.choices
     ]
     return len(numbers) > 2 and all(numbers)
+
+
+def is_continuous(distribution: BaseDistribution) -> bool:
+    """Whether it has values between any two."""
+    return isinstance(distribution, FloatDistribution) and distribution.step is None
 
 
 class Space:
@@ -57,6 +62,9 @@ class Space:
         self.distributions: dict[str, BaseDistribution] = {}
         if callable(space):
             self._define = space
+        elif not isinstance(space, Mapping) or not space:
+            words = "allowed: domains by parameter, or a callable on a trial"
+            raise ValueError(f"space: got {space!r}; {words}")
         else:
             fixed = {name: _distribution(name, domain) for name, domain in space.items()}
             self.distributions.update(fixed)
@@ -85,6 +93,8 @@ class Space:
     def neighbour(self, params: Params, generator: random.Random) -> Params | None:
         """`params` with one parameter changed, seldom more; what thereby opens is drawn."""
         names = list(params)
+        if not names:
+            return None
         number = 1
         while number < len(names) and generator.random() < MORE_CHANGES:
             number += 1
@@ -107,8 +117,18 @@ class Space:
         except TrialPruned:
             return None
         for name, distribution in draft.distributions.items():
-            self.distributions.setdefault(name, distribution)
+            known = self.distributions.setdefault(name, distribution)
+            if isinstance(known, CategoricalDistribution) and known != distribution:
+                raise ValueError(
+                    f"space: {name}: got other choices than before, {distribution}; "
+                    f"allowed: the same each time, {known}"
+                )
         return draft.params
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether any parameter has values between any two."""
+        return any(map(is_continuous, self.distributions.values()))
 
 
 def _distribution(name: str, domain: Any) -> BaseDistribution:
@@ -163,8 +183,13 @@ def _value_at(distribution: BaseDistribution, share: float) -> Any:
 def _drawn(distribution: BaseDistribution, generator: random.Random) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return generator.choice(distribution.choices)
-    if isinstance(distribution, IntDistribution) and not distribution.log:
-        return generator.randrange(distribution.low, distribution.high + 1, distribution.step)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if isinstance(distribution, IntDistribution) and distribution.log:
+        drawn = math.exp(generator.uniform(math.log(low - 0.5), math.log(high + 0.5)))
+        return min(max(round(drawn), low), high)
+    if step is not None:
+        return low + step * generator.randrange(round((high - low) / step) + 1)
     return _value_at(distribution, generator.random())
 
 
@@ -186,7 +211,8 @@ def _stepped(
     distribution: BaseDistribution, value: Any, start: float, generator: random.Random
 ) -> Any:
     """The first other value along a direction, or one a small random step away."""
-    step = generator.gauss() * LOCAL_STEP
+    low, high = LOCAL_STEPS
+    step = generator.gauss() * low * (high / low) ** generator.random()
     for _ in range(8):
         other = _value_at(distribution, min(max(start + step, 0.0), 1.0))
         if other != value:

@@ -17,15 +17,18 @@ import numpy as np
 from search.history import Candidate
 from search.proposals.features import Features
 from search.proposals.gaussian_process import Array
+from search.proposals.limits import AtLeast
 from search.proposals.parameters import Key, Params, Space, key_of
-from search.proposals.quantity import Quantity
+from search.proposals.quantity import Quantity, QuantityModel
 from search.proposals.seen import Seen
 from search.proposals.surrogate import ScoreModel
 
 NUM_STARTUP = 6  # evaluated before the score is modelled
 NUM_DRAWN = 32  # new random candidates each time
 MAX_DRAWS = 100  # times that many before the space counts as exhausted
+MAX_FIRST_DRAWS = 3000  # before it counts as empty
 NUM_GENERATIONS = 3  # of neighbours of the most promising
+MORE_GENERATIONS = 10  # where a maximum is never reached, only neared
 NUM_PARENTS = 8
 NUM_CHILDREN = 8  # of each parent
 MAX_POOL = 512  # candidates kept in mind
@@ -60,6 +63,7 @@ class Planner:
         self._log_chances: dict[Key, float] = {}  # those of this proposal
         self._known_gains: dict[Key, float] = {}
         self._modelled: tuple[int, frozenset[Key]] | None = None  # scores, and who has none yet
+        self._finite: dict[str, QuantityModel] = {}  # whether a quantity can be told at all
         self._num_searched = -1  # scores known at the last thorough search of the pool
 
     @property
@@ -113,13 +117,17 @@ class Planner:
         return candidate
 
     def _fill_pool(self) -> bool:
-        """Adds random candidates; whether there is any that is not known yet."""
-        for _ in range(MAX_DRAWS):
+        """Adds random candidates, and neighbours of those known where few are legal; whether there
+        is any that is not known yet."""
+        known = [candidate.params for candidate in self._known.values()]
+        for _ in range(MAX_DRAWS if known else MAX_FIRST_DRAWS):
             for _ in range(NUM_DRAWN):
                 self._offer(self._space.draw(self._generator))
             if self._pool:
                 return True
-        return False
+            for parent in self._generator.choices(known, k=NUM_DRAWN) if known else ():
+                self._offer(self._space.neighbour(parent, self._generator))
+        return bool(self._pool)
 
     def _offer(self, params: Params | None) -> Key | None:
         """The key of a candidate that is new to the pool."""
@@ -139,11 +147,14 @@ class Planner:
             self._rows.clear()
             self._modelled = None
         for name, model in self.quantities.items():
-            measured = [
-                k for k, c in self._known.items() if np.isfinite(c.quantities.get(name, np.nan))
-            ]
-            values = [self._known[key].quantities[name] for key in measured]
-            model.condition(self._seen(measured), np.array(values))
+            measured = [k for k, c in self._known.items() if name in c.quantities]
+            values = np.array([self._known[key].quantities[name] for key in measured])
+            finite = np.isfinite(values)
+            if not finite.all():  # as of what does not run: it misses, and others like it may
+                told = self._finite.setdefault(name, QuantityModel(AtLeast(0.5)))
+                told.condition(self._seen(measured), finite.astype(np.float64))
+            known = [key for key, good in zip(measured, finite, strict=True) if good]
+            model.condition(self._seen(known), values[finite])
         scored = [k for k, c in self._known.items() if c.score is not None]
         pending = [k for k, c in self._known.items() if c.feasible is None]
         modelled = len(scored), frozenset(pending)
@@ -207,6 +218,8 @@ class Planner:
             chances = model.log_chance(seen)
             total += chances
             ruled_out |= model.rules_out(chances)
+        for model in self._finite.values():
+            total += model.log_chance(seen)
         self._ruled_out.difference_update(keys)
         self._ruled_out.update(key for key, out in zip(keys, ruled_out, strict=True) if out)
         return total
@@ -219,7 +232,8 @@ class Planner:
         fresh = num_scored != self._num_searched
         self._num_searched = num_scored
         parents = self._incumbents() if fresh else []
-        for _ in range(NUM_GENERATIONS if fresh else 1):
+        number = MORE_GENERATIONS if self._space.is_continuous else NUM_GENERATIONS
+        for _ in range(number if fresh else 1):
             order = np.argsort(-worths, kind="stable")[:NUM_PARENTS]
             parents += [self._pool[keys[int(index)]] for index in order]
             born = [

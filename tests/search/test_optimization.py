@@ -16,6 +16,10 @@ from search.proposals.parameters import key_of
 SPACE = {f"x{index}": [0, 1, 2, 3] for index in range(6)}
 
 
+AT_MOST_9 = search.AtMost(9)
+MEASURED: dict[str, Any] = {"constraints": {"seconds": AT_MOST_9}, "max_measurements": 4}
+
+
 def total(params: dict[str, Any]) -> float:
     return float(sum(params.values()))
 
@@ -191,7 +195,24 @@ def test_the_same_seed_gives_the_same_search() -> None:
     ("arguments", "words"),
     [
         ({"num_evaluations": -1}, "0 or more"),
+        ({"num_evaluations": 2.5}, "num_evaluations: got 2.5; allowed: an integer"),
+        ({"num_evaluations": "5"}, "num_evaluations: got '5'; allowed: an integer"),
         ({"num_evaluations": 1, "constraints": {"t": search.AtMost(1)}}, "measure is missing"),
+        ({"num_evaluations": 1, "constraints": {"t": 10.0}}, r"got 10.0; allowed: AtMost\(10.0\)"),
+        ({"num_evaluations": 1, "constraints": [search.AtMost(1)]}, "constraints: got "),
+        (
+            {"num_evaluations": 1, "constraints": {"seconds": AT_MOST_9}, "measure": seconds},
+            "max_measurements: got 0; allowed: 1 or more",
+        ),
+        ({"num_evaluations": 1, "measure": lambda _params: 1.0, **MEASURED}, "got 1.0; allowed"),
+        (
+            {"num_evaluations": 1, "measure": lambda _params: {"secnds": 1.0}, **MEASURED},
+            "missing: seconds; did you mean secnds?",
+        ),
+        (
+            {"num_evaluations": 1, "measure": lambda _params: {"seconds": "1"}, **MEASURED},
+            "got '1'; a number",
+        ),
     ],
 )
 def test_what_cannot_be_searched_is_refused(arguments: dict[str, Any], words: str) -> None:
@@ -209,3 +230,115 @@ def test_a_quantity_that_is_not_measured_is_named() -> None:
             num_evaluations=1,
             max_measurements=9,
         )
+
+
+@pytest.mark.parametrize("space", [{}, [1, 2], None])
+def test_a_space_without_parameters_is_refused(space: Any) -> None:
+    with pytest.raises(ValueError, match="space: got "):
+        search.optimize(space, total, num_evaluations=1)
+
+
+@pytest.mark.parametrize("limit", ["5", None, math.nan])
+def test_a_limit_is_a_finite_number(limit: Any) -> None:
+    with pytest.raises(ValueError, match="allowed: a finite number"):
+        search.AtMost(limit)
+
+
+@pytest.mark.parametrize("score", [None, "0.5", math.inf])
+def test_a_score_is_a_finite_number_or_none_at_all(score: Any) -> None:
+    with pytest.raises(ValueError, match=r"evaluate\(.*\): got .*; allowed: a finite number"):
+        search.optimize(SPACE, lambda _params: score, num_evaluations=1)
+
+
+def test_choices_that_change_are_refused_by_name() -> None:
+    def space(trial: BaseTrial) -> None:
+        number = trial.suggest_int("number", 1, 3)
+        trial.suggest_categorical("letter", ["a", "b", "c"][:number])
+
+    with pytest.raises(ValueError, match="space: letter: got other choices than before"):
+        search.optimize(space, lambda _params: 0.0, num_evaluations=9)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_cannot_be_measured_teaches_to_keep_away_from_its_like(bad: float) -> None:
+    letters = "abcde"
+    space = {f"x{index}": list(letters) for index in range(6)}
+
+    def score(params: dict[str, Any]) -> float:
+        return float(sum(letters.index(value) for value in params.values()))
+
+    def measure(params: dict[str, Any]) -> dict[str, float]:
+        broken = any(value in "de" for value in params.values())  # of all, 95 %
+        return {"seconds": bad if broken else 1 + score(params)}
+
+    history = search.optimize(
+        space,
+        score,
+        measure=measure,
+        constraints={"seconds": search.AtMost(9)},
+        num_evaluations=20,
+        max_measurements=300,
+    )
+    assert len(history.evaluated) == 20
+    assert history.num_measurements < 150
+    assert history.best is not None
+    assert history.best.score == 8
+
+
+def test_few_legal_candidates_are_found_from_each_other() -> None:
+    def space(trial: BaseTrial) -> None:
+        if sum(trial.suggest_int(name, 0, 9) for name in "abcd") < 35:  # 5 of 10,000
+            raise optuna.TrialPruned
+
+    history = search.optimize(space, total, num_evaluations=10)
+    assert history.outcome is Outcome.SPACE_EXHAUSTED
+    assert len(history.evaluated) == 5
+
+
+def test_an_error_brings_the_history_so_far() -> None:
+    def evaluate(params: dict[str, Any]) -> float:
+        if len(seen) == 3:
+            raise KeyError("of a user's own")
+        seen.append(params)
+        return total(params)
+
+    seen: list[dict[str, Any]] = []
+    with pytest.raises(search.EvaluationFailed, match="3 candidates are scored") as raised:
+        search.optimize(SPACE, evaluate, num_evaluations=9)
+    assert [c.params for c in raised.value.history.evaluated] == seen
+    assert isinstance(raised.value.__cause__, KeyError)
+    assert raised.value.params not in seen
+
+
+def test_pruned_says_diverged_of_a_score_and_infeasible_of_a_measurement() -> None:
+    def evaluate(params: dict[str, Any]) -> float:
+        if params["x0"] == 3:
+            raise optuna.TrialPruned
+        return total(params)
+
+    def measure(params: dict[str, Any]) -> dict[str, float]:
+        if params["x1"] == 3:
+            raise optuna.TrialPruned
+        return seconds(params)
+
+    history = search.optimize(
+        SPACE,
+        evaluate,
+        measure=measure,
+        constraints={"seconds": search.AtMost(30)},
+        num_evaluations=20,
+        max_measurements=60,
+    )
+    assert all(c.params["x1"] != 3 for c in history.evaluated)
+    assert any(math.isnan(c.score or 0.0) for c in history.evaluated)
+    assert history.best is not None
+    assert history.best.params["x0"] < 3
+
+
+def test_a_user_may_do_to_the_values_what_they_like() -> None:
+    def evaluate(params: dict[str, Any]) -> float:
+        params["sizes"].append(1)
+        return float(len(params["sizes"]))
+
+    history = search.optimize({"sizes": [[1], [1, 2], [1, 2, 3]]}, evaluate, num_evaluations=3)
+    assert sorted(len(c.params["sizes"]) for c in history.evaluated) == [1, 2, 3]
