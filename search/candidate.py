@@ -197,6 +197,8 @@ class CandidateEvaluator:
         """The network, trained and scored; None where the training diverged or pauses."""
         start, waited = time.perf_counter(), lease.waited_seconds
         checkpoint = self._checkpoint_of(network)
+        if record.continues is not None and (checkpoint is None or not checkpoint.exists()):
+            self.note(f"{record.title}: its checkpoint is gone; training from the first epoch")
         torch.manual_seed(self.config.search.seed)
         model = network.build(self.config.train.image_size, self.device)
         self._inherit(model, record)

@@ -8,7 +8,7 @@ from typing import Any
 
 from metaformer.errors import Problem, SpecError
 from metaformer.spec import BackboneSpec
-from search.records import TrialRecord
+from search.records import DIVERGED, TrialRecord
 from search.set_aside import Evidence, SetAside, is_fault, set_aside
 
 
@@ -34,9 +34,12 @@ class ProposalCheck:
         self.can_be_built(spec)
 
     def explains(self, record: TrialRecord) -> bool:
-        """Whether a failure is of a mixer that is set aside, or may be of one that will be: then
-        the study can go on without it. Where nothing has worked yet, no mixer may be to blame."""
+        """Whether a failure is a divergence where others have been trained, or of a mixer that is
+        set aside, or may be of one that will be: then the study can go on without it. Where nothing
+        has worked yet, no mixer may be to blame."""
         found = self._set_aside()
+        if record.reason.startswith(DIVERGED):
+            return any(other.score is not None for other in self.records)
         if not is_fault(record):
             return False
         names = {mixer["name"] for mixer in record.mixers}

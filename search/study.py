@@ -139,11 +139,19 @@ class StudyRunner:
         lines = differences(old, self.study.to_data())
         lines = [line for line in lines if not line.startswith(_NOT_COMPARED)]
         if lines:
+            self._require_sound()
             shown = "\n".join(f"  {line}" for line in lines[:20])
             raise UsageError(
                 f"{folder.path} holds another study of this name:\n{shown}\n"
                 "choose another --out or another name in the study file"
             )
+
+    def _require_sound(self) -> None:
+        """Refuses what would be wrong in the study if it were a new one."""
+        Baselines(
+            RunFolder(self.out), self.study.config.search.baselines, self.observer, self._check
+        ).require_known(self.registry)
+        require_some_buildable(self._space(num_classes=1000), self._build_check())
 
     def _space(self, num_classes: int) -> SearchSpace:
         config = self.study.config

@@ -17,6 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
+from search.errors import EnvironmentProblem
 from search.journal import open_journal
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.run_folder import RunFolder
@@ -54,18 +55,23 @@ class TrialStore:
         """Opens the store in `folder`: repairs its journal, settles unfinished trials."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._folder = folder
-        self.study = optuna.create_study(
-            study_name=name,
-            storage=open_journal(folder.journal),
-            direction="maximize",
-            load_if_exists=True,
-        )
+        try:
+            self.study = optuna.create_study(
+                study_name=name,
+                storage=open_journal(folder.journal),
+                direction="maximize",
+                load_if_exists=True,
+            )
+        except EnvironmentProblem:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise _unreadable(folder, f"a record of it: {type(error).__name__}: {error}") from error
         self._settle_running()
         ended = [
             trial for trial in self.study.get_trials(deepcopy=False) if trial.datetime_complete
         ]
         ended.sort(key=attrgetter("datetime_complete"))  # several may have run at a time
-        self.records = [record for trial in ended if (record := _record_of(trial)) is not None]
+        self.records = [record for trial in ended if (record := self._record_of(trial)) is not None]
         folder.write_trials(self.records)
 
     @property
@@ -200,13 +206,29 @@ class TrialStore:
         trials = self.study.get_trials(deepcopy=False)
         repeated = {trial.user_attrs.get(_REPEATS) for trial in trials}
         for trial in (trial for trial in trials if trial.state is OptunaState.RUNNING):
-            record = _record_of(trial)
+            record = self._record_of(trial)
             if record is not None:
                 self._tell(record)
                 continue
             if trial.number not in repeated and _DISCARDED not in trial.user_attrs:
                 self._enqueue_abandoned(trial)
             self.study.tell(trial.number, state=OptunaState.FAIL)
+
+    def _record_of(self, trial: FrozenTrial) -> TrialRecord | None:
+        """What is on record of `trial`: a failed trial without a record was lost with its process.
+
+        EnvironmentProblem where the record cannot be read.
+        """
+        text = trial.user_attrs.get(_RECORD)
+        if text is not None:
+            try:
+                return TrialRecord.from_data(json.loads(text))
+            except (LookupError, TypeError, ValueError) as error:
+                what = f"the record of trial {trial.number}: {type(error).__name__}: {error}"
+                raise _unreadable(self._folder, what) from error
+        if trial.state is not OptunaState.FAIL or _DISCARDED in trial.user_attrs:
+            return None
+        return TrialRecord(number=trial.number, state=TrialState.LOST, reason="the process died")
 
     def _enqueue_abandoned(self, trial: FrozenTrial) -> None:
         """Has a candidate proposed again whose trial the study's process left when it died."""
@@ -217,20 +239,18 @@ class TrialStore:
             self._enqueue(trial, params, attempt, _times_abandoned(trial) + 1)
 
 
+def _unreadable(folder: RunFolder, what: str) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"{folder.journal}: cannot read {what}; it was damaged, or written by another version of "
+        "metaformer-search. Restore the file from a copy, go on with that version, or choose "
+        "another --out"
+    )
+
+
 def _optuna_state(record: TrialRecord) -> OptunaState:
     if record.confirms is not None:  # a measurement alone is no value
         return OptunaState.PRUNED
     return _OPTUNA_STATES.get(record.state, OptunaState.FAIL)
-
-
-def _record_of(trial: FrozenTrial) -> TrialRecord | None:
-    """What is on record of `trial`: a failed trial without a record was lost with its process."""
-    text = trial.user_attrs.get(_RECORD)
-    if text is not None:
-        return TrialRecord.from_data(json.loads(text))
-    if trial.state is not OptunaState.FAIL or _DISCARDED in trial.user_attrs:
-        return None
-    return TrialRecord(number=trial.number, state=TrialState.LOST, reason="the process died")
 
 
 def _times_abandoned(trial: Trial | FrozenTrial) -> int:

@@ -50,6 +50,9 @@ def _candidates(found: dict[str, Any]) -> Iterator[str]:
         errors = [f"{mode} {error:.0%}" for mode, error in found["prediction_errors"].items()]
         how = f", speeds predicted within {', '.join(errors)}" if found["predicted_share"] else ""
         yield f"share of what can be built that makes the budget: {_share(share)}{how}"
+    elif found["feasible_share"]:
+        share = _share(found["feasible_share"])
+        yield f"share of what can be built that makes the budget, by counts: {share}"
     else:
         yield "  none was measured, so what makes the budget is not known"
     for reason, count in found["failures"].items():

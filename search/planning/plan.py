@@ -21,7 +21,7 @@ from search.run_folder import RunFolder
 from search.space import SearchSpace
 from search.space_size import size_of
 from search.study import StudyRunner
-from search.study_config import Study
+from search.study_config import Budget, Study
 from search.summary import describe_trial, nearest_miss
 from search.trial_lines import read_records
 
@@ -47,13 +47,14 @@ def plan_study(runner: StudyRunner, *, measurements: int) -> dict[str, Any]:
         with closing(runner.executor(aside)) as executor:
             runner.observer.note(f"drawing {DRAWN} candidates")
             drawn = draw_candidates(space, DRAWN, study.config.search.seed, executor)
-            if measurements:
-                runner.observer.note(f"measuring {measurements} of them")
+            possible = len({id(one) for one in drawn if _is_possible(one)})
+            if count := min(measurements, possible):
+                runner.observer.note(f"measuring {count} of them")
             measured = measure_first(drawn, measurements, executor)
             trainings = time_trainings(measured, TIMED_TRAININGS, executor)
     counted = sum(record.counts for record in read_records(folder.path))
     predicted = forecast(drawn, measured, study.config.budget)
-    shares = _shares(drawn, measured, predicted)
+    shares = _shares(drawn, measured, predicted, study.config.budget)
     return {
         "schema": 1,
         "name": study.config.name,
@@ -90,12 +91,12 @@ def _mixers(study: Study, space: SearchSpace) -> dict[str, Any]:
 
 
 def _shares(
-    drawn: Sequence[Drawn], measured: Sequence[Drawn], predicted: Forecast
+    drawn: Sequence[Drawn], measured: Sequence[Drawn], predicted: Forecast, budget: Budget
 ) -> dict[str, Any]:
     """Counts and shares; `missed` are misses by counts and floors, `passed` are of `measured`.
 
-    `feasible_share` follows from counts and measurements alone, `predicted_share` has predictions
-    for what was not measured.
+    `feasible_share` follows from counts and measurements alone, and from counts alone where these
+    decide; `predicted_share` has predictions for what was not measured.
     """
     buildable = [one for one in drawn if one.is_buildable]
     possible = [one for one in buildable if _is_possible(one)]
@@ -103,6 +104,10 @@ def _shares(
     unbuildable = len(drawn) - len(buildable)
     of_possible, of_measured = (len(possible), len(buildable)), (passed, len(measured))
     with_predictions = predicted.share(buildable) if buildable else None
+    feasible = share_of_both(of_possible, of_measured) if measured else None
+    counts_decide = not budget.speeds and budget.memory is None
+    if buildable and (counts_decide or not possible):
+        feasible = share_of(*of_possible)
     reasons = Counter(
         one.record.reason.partition("\n")[0]
         for one in {id(one): one for one in drawn}.values()
@@ -119,7 +124,7 @@ def _shares(
         "unbuildable_share": share_of(unbuildable, len(drawn)).to_data(),
         "possible_share": share_of(*of_possible).to_data() if buildable else None,
         "passed_share": share_of(*of_measured).to_data() if measured else None,
-        "feasible_share": share_of_both(of_possible, of_measured).to_data() if measured else None,
+        "feasible_share": None if feasible is None else feasible.to_data(),
         "predicted_share": None if with_predictions is None else with_predictions.to_data(),
         "prediction_errors": dict(predicted.errors),
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import nn
 
+import metaformer.blocks
 from search.data import Splits
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
@@ -84,13 +86,20 @@ def _train_by(
     except _NOT_THE_TRAINERS:
         raise
     except Exception as error:  # a user's code may raise anything
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or _is_of_a_block(error):
             raise
         raise TrainerError(f"{entry.label}: {type(error).__name__}: {error}") from error
     if context.epochs_left():
         done = len(context.by_epoch)
         words = f"ended {done} of {context.epochs} epochs with context.end_epoch"
         raise TrainerError(f"{entry.label} {words}")
+
+
+def _is_of_a_block(error: Exception) -> bool:
+    """Whether it was raised in a block of the backbone, by a mixer as a rule, that the trainer only
+    called."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__") == metaformer.blocks.__name__ for frame in frames)
 
 
 def _nothing(*_said: object) -> None:

@@ -11,6 +11,7 @@ from tiny import write_study
 from torch import Tensor
 
 from metaformer import BackboneSpec
+from search import study as study_module
 from search.candidate import CandidateEvaluator
 from search.cli import main
 from search.data import Splits, load_data
@@ -31,7 +32,7 @@ def candidates_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         evaluator = CandidateEvaluator(
             config=self.study.config,
             registry=self.registry,
-            data=load_data(train.data, train.image_size),
+            data=study_module.load_data(train.data, train.image_size),
             device=self.device,
             phase=self.observer.phase,
             note=self.observer.note,

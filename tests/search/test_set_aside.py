@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from failures import MIXERS, measured, mixer, trial
 
+from search.proposable import ProposalCheck
 from search.records import TrialState
 from search.set_aside import FAILED_CANDIDATES, SetAside, set_aside
 
@@ -90,3 +93,13 @@ def test_another_version_begins_anew(change: dict[str, str]) -> None:
     assert set_aside(records, now) == {}
     newer = [trial(number, "a", mixers=now) for number in range(3, 6)]
     assert set_aside([*records, *newer], now)["a"].trials == (3, 4, 5)
+
+
+def test_a_divergence_is_explained_where_others_have_been_trained() -> None:
+    diverged = trial(0, "a", FAILED, reason="diverged: the loss became nan")
+    records = [diverged]
+    check = ProposalCheck(records, MIXERS, lambda _spec: None, lambda _words: None)
+    assert not check.explains(diverged)
+    score = {"value": 0.5, "epochs": 1}
+    records.append(dataclasses.replace(trial(1, "b", TrialState.COMPLETE), score=score))
+    assert check.explains(diverged)

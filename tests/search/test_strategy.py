@@ -203,10 +203,6 @@ def test_what_waits_though_it_was_tried_meanwhile_is_not_tried_twice(
     assert strategy.propose()[1].digest == tried
 
 
-def resumed(store: TrialStore) -> TrialStore:
-    return TrialStore("s", store._folder)
-
-
 def test_a_proposal_in_the_middle_of_which_the_process_dies_comes_again_whole(
     store: TrialStore, space: SearchSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,7 +218,7 @@ def test_a_proposal_in_the_middle_of_which_the_process_dies_comes_again_whole(
         dying.setattr(SearchSpace, "suggest", die_after_the_first_value)
         with pytest.raises(KeyboardInterrupt):
             Strategy(store, space, BUDGET, seed=0).propose()
-    trial, _ = Strategy(resumed(store), space, BUDGET, seed=0).propose()
+    trial, _ = Strategy(TrialStore("s", store._folder), space, BUDGET, seed=0).propose()
     assert [json.dumps(trial.params, sort_keys=True)] == meant
 
 

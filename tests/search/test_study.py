@@ -109,6 +109,18 @@ def test_another_study_of_the_same_name_is_refused_with_the_difference(
     assert {path.name: path.read_bytes() for path in Path("runs/tiny").iterdir()} == before
 
 
+def test_a_mistake_is_told_before_the_name_of_another_study(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(reject)
+    runner(registry).run()
+    misspelt = load_study(write_study(STUDY.replace("pooling", "poling")), {}, device="cpu")
+    with pytest.raises(SpecError, match="got poling"):
+        runner(registry, study=misspelt).run()
+    with pytest.raises(UsageError, match="timm has no such model"):
+        runner(registry, search={"baselines": ["timm:resnet5"]}, train={"epochs": 2}).run()
+
+
 def test_a_study_from_before_a_setting_came_up_goes_on_with_its_default(
     registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
 ) -> None:

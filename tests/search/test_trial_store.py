@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
 
+from search.errors import EnvironmentProblem
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.trial_store import MAX_ABANDONED, MAX_ATTEMPTS, TrialStore
@@ -197,3 +199,28 @@ def test_the_keys_of_a_line_are_those_of_the_golden_file(folder: RunFolder) -> N
     golden = json.loads((GOLDEN / "trial.json").read_text())
     assert list(folder.read_trials()[0]) == golden["keys"]
     assert [state.value for state in TrialState] == golden["states"]
+
+
+def spoil_a_record(text: str) -> str:
+    """As a later version may write it."""
+    return text.replace('\\"reason\\"', '\\"rationale\\"')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (spoil_a_record, "the record of trial 0: TypeError: .*rationale"),
+        (lambda text: text + "{}\n", "a record of it: KeyError: 'op_code'"),
+    ],
+)
+def test_a_journal_that_another_version_wrote_is_one_message(
+    folder: RunFolder, spoil: Callable[[str], str], words: str
+) -> None:
+    store = TrialStore("s", folder)
+    trial = ask(store)
+    store.finish(trial, record_of(trial, TrialState.REJECTED))
+    text = folder.journal.read_text()
+    folder.journal.write_text(spoil(text))
+    assert folder.journal.read_text() != text
+    with pytest.raises(EnvironmentProblem, match=f"journal.log: cannot read {words}"):
+        TrialStore("s", folder)

@@ -103,6 +103,18 @@ def test_the_cost_is_that_of_a_trial_times_their_number(
     assert cost["seconds_at_most"] == pytest.approx(40 * 12.5)
 
 
+@pytest.mark.parametrize("measurements", [0, 6])
+def test_where_counts_decide_they_tell_the_share(
+    registry: MixerRegistry, preview: Preview, measurements: int
+) -> None:
+    counted = load_study(
+        write_study(STUDY.replace("{train: 1}", "{params: 5000}")), {}, device="cpu"
+    )
+    found = planned(registry, measurements=measurements, study=counted)["candidates"]
+    assert 0 < found["possible"] < DRAWN
+    assert found["feasible_share"] == found["possible_share"]
+
+
 def test_halving_and_inheritance_are_in_what_is_spent_and_written(
     registry: MixerRegistry, preview: Preview
 ) -> None:

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import torch
 from small_training import CPU, few_digits, same, settings, small_network
+from tiny import BASELINE, write_study
+from torch import nn
 
-from mixers import PluginError, PluginsFileError
+from metaformer import build_backbone, load_spec
+from mixers import MixerRegistry, PluginError, PluginsFileError
 from mixers.plugins_file import PluginRules, read_plugin_rules
 from search.errors import Interrupted, UsageError
 from search.training import (
@@ -230,3 +233,18 @@ def test_the_project_itself_gives_no_trainer() -> None:
     own = [p for p in entry_points(group=GROUP) if p.dist and p.dist.name == "metaformer-search"]
     assert own == []
     assert distribution("metaformer-search").version
+
+
+def test_what_a_mixer_raises_is_not_the_trainers_error(registry: MixerRegistry) -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise ZeroDivisionError("in a mixer")
+
+    model = build_backbone(load_spec(write_study(BASELINE, "mine.yaml"), registry), registry)
+    block = next(module for module in model.modules() if hasattr(module, "mixer"))
+    block.mixer = Broken()
+    trainer = local(
+        "def train(model, data, config, context):\n    model(data.train.fetch([0, 1])[0] / 255)\n"
+    )
+    with pytest.raises(ZeroDivisionError, match="in a mixer"):
+        train_and_score(model, few_digits(), settings(), device=CPU, seed=0, trainer=trainer)
