@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import (
     BaseSampler,
     GPSampler,
@@ -17,10 +17,12 @@ from optuna.samplers import (
     TPESampler,
 )
 from optuna.trial import TrialState
-from tabular_tables import Cell, Trained
+from tabular_tables import Trained
 
 MAX_PROPOSALS = 1000  # of a run with rejection
 MAX_REPEATED = 50  # rejections running of what was rejected before: the sampler stalls
+
+LARGEST_EXCESS = 1e3  # of what does not run at all
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "random": lambda seed: RandomSampler(seed=seed),
@@ -30,8 +32,19 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 }
 
 
+class Searched(Protocol):
+    """What is searched: choices or distributions by name, under a budget of latency."""
+
+    @property
+    def space(self) -> Mapping[str, Any]: ...
+    @property
+    def budget(self) -> float: ...
+    def accuracy(self, params: Mapping[str, Any], /) -> float: ...
+    def latency(self, params: Mapping[str, Any], /) -> float: ...
+
+
 def run_baseline(
-    cell: Cell, sampler: str, seed: int, *, reject: bool, num_trainings: int
+    cell: Searched, sampler: str, seed: int, *, reject: bool, num_trainings: int
 ) -> tuple[list[Trained], int]:
     """What was trained, in order, and the number of proposals.
 
@@ -44,7 +57,10 @@ def run_baseline(
         warnings.simplefilter("ignore")
         study = optuna.create_study(direction="maximize", sampler=SAMPLERS[sampler](seed))
         distributions = {
-            name: CategoricalDistribution(choices) for name, choices in cell.space.items()
+            name: domain
+            if isinstance(domain, BaseDistribution)
+            else CategoricalDistribution(domain)
+            for name, domain in cell.space.items()
         }
         trained: list[Trained] = []
         num_proposals = repeated = 0
@@ -57,7 +73,7 @@ def run_baseline(
             repeated = repeated + 1 if network in rejected else 0
             if repeated >= MAX_REPEATED:
                 break
-            excess = math.log(cell.latency(trial.params) / cell.budget)
+            excess = min(math.log(cell.latency(trial.params) / cell.budget), LARGEST_EXCESS)
             trial.set_constraint("latency", excess)
             if reject and excess > 0:
                 rejected.add(network)

