@@ -52,9 +52,12 @@ def _sought(config: StudyConfig) -> str:
     """What the study looked for, and within which budget."""
     axes = config.search.axes
     sought = f"the front of {', '.join(axes)}" if axes else "accuracy"
-    budget = ", ".join(f"{name} {limit:g}" for name, limit in config.budget.given().items())
-    units = "train and infer in images/s at least, latency in ms at most"
-    return f"{sought} within a budget ({budget}; {units})" if budget else sought
+    units = {"train": "images/s at least", "infer": "images/s at least", "latency": "ms at most"}
+    said = [
+        f"{name} {limit:g} {units.get(name, 'GiB at most' if name == 'memory' else 'at most')}"
+        for name, limit in config.budget.given().items()
+    ]
+    return f"{sought} within a budget ({', '.join(said)})" if said else sought
 
 
 def architecture_in_words(spec: BackboneSpec, registry: MixerRegistry) -> list[str]:
@@ -192,16 +195,23 @@ def _origin(chosen: Chosen) -> list[str]:
         f"{(chosen.past.study.frozen_data or {}).get('fingerprint', '?')}",
         "training: " + ", ".join(f"{key} {value}" for key, value in train.items()),
     ]
+    if record.inherited is not None:
+        share = record.inherited.get("share", 0.0)
+        lines.append(
+            f"the training began with weights of trial {record.inherited['trial']} (digest "
+            f"{record.inherited['digest']}), {share:.0%} of its own"
+        )
     return [*lines, f"versions: {said}"] if said else lines
 
 
 def _limits(chosen: Chosen) -> list[str]:
     epochs = chosen.past.study.config.train.epochs
+    measured = ["A speed is that of the device and settings above, and of no other."]
     return [
         f"The weights come from a short training (epochs: {epochs}) that ranks candidates: no "
         "finished model. Train the backbone to its end before you rely on it.",
         "The validation split chose among the trials, so its accuracy flatters the best of them.",
-        "The throughput is that of the device and settings above, and of no other.",
+        *(measured if chosen.record.measurements else []),
         "The licence of weights follows from the data and is for whoever publishes them to say.",
     ]
 

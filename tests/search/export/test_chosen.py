@@ -13,6 +13,7 @@ from studies import runner
 from mixers import MixerRegistry
 from search.errors import UsageError
 from search.export.chosen import choose, random_images, record_to_export
+from search.export.model_card import model_card
 from search.past_study import open_past_study
 
 
@@ -109,6 +110,8 @@ def test_where_candidates_inherit_the_weights_of_each_are_on_file(
             chosen = choose(past, record, retrain=False, allow_drift=False, note=print)
             assert not chosen.retrained
             assert chosen.accuracy == record.accuracy
+            said = "the training began with weights of trial" in model_card(chosen, loading="")
+            assert said == (record.inherited is not None)
 
 
 def test_training_again_begins_with_what_was_inherited(registry: MixerRegistry) -> None:
