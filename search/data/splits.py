@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ SELECTION_SHARE = 0.15  # of train, where no split is there to select on
 MAX_UNREADABLE = 0.01
 MEMORY_BYTES = 1 << 30  # decoded images up to here stay in memory, larger sets are streamed
 READERS = 8  # threads; decoding releases Python's lock
+READING_ATTEMPTS = 3  # at an image that could be opened before
+SECONDS_BETWEEN_ATTEMPTS = 1.0
 
 _UNREADABLE = (
     OSError,
@@ -125,13 +128,19 @@ class Decoder:
         self.total = total
         self.unreadable: list[str] = []
 
-    def decode(self, source: Source, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def decode(
+        self, source: Source, indices: Sequence[int], *, checked: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Images and labels of those that can be read; UsageError when too many cannot.
 
-        EnvironmentProblem where one may not be read: another user's data set would differ.
+        EnvironmentProblem where one may not be read: another user's data set would differ; and
+        where the system does not give one that was `checked`, in several attempts: one candidate
+        would learn from fewer images than others.
         """
         with ThreadPoolExecutor(READERS) as pool:
-            results = list(pool.map(lambda index: self._decode_one(source, index), indices))
+            results = list(
+                pool.map(lambda index: self._decode_one(source, index, checked), indices)
+            )
         self._account(source, indices, [result is not None for result in results])
         read = [result for result in results if result is not None]
         if not read:
@@ -161,14 +170,21 @@ class Decoder:
             return False
         return True
 
-    def _decode_one(self, source: Source, index: int) -> tuple[Tensor, int] | None:
-        try:
-            image, label = source.read(index)
-            return to_tensor(image, self.image_size), label
-        except PermissionError as error:
-            raise _not_permitted(source, index) from error
-        except _UNREADABLE:
-            return None
+    def _decode_one(self, source: Source, index: int, checked: bool) -> tuple[Tensor, int] | None:
+        for attempt in range(READING_ATTEMPTS):
+            try:
+                image, label = source.read(index)
+                return to_tensor(image, self.image_size), label
+            except PermissionError as error:
+                raise _not_permitted(source, index) from error
+            except _UNREADABLE as error:
+                of_the_system = isinstance(error, OSError) and error.errno is not None
+                if not (checked and of_the_system):
+                    return None
+                trouble = error
+            if attempt + 1 < READING_ATTEMPTS:
+                time.sleep(SECONDS_BETWEEN_ATTEMPTS)
+        raise EnvironmentProblem(f"data: {source.name(index)}: {trouble}") from trouble
 
 
 def _not_permitted(source: Source, index: int) -> EnvironmentProblem:
@@ -187,7 +203,8 @@ class ImagesStreamed:
         return len(self.members)
 
     def fetch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        return self.decoder.decode(self.source, [self.members[index] for index in indices])
+        members = [self.members[index] for index in indices]
+        return self.decoder.decode(self.source, members, checked=True)
 
 
 def image_set(source: Source, members: Sequence[int], decoder: Decoder) -> ImageSet:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -204,6 +205,31 @@ def test_an_unreadable_image_of_a_streamed_set_is_left_out_of_its_batch(
     assert len(images) == len(labels) == 1
     data.train.fetch([index])
     assert data.unreadable == [str(bad)]
+
+
+@pytest.mark.parametrize("failures", [1, splits_module.READING_ATTEMPTS])
+def test_an_error_of_the_system_while_streaming_drops_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    make(tmp_path, {"train": 150, "validation": 3, "test": 2})
+    monkeypatch.setattr(splits_module, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(splits_module, "SECONDS_BETWEEN_ATTEMPTS", 0.0)
+    data = load_data(f"folder:{tmp_path}", 8)
+    left = [OSError(errno.EIO, "Input/output error")] * failures
+    real = Image.open
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        if left:
+            raise left.pop()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(Image, "open", fail)
+    if failures < splits_module.READING_ATTEMPTS:
+        assert len(data.train.fetch([0])[0]) == 1
+    else:
+        with pytest.raises(EnvironmentProblem, match=r"^data: .*png: .*Input/output error"):
+            data.train.fetch([0])
+    assert data.unreadable == []
 
 
 def test_stratified_parts_hold_every_class_and_share_no_index() -> None:
