@@ -10,7 +10,7 @@ from optuna.trial import Trial
 
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
-from search.frozen_mixers import mixer_origins
+from search.frozen import mixer_origins
 from search.halving import Halving, epochs_of
 from search.inheritance import nearest
 from search.records import TrialRecord, TrialState

@@ -20,7 +20,7 @@ from metaformer.counting import count_macs, count_params, training_bytes
 from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
-from search.devices import device_memory_bytes, gigabytes
+from search.devices import GIB, device_memory_bytes, gigabytes
 from search.measuring.free_checks import speed_problem, step_bytes
 from search.measuring.measurer import Measurer
 from search.measuring.subjects import Subject, subject_of
@@ -34,7 +34,6 @@ from search.throughput.protocol import Mode
 from search.throughput.workload import make_step, precision_of
 
 MEASURING_SECONDS = 20.0
-GIB = 2**30
 
 Check: TypeAlias = Callable[[Record], bool]
 

@@ -20,7 +20,7 @@ from search.budget_checks import BudgetChecks, out_of_memory
 from search.data import Splits, unreadable_words
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.frozen_mixers import mixer_origins
+from search.frozen import mixer_origins
 from search.inheritance import inherit
 from search.measuring.measurer import Measurer
 from search.measuring.subjects import Subject, read_subject, subject_of

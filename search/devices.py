@@ -10,6 +10,7 @@ import torch
 
 from search.errors import EnvironmentProblem
 
+GIB = 2**30  # bytes
 TENSOR_CAPABILITY = (8, 0)  # of CUDA devices that have TF32 and bf16
 DEVICE_NAME = r"auto|cpu|cuda(:\d+)?"
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
@@ -46,7 +47,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def gigabytes(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB"
+    return f"{count / GIB:.1f} GiB"
 
 
 def require_device(name: str) -> torch.device:

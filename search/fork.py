@@ -27,7 +27,7 @@ from metaformer.yaml_tree import Node
 from mixers import Choice, Domain, IntRange, MixerRegistry, OptionValue
 from search.differences import differences
 from search.errors import UsageError
-from search.frozen_mixers import freeze
+from search.frozen import freeze
 from search.journal import exclusive
 from search.records import TrialRecord
 from search.run_folder import RunFolder

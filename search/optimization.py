@@ -16,7 +16,7 @@ from optuna import TrialPruned
 from search.history import NUM_FINALISTS, Candidate, History, Outcome
 from search.proposals.limits import AtLeast, AtMost, Limit
 from search.proposals.parameters import Space, SpaceLike
-from search.proposals.planner import Planner
+from search.proposals.proposer import Proposer
 from search.proposals.quantity import QuantityModel
 
 Evaluate: TypeAlias = Callable[[dict[str, Any]], float]
@@ -49,12 +49,12 @@ def optimize(
     """
     limits = _checked(measure, constraints, num_evaluations, max_measurements)
     models = {name: QuantityModel(limit) for name, limit in limits.items()}
-    planner = Planner(Space(space), models, random.Random(int(seed)))
+    proposer = Proposer(Space(space), models, random.Random(int(seed)))
     run = _Run(evaluate, measure, limits)
     kept = min(NUM_FINALISTS, max_measurements // 2)  # for the finalists
-    run.search(planner, num_evaluations, max_measurements - kept)
+    run.search(proposer, num_evaluations, max_measurements - kept)
     run.confirm(max_measurements)
-    errors = {name: model.error for name, model in planner.quantities.items()}
+    errors = {name: model.error for name, model in proposer.quantities.items()}
     run.history.prediction_errors = {k: e for k, e in errors.items() if e is not None}
     return run.history
 
@@ -104,7 +104,7 @@ class _Run:
     limits: Mapping[str, Limit]
     history: History = field(default_factory=History)
 
-    def search(self, planner: Planner, num_evaluations: int, max_measurements: int) -> None:
+    def search(self, proposer: Proposer, num_evaluations: int, max_measurements: int) -> None:
         """Until a cap is reached or nothing new is left."""
         history = self.history
         before = 0  # measurements at the last evaluation
@@ -113,7 +113,7 @@ class _Run:
             waiting = any(c.feasible and c.score is None for c in history.candidates)
             spent = history.num_measurements >= (before + share if waiting else max_measurements)
             allowance = 0.0 if self.limits and spent else max(share, 1.0)
-            candidate = planner.propose(allowance=allowance)
+            candidate = proposer.propose(allowance=allowance)
             if candidate is None:
                 history.outcome = (
                     Outcome.SPACE_EXHAUSTED if allowance > 0 else Outcome.MEASUREMENTS_SPENT

@@ -15,9 +15,8 @@ from mixers.plugins_file import read_plugin_rules
 from search.candidate import CandidateEvaluator
 from search.data import Splits, load_data
 from search.devices import require_device
-from search.differences import differences
 from search.errors import EnvironmentProblem, UsageError
-from search.frozen_mixers import require_unchanged, require_unchanged_trainer
+from search.frozen import require_same_data, require_unchanged, require_unchanged_trainer
 from search.records import TrialRecord
 from search.run_folder import RunFolder
 from search.status import study_device
@@ -69,11 +68,7 @@ class PastStudy:
         """The study's data; UsageError where they are no longer what they were."""
         train = self.study.config.train
         data = load_data(train.data, train.image_size)
-        changes = differences(self.study.frozen_data or data.identity(), data.identity(), "data")
-        if changes:
-            lines = "\n".join(f"  {line}" for line in changes[:20])
-            words = f"{train.data} has changed since {self.folder.path} began:\n{lines}"
-            raise UsageError(f"{words}\nrestore the data")
+        require_same_data(self.study, data.identity(), self.folder.path, "restore the data")
         return data
 
     def evaluator(

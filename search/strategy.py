@@ -18,7 +18,7 @@ from search.front import front_scores
 from search.history import Candidate
 from search.proposals.limits import AtMost
 from search.proposals.parameters import Key, Space, key_of
-from search.proposals.planner import Planner
+from search.proposals.proposer import Proposer
 from search.proposals.quantity import Quantity, QuantityModel
 from search.proposals.stage_times import Description, StageTimes
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
@@ -71,7 +71,7 @@ class Strategy:
             name: QuantityModel(AtMost(0.0)) for name in (_BUILDABLE, *limits)
         }
         quantities |= self.times
-        self._planner = Planner(Space(self._draw), quantities, self._generator)
+        self._proposer = Proposer(Space(self._draw), quantities, self._generator)
         self._num_learned = 0
         self._axes = axes
         self._scored: dict[int, Candidate] = {}  # by the number of its trial
@@ -81,7 +81,7 @@ class Strategy:
         candidate is predicted from the others, None before there are enough; and how many
         candidates that came to mind are predicted to miss the budget, and so were not tried."""
         errors = {mode: times.error for mode, times in self.times.items()}
-        return {"relative_error": errors, "ruled_out": self._planner.num_ruled_out}
+        return {"relative_error": errors, "ruled_out": self._proposer.num_ruled_out}
 
     def propose(self, pending: Collection[str] = ()) -> tuple[Trial, BackboneSpec]:
         """The next trial and its backbone; SpaceExhausted where nothing new is left.
@@ -96,7 +96,7 @@ class Strategy:
         if waiting is not None:
             return waiting
         for _ in range(REFUSALS_BEFORE_END):
-            candidate = self._planner.propose(allowance=MEASUREMENTS_PER_TRAINING)
+            candidate = self._proposer.propose(allowance=MEASUREMENTS_PER_TRAINING)
             self._forget()
             if candidate is None:
                 break
@@ -129,7 +129,7 @@ class Strategy:
         """Lets go of what candidates are made of that nobody will ask for again."""
         for made in (self._drawn, self._described):
             if len(made) > FORGET_ABOVE + 2 * len(self._store.records):
-                for key in [key for key in made if not self._planner.remembers(key)]:
+                for key in [key for key in made if not self._proposer.remembers(key)]:
                     del made[key]
 
     def _draw(self, trial: BaseTrial) -> None:
@@ -157,9 +157,9 @@ class Strategy:
         return spec
 
     def _learn(self, trials: list[FrozenTrial]) -> None:
-        """Tells the planner what came on record since it was asked last."""
+        """Tells the proposer what came on record since it was asked last."""
         for record in self._store.records[self._num_learned :]:
-            candidate = self._planner.learn(trials[record.number].params)
+            candidate = self._proposer.learn(trials[record.number].params)
             if candidate is not None and record.counts:
                 self._fill(candidate, record)
         new = self._store.records[self._num_learned :]
@@ -170,7 +170,7 @@ class Strategy:
     def _weigh_axes(self) -> None:
         """Scores all anew, by other weights of the axes, so that proposals spread along the front.
 
-        Only where there is a new score, since the planner models scores anew only then.
+        Only where there is a new score, since the proposer models scores anew only then.
         """
         scores = front_scores(self._store.records, self._axes, self._generator)
         for number, candidate in self._scored.items():
@@ -181,7 +181,7 @@ class Strategy:
         refused = record.state is TrialState.OOM or excess.get(_BUILDABLE) == NOT_BUILDABLE
         candidate.quantities = {
             name: excess[name]
-            for name in self._planner.quantities
+            for name in self._proposer.quantities
             if name in excess and excess[name] < NOT_BUILDABLE
         }
         candidate.quantities |= {_BUILDABLE: 1.0 if refused else -1.0}

@@ -23,7 +23,12 @@ from search.errors import Interrupted, UsageError
 from search.executor.child import Child
 from search.executor.contract import Executor
 from search.executor.workers import in_processes
-from search.frozen_mixers import freeze, require_unchanged, require_unchanged_trainer
+from search.frozen import (
+    freeze,
+    require_same_data,
+    require_unchanged,
+    require_unchanged_trainer,
+)
 from search.history import NUM_FINALISTS
 from search.loop import SearchLoop
 from search.observer import Observer
@@ -198,13 +203,8 @@ class StudyRunner:
         data = load_data(train.data, train.image_size)
         if words := unreadable_words(data.unreadable):
             self.observer.note(words)
-        changes = differences(self.study.frozen_data or data.identity(), data.identity(), "data")
-        if changes:
-            lines = "\n".join(f"  {line}" for line in changes[:20])
-            raise UsageError(
-                f"{train.data} has changed since {folder.path} began:\n{lines}\n"
-                "restore the data, or choose another --out"
-            )
+        way = "restore the data, or choose another --out"
+        require_same_data(self.study, data.identity(), folder.path, way)
         return data
 
     def executor(self, folder: RunFolder) -> Executor:

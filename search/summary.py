@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from search.budget_checks import GIB
 from search.data import Splits
+from search.devices import GIB
 from search.front import front_of
 from search.records import BaselineRecord, Record, TrialRecord, TrialState, standing, total_seconds
 from search.set_aside import set_aside

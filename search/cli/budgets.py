@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-MODES = ("train", "infer")
+STEPS = ("train", "infer")
 
 
 class ThroughputBudget(click.ParamType[tuple[str | None, float]]):
@@ -25,7 +25,7 @@ class ThroughputBudget(click.ParamType[tuple[str | None, float]]):
         except ValueError:
             images_per_second = math.nan
         legal = math.isfinite(images_per_second) and images_per_second > 0
-        if not legal or (colon and mode not in MODES):
+        if not legal or (colon and mode not in STEPS):
             self.fail(
                 f"got {value!r}; allowed: images/s above 0, with train: or infer: before it, "
                 "such as 900 or infer:2900"

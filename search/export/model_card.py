@@ -10,6 +10,7 @@ from metaformer.spec import BackboneSpec, StageSpec
 from metaformer.spec_parts import DownsampleSpec
 from mixers import MixerRegistry
 from mixers.scan import OWN_DISTRIBUTION
+from search.devices import GIB
 from search.export.chosen import Chosen
 from search.speed_words import interval, speed
 from search.status import read_summary
@@ -109,7 +110,7 @@ def _figures(chosen: Chosen) -> list[str]:
     if not record.measurements:
         lines.append("throughput: not measured, as the study has no budget of it")
     if record.peak_memory_bytes:
-        lines.append(f"memory at the peak of a step: {record.peak_memory_bytes / 2**30:.3f} GiB")
+        lines.append(f"memory at the peak of a step: {record.peak_memory_bytes / GIB:.3f} GiB")
     data = chosen.past.study.frozen_data or {}
     epochs = (record.score or {}).get("epochs", config.train.epochs)
     lines.append(

@@ -15,7 +15,7 @@ from search import study as study_module
 from search.candidate import CandidateEvaluator
 from search.cli import main
 from search.data import Splits, load_data
-from search.frozen_mixers import mixer_origins
+from search.frozen import mixer_origins
 from search.measuring.measurer import Measurer
 from search.records import TrialRecord
 from search.run_folder import RunFolder

@@ -241,7 +241,7 @@ def test_what_nobody_will_ask_for_again_is_forgotten(
     store: TrialStore, registry: MixerRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.strategy.FORGET_ABOVE", 50)
-    monkeypatch.setattr("search.proposals.planner.MAX_POOL", 40)
+    monkeypatch.setattr("search.proposals.proposer.MAX_POOL", 40)
     text = STUDY.replace("[4, 6, 8]", "{range: [4, 400, 1]}").replace("{choice: {range", "{range")
     text = text.replace("width: {choice: ", "width: ").replace("1]}}", "1]}")
     study = load_study(write_study(text), {}, device="cpu")
@@ -250,5 +250,5 @@ def test_what_nobody_will_ask_for_again_is_forgotten(
     for number in range(20):
         finish(store, strategy, 0.01 * number)
     known = 20 + 40  # tried, and in the pool
-    assert len(strategy._planner._rows) <= known
+    assert len(strategy._proposer._rows) <= known
     assert len(strategy._drawn) <= 50 + 2 * 20 + known

@@ -36,7 +36,7 @@ MAX_STARTUP_POOL = 4096  # while there are too few scores to say which are worth
 LOWEST = -300.0  # of a logarithm that is to be raised again
 
 
-class Planner:
+class Proposer:
     """Proposes from a pool that it keeps: random candidates, and neighbours of the promising.
 
     The candidates that it returns are the caller's to fill in; it reads them at the next proposal.

@@ -1,4 +1,4 @@
-"""The mixers and the trainer of a study as it was begun, and whether they are still the same."""
+"""Mixers, trainer and data of a study as it was begun, and whether they are still the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from mixers.local import LOCAL_DISTRIBUTION
 from search.differences import differences
-from search.errors import EnvironmentProblem
+from search.errors import EnvironmentProblem, UsageError
+from search.study_config import Study
 from search.training import TrainerEntry
 
 Frozen: TypeAlias = tuple[dict[str, Any], ...]
@@ -80,6 +81,16 @@ def require_unchanged_trainer(
             "install it as it was, go on all the same with --allow-drift, or begin anew"
         )
     return changed
+
+
+def require_same_data(study: Study, now: dict[str, object], folder: Path, way: str) -> None:
+    """UsageError, with the differences and `way`, where the data are not what they were."""
+    changes = differences(study.frozen_data or now, now, "data")
+    if changes:
+        lines = "\n".join(f"  {line}" for line in changes[:_SHOWN])
+        raise UsageError(
+            f"{study.config.train.data} has changed since {folder} began:\n{lines}\n{way}"
+        )
 
 
 def _why_gone(name: str, registry: MixerRegistry) -> str:
