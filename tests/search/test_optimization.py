@@ -287,12 +287,12 @@ def test_what_cannot_be_measured_teaches_to_keep_away_from_its_like(bad: float) 
 
 def test_few_legal_candidates_are_found_from_each_other() -> None:
     def space(trial: BaseTrial) -> None:
-        if sum(trial.suggest_int(name, 0, 9) for name in "abcd") < 35:  # 5 of 10,000
+        if sum(trial.suggest_int(name, 0, 9) for name in "abcde") < 44:  # 6 of 100,000
             raise optuna.TrialPruned
 
     history = search.optimize(space, total, num_evaluations=10)
     assert history.outcome is Outcome.SPACE_EXHAUSTED
-    assert len(history.evaluated) == 5
+    assert len(history.evaluated) == 6
 
 
 def test_an_error_brings_the_history_so_far() -> None:
