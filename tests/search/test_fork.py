@@ -244,7 +244,11 @@ def test_a_best_that_was_refuted_is_not_the_best_of_the_fork(
     evaluate_by: Callable[[Evaluate], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def score(spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor]:
+    def score(spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
+        if not lost:  # so that the fork has other numbers
+            lost.append(record.number)
+            record.state = TrialState.LOST
+            return None
         value = int(spec.digest[:6], 16) / 16**6
         record.state, record.score = TrialState.COMPLETE, {"value": value, "epochs": 1}
         return {"weight": torch.tensor([value])}
@@ -254,6 +258,7 @@ def test_a_best_that_was_refuted_is_not_the_best_of_the_fork(
         missed.append(spec.digest)
 
     missed: list[str] = []
+    lost: list[int] = []
     evaluate_by(score)
     monkeypatch.setattr(CandidateEvaluator, "judge", misses_once)
     monkeypatch.setattr("search.loop.SearchLoop.test_best", lambda _self: 0.5)
