@@ -23,14 +23,10 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from provenance import provenance
+from tabular import NUM_TRAININGS, OURS, run_ours
 from tabular_baselines import run_baseline
 from tabular_tables import nas_bench_201
 
-import search
-
-NUM_TRAININGS = 60
-MAX_MEASUREMENTS = 1000
-OURS = "ours"
 METHODS = (OURS, "random+reject", "tpe", "tpe+reject", "nsga2+reject")
 Params = Mapping[str, Any]
 
@@ -71,29 +67,18 @@ def one_run(name: str, method: str, seed: int) -> dict[str, Any]:
     problem = PROBLEMS[name]()
     start = time.monotonic()
     if method == OURS:
-        history = search.optimize(
-            problem.space,
-            problem.accuracy,
-            measure=lambda params: {"latency": problem.latency(params)},
-            constraints={"latency": search.AtMost(problem.budget)},
-            num_evaluations=NUM_TRAININGS,
-            max_measurements=MAX_MEASUREMENTS,
-            seed=seed,
-        )
-        feasible = [c.score for c in history.evaluated if c.feasible and c.score is not None]
-        trained, proposals = len(history.evaluated), history.num_measurements
+        trained, proposals = run_ours(problem, seed)
     else:
         sampler, _, suffix = method.partition("+")
-        items, proposals = run_baseline(
+        trained, proposals = run_baseline(
             problem, sampler, seed, reject=bool(suffix), num_trainings=NUM_TRAININGS
         )
-        feasible, trained = [item.accuracy for item in items if item.feasible], len(items)
     return {
         "problem": name,
         "method": method,
         "seed": seed,
-        "best": max(feasible, default=None),
-        "trained": trained,
+        "best": max((item.accuracy for item in trained if item.feasible), default=None),
+        "trained": len(trained),
         "proposals": proposals,
         "seconds": round(time.monotonic() - start, 1),
     }

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from provenance import provenance
-from tabular_baselines import MAX_PROPOSALS, SAMPLERS, run_baseline
+from tabular_baselines import MAX_PROPOSALS, SAMPLERS, Searched, run_baseline
 from tabular_summary import print_summary, summarise
 from tabular_tables import Cell, Trained, cells
 
@@ -107,7 +107,7 @@ def run_one(task: tuple[str, str, int]) -> dict[str, Any]:
     }
 
 
-def run_ours(cell: Cell, seed: int) -> tuple[list[Trained], int]:
+def run_ours(cell: Searched, seed: int) -> tuple[list[Trained], int]:
     """As many measurements at the most as the baselines have proposals."""
     history = search.optimize(
         cell.space,

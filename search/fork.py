@@ -84,7 +84,9 @@ def fork(old: Study, old_folder: Path, new: Study, out: Path, registry: MixerReg
         store = TrialStore(new.config.name, folder)
         numbers: dict[int, int] = {}
         for trial in carried:
-            if trial is not None and trial.record.confirms in (None, *numbers):
+            if trial is None:
+                continue
+            if trial.record.confirms is None or trial.record.confirms in numbers:
                 numbers[trial.record.number] = store.adopt(trial, numbers)
         _keep_weights(store.records, RunFolder(old_folder), folder)
         baselines = last_of_each(read_baselines(old_folder))

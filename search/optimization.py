@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from numbers import Integral, Real
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from optuna import TrialPruned
 
@@ -21,6 +21,7 @@ from search.proposals.quantity import QuantityModel
 
 Evaluate: TypeAlias = Callable[[dict[str, Any]], float]
 Measure: TypeAlias = Callable[[dict[str, Any]], Mapping[str, float]]
+_Answer = TypeVar("_Answer")
 
 
 def optimize(
@@ -42,10 +43,11 @@ def optimize(
     finalists are measured twice: one that then misses is no longer feasible. The more measurements
     there are for an evaluation, the more are spent on where to evaluate next.
 
-    Without constraints nothing is measured. A score of NaN says that an evaluation diverged, and so
-    does TrialPruned from `evaluate`; from `measure` it says that a candidate misses every limit.
-    ValueError where an argument or an answer is not what it must be. Whatever else `evaluate` or
-    `measure` raises comes as EvaluationFailed, which holds the history so far.
+    Without constraints nothing is measured. A score of NaN or -inf says that an evaluation
+    diverged, and so does TrialPruned from `evaluate`; from `measure` it says that a candidate
+    misses every limit. ValueError where an argument is not what it must be. Whatever `evaluate` or
+    `measure` raises comes as EvaluationFailed, which holds the history so far, and so does
+    WrongAnswer, a ValueError too, where what they give is no number.
     """
     limits = _checked(measure, constraints, num_evaluations, max_measurements)
     models = {name: QuantityModel(limit) for name, limit in limits.items()}
@@ -59,13 +61,20 @@ def optimize(
     return run.history
 
 
-class EvaluationFailed(RuntimeError):
+class EvaluationFailed(Exception):
     """`evaluate` or `measure` raised, with `params`; `history` is what was known before that."""
 
-    def __init__(self, name: str, params: dict[str, Any], history: History) -> None:
-        super().__init__(f"{name}({params}) raised; {len(history.evaluated)} candidates are scored")
+    def __init__(
+        self, name: str, params: dict[str, Any], history: History, error: Exception
+    ) -> None:
+        scored = f"{len(history.evaluated)} candidates are scored"
+        super().__init__(f"{name}({params}): {type(error).__name__}: {error}; {scored}")
         self.params = params
         self.history = history
+
+
+class WrongAnswer(EvaluationFailed, ValueError):
+    """`evaluate` or `measure` gave what is no number, or not what is limited."""
 
 
 def _checked(
@@ -92,8 +101,7 @@ def _checked(
     if limits and measure is None:
         raise ValueError(f"constraints on {', '.join(limits)}: measure is missing")
     if limits and num_evaluations and not max_measurements:
-        words = "allowed: 1 or more where there are constraints; about ten an evaluation is usual"
-        raise ValueError(f"max_measurements: got 0; {words}")
+        raise ValueError("max_measurements: got 0; allowed: 1 or more where there are constraints")
     return limits
 
 
@@ -135,16 +143,8 @@ class _Run:
                 candidate.confirmed = candidate.feasible is True
 
     def _score(self, candidate: Candidate) -> float:
-        try:
-            score = self.evaluate(deepcopy(candidate.params))
-        except TrialPruned:
-            return math.nan
-        except Exception as error:
-            raise EvaluationFailed("evaluate", candidate.params, self.history) from error
-        if not isinstance(score, Real) or math.isinf(score):
-            words = "allowed: a finite number, or NaN where it diverged"
-            raise ValueError(f"evaluate({candidate.params}): got {score!r}; {words}")
-        return float(score)
+        score = self._ask("evaluate", self.evaluate, candidate.params, _score_of)
+        return math.nan if score is None else score
 
     def _look(self, candidate: Candidate) -> None:
         """Measures what is limited; says whether all limits are kept."""
@@ -157,19 +157,52 @@ class _Run:
 
     def _measured(self, params: dict[str, Any]) -> dict[str, float]:
         assert self.measure is not None, "refused by optimize"
+        found = self._ask("measure", self.measure, params, self._quantities_of)
+        return dict.fromkeys(self.limits, math.nan) if found is None else found
+
+    def _ask(
+        self,
+        name: str,
+        function: Callable[[dict[str, Any]], Any],
+        params: dict[str, Any],
+        read: Callable[[Any], _Answer],
+    ) -> _Answer | None:
+        """What a user's function says of these values, None where it says TrialPruned."""
         try:
-            found = self.measure(deepcopy(params))
+            answer = function(deepcopy(params))
         except TrialPruned:
-            return dict.fromkeys(self.limits, math.nan)
-        except Exception as error:
-            raise EvaluationFailed("measure", params, self.history) from error
+            return None
+        except Exception as error:  # whatever a user's own code raises
+            raise EvaluationFailed(name, params, self.history, error) from error
+        try:
+            return read(answer)
+        except ValueError as error:
+            raise WrongAnswer(name, params, self.history, error) from None
+
+    def _quantities_of(self, found: Any) -> dict[str, float]:
         if not isinstance(found, Mapping):
-            raise ValueError(f"measure({params}): got {found!r}; allowed: quantities by name")
+            raise ValueError(f"got {found!r}; allowed: quantities by name")
         for name in self.limits:
             if name not in found:
                 near = get_close_matches(name, map(str, found), n=1)
                 meant = f"; did you mean {near[0]}?" if near else ""
-                raise ValueError(f"measure({params}): got {sorted(found)}; missing: {name}{meant}")
-            if not isinstance(found[name], Real):
-                raise ValueError(f"measure({params})[{name!r}]: got {found[name]!r}; a number")
-        return {name: float(value) for name, value in found.items() if isinstance(value, Real)}
+                raise ValueError(f"got {sorted(found)}; missing: {name}{meant}")
+        limited = {name: _number(found[name]) for name in self.limits}
+        return {n: float(v) for n, v in found.items() if isinstance(v, Real)} | limited
+
+
+def _score_of(answer: Any) -> float:
+    score = _number(answer)
+    if score == math.inf:
+        raise ValueError("got inf; allowed: a number, or NaN or -inf where it diverged")
+    return score if math.isfinite(score) else math.nan
+
+
+def _number(value: Any) -> float:
+    """What one of Python, numpy or torch comes to; ValueError where `value` is none."""
+    try:
+        if isinstance(value, str | bytes):  # which float() would read
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"got {value!r}; allowed: a number") from None

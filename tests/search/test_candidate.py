@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from evaluating import FakeMeasure, a_spec, evaluate, study
+from evaluating import FakeMeasure, a_spec, evaluate, evaluator, study
 
 from mixers import MixerRegistry
-from search.candidate import CandidateEvaluator
 from search.data import Splits
 from search.errors import Interrupted
 from search.measuring.subjects import subject_of
@@ -81,18 +80,10 @@ def test_a_measurement_can_be_stopped_between_its_steps(
         if asked == 20:
             raise Interrupted
 
-    evaluator = CandidateEvaluator(
-        config=study().config,
-        registry=registry,
-        data=digits,
-        device=torch.device("cpu"),
-        phase=lambda _text: None,
-        note=lambda _text: None,
-        check=check,
-    )
+    made = evaluator(registry, digits, check=check)
     record = TrialRecord(number=0, state=TrialState.FAILED)
     with pytest.raises(Interrupted):
-        evaluator.evaluate(a_spec(registry), record)
+        made.evaluate(a_spec(registry), record)
     assert record.measurements == []
 
 
@@ -103,17 +94,10 @@ def test_a_training_that_was_stopped_goes_on_from_its_last_epoch(
     phases: list[str] = []
 
     def train(check: Callable[[], None], folder: Path | None) -> dict[str, torch.Tensor] | None:
-        evaluator = CandidateEvaluator(
-            config=config,
-            registry=registry,
-            data=digits,
-            device=torch.device("cpu"),
-            phase=phases.append,
-            note=lambda _text: None,
-            check=check,
-            checkpoints=folder,
+        made = evaluator(
+            registry, digits, config=config, phase=phases.append, check=check, checkpoints=folder
         )
-        return evaluator.train(a_spec(registry), TrialRecord(number=0, state=TrialState.FAILED))
+        return made.train(a_spec(registry), TrialRecord(number=0, state=TrialState.FAILED))
 
     def stop_in_the_last_epoch() -> None:
         if "train, epoch 2 of 3" in phases:
@@ -137,21 +121,12 @@ def test_a_damaged_checkpoint_is_told_and_the_training_begins_anew(
 ) -> None:
     spec = a_spec(registry)
     notes: list[str] = []
-    evaluator = CandidateEvaluator(
-        config=study().config,
-        registry=registry,
-        data=digits,
-        device=torch.device("cpu"),
-        phase=lambda _text: None,
-        note=notes.append,
-        check=lambda: None,
-        checkpoints=tmp_path,
-    )
-    file = evaluator._checkpoint_of(subject_of(spec, registry))
+    made = evaluator(registry, digits, note=notes.append, checkpoints=tmp_path)
+    file = made._checkpoint_of(subject_of(spec, registry))
     assert file is not None
     file.write_bytes(b"torn")
     record = TrialRecord(number=0, state=TrialState.FAILED)
-    assert evaluator.train(spec, record) is not None
+    assert made.train(spec, record) is not None
     assert record.state is TrialState.COMPLETE
     assert len(notes) == 1
     assert "no checkpoint that can be read" in notes[0]

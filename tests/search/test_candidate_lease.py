@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-from evaluating import FakeMeasure, a_spec, evaluate, study
+from evaluating import FakeMeasure, a_spec, evaluate, evaluator, study
 
 from mixers import MixerRegistry
 from search import candidate as candidate_module
-from search.candidate import CandidateEvaluator
 from search.data import Splits
 from search.records import TrialRecord, TrialState
 from search.throughput import Measurement, Verdict, held_locks
@@ -128,16 +127,8 @@ def test_a_training_pauses_while_another_process_measures_and_then_ends_as_it_wo
             other.join()
 
     def train(check: Callable[[], None]) -> Any:
-        evaluator = CandidateEvaluator(
-            config=study().config,
-            registry=registry,
-            data=digits,
-            device=torch.device("cpu"),
-            phase=lambda _text: None,
-            note=lambda _text: None,
-            check=check,
-        )
-        return evaluator.train(a_spec(registry), TrialRecord(number=0, state=TrialState.FAILED))
+        made = evaluator(registry, digits, check=check)
+        return made.train(a_spec(registry), TrialRecord(number=0, state=TrialState.FAILED))
 
     paused, whole = train(check), train(lambda: None)
     assert said == ["measures"]

@@ -95,15 +95,20 @@ def test_a_candidate_that_was_interrupted_is_proposed_again(
     assert strategy.propose()[1].digest == spec.digest
 
 
-def test_values_that_are_legal_each_but_not_together_are_passed_over(
-    store: TrialStore, registry: MixerRegistry
-) -> None:
+@pytest.fixture
+def with_illegal_pairs(registry: MixerRegistry) -> SearchSpace:
+    """A MetaNeXt block may not have what a MetaFormer's may."""
     text = STUDY.replace("block: metanext", "block: {choice: [metaformer, metanext]}").replace(
         "mixer:", "residual_scale: {choice: [null, 1.0]}\n      mixer:"
     )
     study = load_study(write_study(text), {}, device="cpu")
-    space = SearchSpace(study.space, registry, fields={"name": "x", "num_classes": 10})
-    strategy = Strategy(store, space, BUDGET, seed=0)
+    return SearchSpace(study.space, registry, fields={"name": "x", "num_classes": 10})
+
+
+def test_values_that_are_legal_each_but_not_together_are_passed_over(
+    store: TrialStore, with_illegal_pairs: SearchSpace
+) -> None:
+    strategy = Strategy(store, with_illegal_pairs, BUDGET, seed=0)
     for number in range(12):
         finish(store, strategy, 0.1 * number)
     assert store.counted == len(store.study.get_trials()) == 12
@@ -223,17 +228,12 @@ def test_a_proposal_in_the_middle_of_which_the_process_dies_comes_again_whole(
 
 
 def test_values_that_wait_and_make_no_backbone_together_are_passed_over(
-    store: TrialStore, registry: MixerRegistry
+    store: TrialStore, with_illegal_pairs: SearchSpace
 ) -> None:
-    text = STUDY.replace("block: metanext", "block: {choice: [metaformer, metanext]}").replace(
-        "mixer:", "residual_scale: {choice: [null, 1.0]}\n      mixer:"
-    )
-    study = load_study(write_study(text), {}, device="cpu")
-    space = SearchSpace(study.space, registry, fields={"name": "x", "num_classes": 10})
-    names = [name for name in space.parameters if name.endswith(("block", "residual_scale"))]
-    assert len(names) == 2
-    store.study.enqueue_trial({"stages.0.block": "metanext", "stages.0.residual_scale": 1.0})
-    trial, _ = Strategy(store, space, BUDGET, seed=0).propose()
+    pair = {"stages.0.block": "metanext", "stages.0.residual_scale": 1.0}
+    assert pair.keys() <= with_illegal_pairs.parameters.keys()
+    store.study.enqueue_trial(pair)
+    trial, _ = Strategy(store, with_illegal_pairs, BUDGET, seed=0).propose()
     assert trial.number == 1
 
 

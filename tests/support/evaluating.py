@@ -68,6 +68,21 @@ class FakeMeasure:
         )
 
 
+def evaluator(registry: MixerRegistry, digits: Splits, **overrides: Any) -> CandidateEvaluator:
+    """One that nobody listens to or stops, of the tiny study where none is given."""
+    quiet: dict[str, Any] = {
+        "config": study().config,
+        "registry": registry,
+        "data": digits,
+        "device": torch.device("cpu"),
+        "phase": lambda _text: None,
+        "note": lambda _text: None,
+        "check": lambda: None,
+        "sleep": lambda _seconds: None,
+    }
+    return CandidateEvaluator(**{**quiet, **overrides})
+
+
 def evaluate(
     registry: MixerRegistry,
     digits: Splits,
@@ -78,36 +93,23 @@ def evaluate(
     phase: Callable[[str], None] = lambda _text: None,
     note: Callable[[str], None] = lambda _text: None,
 ) -> tuple[TrialRecord, Any]:
-    evaluator = CandidateEvaluator(
+    made = evaluator(
+        registry,
+        digits,
         config=(of or study()).config,
-        registry=registry,
-        data=digits,
-        device=torch.device("cpu"),
         phase=phase,
         note=note,
-        check=lambda: None,
         measure=measure,
-        sleep=lambda _seconds: None,
     )
     record = TrialRecord(number=0, state=TrialState.FAILED)
-    weights = evaluator.evaluate(spec or a_spec(registry), record)
+    weights = made.evaluate(spec or a_spec(registry), record)
     return record, weights
 
 
 def compare(
     registry: MixerRegistry, digits: Splits, measure: FakeMeasure, name: str, /, **overrides: Any
 ) -> BaselineRecord:
-    evaluator = CandidateEvaluator(
-        config=study(**overrides).config,
-        registry=registry,
-        data=digits,
-        device=torch.device("cpu"),
-        phase=lambda _text: None,
-        note=lambda _text: None,
-        check=lambda: None,
-        measure=measure,
-        sleep=lambda _seconds: None,
-    )
+    made = evaluator(registry, digits, config=study(**overrides).config, measure=measure)
     record = BaselineRecord(name=name, state=TrialState.FAILED)
-    evaluator.compare(record)
+    made.compare(record)
     return record
