@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mixers.child_process import module_command, module_environment
 from mixers.conformance.names import IMPORT, names_of
 from mixers.conformance.records import CheckRecord, Status
 
@@ -111,22 +111,19 @@ def _run_child(command: list[str], time_limit: float) -> Told:
 
 
 def _command(name: str, plugins: str | Path | None, checks: list[str]) -> list[str]:
-    command = [sys.executable, "-P", "-m", "mixers.conformance", name]
-    if plugins is not None:
-        command += ["--plugins", str(plugins)]
-    return [*command, "--only", *checks]
+    chosen = [] if plugins is None else ["--plugins", str(plugins)]
+    return module_command("mixers.conformance", name, *chosen, "--only", *checks)
 
 
 @contextmanager
 def _child(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A process in a session of its own that finds what this one finds; killed at the end."""
     reading, writing = os.pipe()
-    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
     try:
         process = subprocess.Popen(
             [*command, "--descriptor", str(writing)],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path},
+            env=module_environment(),
             pass_fds=(writing,),
             start_new_session=True,
         )

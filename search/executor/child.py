@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mixers.child_process import module_command, module_environment
 from search.executor.messages import Receiver, Sender
 
 ENDING_SECONDS = 5.0
@@ -29,16 +30,16 @@ class Child:
     def __init__(self, study: Path, device: torch.device, plugins: str | None) -> None:
         tasks, self._asking = os.pipe()
         self._hearing, answers = os.pipe()
-        command = [sys.executable, "-m", self.module, str(study)]
-        command += ["--device", str(device)]
-        command += ["--tasks", str(tasks), "--answers", str(answers)]
-        command += ["--plugins", plugins] if plugins else []
+        arguments = [str(study), "--device", str(device)]
+        arguments += ["--tasks", str(tasks), "--answers", str(answers)]
+        arguments += ["--plugins", plugins] if plugins else []
         try:
             # a session of its own: Ctrl-C reaches the study first, and all of it can be ended
             self._process = subprocess.Popen(
-                command,
+                module_command(self.module, *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno() if _is_open(sys.stderr) else subprocess.DEVNULL,
+                env=module_environment(),
                 pass_fds=(tasks, answers),
                 start_new_session=True,
             )
