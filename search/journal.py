@@ -18,8 +18,10 @@ from pathlib import Path
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from search.atomic_write import keep_copy
 from search.errors import EnvironmentProblem
 
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 LOOKS = 10  # at a lock that is to be had at once
 SECONDS_BETWEEN_LOOKS = 0.05
 
@@ -32,7 +34,7 @@ class FileLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> bool:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(self._path, _LOCK_FLAGS, 0o644)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         self._descriptor = descriptor
         return True
@@ -46,7 +48,7 @@ class FileLock:
 @contextmanager
 def exclusive(path: Path, refusal: str) -> Iterator[None]:
     """Holds the lock file at `path`; EnvironmentProblem with `refusal` where another holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, _LOCK_FLAGS, 0o644)
     try:
         if not _locked(descriptor):
             raise EnvironmentProblem(refusal)
@@ -96,6 +98,8 @@ def repair_tail(path: Path) -> int:
     data = path.read_bytes()
     whole = _whole_records(path, data)
     if whole < len(data):
+        if data.endswith(b"\n"):  # not torn by a kill: it may hold what can still be read
+            keep_copy(path)
         os.truncate(path, whole)
     return len(data) - whole
 
@@ -108,7 +112,7 @@ def _whole_records(path: Path, data: bytes) -> int:
         if not torn:
             try:
                 torn = not isinstance(json.loads(line), dict)
-            except ValueError:
+            except (ValueError, RecursionError):
                 torn = True
         if torn:
             if end + len(line) < len(data):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
 STUDY_DIED = "the study's process died"  # how the reason of a candidate given up for it begins
 DIVERGED = "diverged: "  # how the reason of a training that left the finite numbers begins
+_SHOWN = 60  # characters of a wrong value in a message
+_CHECKSUM = "checksum"  # key of a record's line: whether it is as it was written
 NOT_BUILDABLE = 10.0  # constraint of a candidate that has no throughput: far outside
 
 
@@ -63,9 +67,47 @@ class Record(ABC):
     def to_data(self) -> dict[str, Any]:
         return asdict(self)
 
+    def to_line(self) -> str:
+        """Return the record as one line of JSON, with a checksum and without the newline."""
+        data = self.to_data()
+        return json.dumps({**data, _CHECKSUM: _checksum(data)}, separators=(",", ":"))
+
+    @classmethod
+    def from_line(cls, line: str) -> Self:
+        """Return the record that `to_line` wrote, or an older version without a checksum.
+
+        Raises:
+            ValueError: The line is no record, or is not as it was written.
+        """
+        try:
+            data = json.loads(line)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        if not isinstance(data, dict):
+            raise ValueError(f"got {type(data).__name__}; allowed: a JSON object")
+        return cls.from_data(data)
+
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
-        return cls(**{**data, "state": TrialState(data["state"])})
+        """Return the record that `to_data` gave.
+
+        Raises:
+            ValueError: A key is missing, unknown or of another type, or the checksum differs.
+        """
+        own = {key: value for key, value in data.items() if key != _CHECKSUM}
+        names = {field.name for field in fields(cls)}
+        if unknown := sorted(own.keys() - names):
+            raise ValueError(f"{', '.join(unknown)}: unknown key")
+        if _CHECKSUM in data and data[_CHECKSUM] != _checksum(own):
+            raise ValueError("its checksum differs: it was changed after it was written")
+        for key, value in own.items():
+            if not _TYPES[key](value):
+                raise ValueError(f"{key}: got {str(value)[:_SHOWN]!r}, which is of another type")
+        try:
+            return cls(**{**own, "state": TrialState(own["state"])})
+        except (KeyError, TypeError):
+            needed = {"number", "name", "state"} & names - own.keys()
+            raise ValueError(f"it lacks {', '.join(sorted(needed))}") from None
 
     @property
     @abstractmethod
@@ -132,6 +174,73 @@ class BaselineRecord(Record):
         if self.state is not TrialState.COMPLETE:
             return None
         return all(value <= 0 for value in self.constraints.values())
+
+
+def has_checksum(line: str) -> bool:
+    """Whether the line of a record, which can be read, holds a checksum."""
+    return _CHECKSUM in json.loads(line)
+
+
+def _checksum(data: Mapping[str, Any]) -> str:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+def _is(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _map_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(check(item) for item in value.values())
+
+
+def _measurement(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("mode"), str)
+        and isinstance(value.get("verdict"), str)
+        and all(_optional(_number)(value.get(key)) for key in ("images_per_second", "low", "high"))
+    )
+
+
+def _mixer(value: Any) -> bool:
+    return _map_of(_is(str))(value) and "name" in value
+
+
+def _list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(check(item) for item in value)
+
+
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "number": _is(int),
+    "name": _is(str),
+    "state": _is(str),
+    "reason": _is(str),
+    "epochs": _optional(_is(int)),
+    "continues": _optional(_is(int)),
+    "confirms": _optional(_is(int)),
+    "inherited": _optional(_is(dict)),
+    "spec": _optional(_is(dict)),
+    "digest": _optional(_is(str)),
+    "params": _optional(_is(int)),
+    "macs": _optional(_is(int)),
+    "measurements": _list_of(_measurement),
+    "at_most": _map_of(_number),
+    "peak_memory_bytes": _optional(_is(int)),
+    "constraints": _map_of(_number),
+    "score": _optional(lambda value: isinstance(value, dict) and _number(value.get("value"))),
+    "mixers": _list_of(_mixer),
+    "seconds": _map_of(_number),
+    "test_accuracy": _optional(_number),
+}
 
 
 def total_seconds(records: Iterable[Record]) -> dict[str, float]:

@@ -20,6 +20,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ from torch import Tensor
 from metaformer.spec import BackboneSpec
 from metaformer.spec_yaml import dump_spec
 from metaformer.yaml_tree import write_yaml
-from search.records import BaselineRecord, Record, TrialRecord
+from search.atomic_write import PARTIAL, append_line, keep_copy, write_atomically
+from search.records import BaselineRecord, Record, TrialRecord, has_checksum
 
 
 class RunFolder:
@@ -62,19 +64,57 @@ class RunFolder:
 
     def read_trials(self) -> list[dict[str, Any]]:
         """The records of `trials.jsonl`, a torn last line left out."""
+        return [json.loads(line) for line in self._trial_lines()]
+
+    def whole_trials(self) -> list[TrialRecord]:
+        """Return the records of `trials.jsonl` that are as they were written.
+
+        Damaged lines are left out, and those without a checksum, which an older version wrote.
+        """
+        found = []
+        for line in self._trial_lines():
+            with suppress(ValueError):
+                record = TrialRecord.from_line(line)
+                if has_checksum(line):
+                    found.append(record)
+        return found
+
+    def _trial_lines(self) -> list[str]:
         if not self.trials.exists():
             return []
-        lines = self.trials.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        return self.trials.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+
+    def counted_in_summary(self) -> int:
+        """Return how many trials counted when summary.json was written; 0 if it cannot be read."""
+        try:
+            counted = json.loads(self.summary.read_bytes())["trials"]["counted"]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            return 0
+        return counted if type(counted) is int else 0
+
+    def trial_of_best_weights(self) -> int | None:
+        """Return the trial whose weights best.safetensors holds; None if that cannot be read."""
+        try:
+            with safe_open(self.best_weights, framework="pt") as weights:
+                return int((weights.metadata() or {})["trial"])
+        except (OSError, SafetensorError, LookupError, ValueError):
+            return None
 
     def write_trials(self, records: Sequence[TrialRecord]) -> None:
-        """Makes `trials.jsonl` hold exactly these records; untouched where it does already."""
-        text = "".join(_line(record) for record in records)
-        if not self.trials.exists() or self.trials.read_bytes() != text.encode():
-            write_atomically(self.trials, text)
+        """Make `trials.jsonl` hold exactly these records; untouched if it does already.
+
+        What it held is kept beside it unless all of that is in the new file too.
+        """
+        text = "".join(_line(record) for record in records).encode()
+        old = self.trials.read_bytes() if self.trials.exists() else b""
+        if old == text and self.trials.exists():
+            return
+        if not set(old.split(b"\n")[:-1]) <= set(text.split(b"\n")):
+            keep_copy(self.trials)
+        write_atomically(self.trials, text)
 
     def append_trial(self, record: TrialRecord) -> None:
-        _append(self.trials, record)
+        append_line(self.trials, _line(record))
 
     def write_baselines(self, records: Sequence[BaselineRecord]) -> None:
         """Makes `baselines.jsonl` hold exactly these records; there is none without any."""
@@ -82,12 +122,11 @@ class RunFolder:
             write_atomically(self.baselines, "".join(_line(record) for record in records))
 
     def append_baseline(self, record: BaselineRecord) -> None:
-        _append(self.baselines, record)
+        append_line(self.baselines, _line(record))
 
     def log_error(self, title: str, traceback: str) -> None:
         """Keeps the traceback of what `title` names, such as `trial 3`."""
-        with self.errors.open("a", encoding="utf-8") as stream:
-            stream.write(f"{title}\n{traceback}\n")
+        append_line(self.errors, f"{title}\n{traceback}\n")
 
     def keep_weights(self, number: int, digest: str, weights: dict[str, Tensor]) -> None:
         """Saves a candidate's weights, to be promoted once its trial is on record."""
@@ -121,7 +160,7 @@ class RunFolder:
             if not self.best_spec.exists() or self.best_spec.read_text(encoding="utf-8") != text:
                 write_atomically(self.best_spec, text)
         others = {self._weights_of(record.number) for record in finalists[1:]}
-        for leftover in [*self.path.glob("trial-*.safetensors"), *self.path.glob("*.partial")]:
+        for leftover in [*self.path.glob("trial-*.safetensors"), *self.path.glob(f"*{PARTIAL}")]:
             if leftover not in others:
                 leftover.unlink(missing_ok=True)
         return kept
@@ -177,27 +216,5 @@ def _each_its_own(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.clone().contiguous() for key, value in weights.items()}
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replaces the file at `path` by `content`, whole or not at all."""
-    data = content if isinstance(content, bytes) else content.encode()
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)  # on a full disk it would take what the journal needs
-        raise
-
-
-def _append(file: Path, record: Record) -> None:
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(_line(record))
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
 def _line(record: Record) -> str:
-    return json.dumps(record.to_data(), separators=(",", ":")) + "\n"
+    return record.to_line() + "\n"

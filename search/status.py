@@ -14,11 +14,12 @@ import yaml
 
 from search.errors import EnvironmentProblem
 from search.records import Record, total_seconds
-from search.study_path import STUDY_FILE
+from search.study_path import STUDY_FILE, legal_name
 from search.trial_lines import last_of_each, read_baselines, read_records
 
 LAST_TRIALS = 5
 _SECTIONS = ("budget", "measure", "train", "search")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may be built without C
 _LOCKS = Path("/proc/locks")
 
 
@@ -115,13 +116,14 @@ def _settings(file: Path) -> dict[str, Any]:
     """Name and sections of a run folder's study.yaml, of the sections the scalars."""
     refusal = f"{file} is not what `search run` wrote; restore it"
     try:
-        tree = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError):
+        tree = yaml.compose(file.read_text(encoding="utf-8"), Loader=_LOADER)
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise EnvironmentProblem(refusal) from None
     top = _entries(tree)
     found: dict[str, Any] = {section: _scalars(top.get(section)) for section in _SECTIONS}
     name = top.get("name")
-    found["name"] = name.value if isinstance(name, yaml.ScalarNode) else None
+    named = isinstance(name, yaml.ScalarNode) and name.value == legal_name(name.value)
+    found["name"] = name.value if named else None
     by_hand = not isinstance(top.get("mixers"), yaml.SequenceNode)
     if by_hand or found["name"] is None or type(found["search"].get("trials")) is not int:
         raise EnvironmentProblem(refusal)
@@ -157,12 +159,57 @@ def read_summary(folder: Path) -> dict[str, Any]:
         return {}
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or not _is_summary(data):
         words = "is not what `search run` wrote; it is written again when the study goes on"
         raise EnvironmentProblem(f"{file} {words}")
     return data
+
+
+def _is_summary(data: dict[str, Any]) -> bool:
+    """Whether what `study_status` and its text take from the summary is of the right types."""
+    trials, best = data.get("trials"), data.get("best")
+    shown = [trial for trial in (best, data.get("nearest_miss")) if trial is not None]
+    front = data.get("front")
+    return (
+        isinstance(trials, dict)
+        and type(trials.get("counted")) is int
+        and (front is None or isinstance(front, list))
+        and isinstance(data.get("set_aside", []), list)
+        and all(_is_described(trial) for trial in [*shown, *(front or [])])
+    )
+
+
+def _is_described(trial: Any) -> bool:
+    """Whether `trial` is as `summary.describe_trial` makes it, as far as it is shown."""
+    if not isinstance(trial, dict) or not isinstance(trial.get("throughput"), dict):
+        return False
+    numbers = ("validation_accuracy", "test_accuracy")
+    return (
+        all(name in trial for name in numbers)
+        and all(trial[name] is None or _is_number(trial[name]) for name in numbers)
+        and isinstance(trial.get("reason"), str)
+        and type(trial.get("trial")) is int
+        and all(map(_is_speed, trial["throughput"].values()))
+        and (trial.get("latency") is None or _is_speed(trial["latency"]))
+    )
+
+
+def _is_speed(speed: Any) -> bool:
+    if not isinstance(speed, dict) or "margin" not in speed:
+        return False
+    if "at_most" in speed:
+        return _is_number(speed["at_most"])
+    figures = [speed.get("images_per_second", speed.get("milliseconds"))]
+    figures += [speed.get("low"), speed.get("high")]
+    return all(map(_is_number, figures)) and (
+        speed["margin"] is None or _is_number(speed["margin"])
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _describe(record: Record) -> dict[str, Any]:

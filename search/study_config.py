@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -15,14 +14,13 @@ from pydantic import (
     model_validator,
 )
 
-from metaformer.errors import FieldError, shorten
+from metaformer.errors import FieldError
 from metaformer.spec import SchemaVersion
 from metaformer.yaml_tree import Node
-from mixers.errors import did_you_mean
 from search.objective import Front, checked_objective
 from search.speed_words import MODES
+from search.study_path import require_legal_name
 
-MAX_NAME = 100  # characters, of a study's name
 _Size = Annotated[int, Field(strict=True, ge=4, le=8192)]
 _Batch = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 _Positive = Annotated[float, Field(strict=True, gt=0)]
@@ -173,21 +171,6 @@ class SearchConfig(_Section):
     def axes(self) -> tuple[str, ...]:
         """Of the front; empty where accuracy alone is looked for."""
         return self.objective.front if isinstance(self.objective, Front) else ()
-
-
-def legal_name(text: str) -> str:
-    """`text` as the name of a study, which is also that of its folder."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", text).lstrip("_.-")[:MAX_NAME] or "study"
-
-
-def require_legal_name(name: str) -> str:
-    """`name`; ValueError where it cannot be that of a study."""
-    if name != legal_name(name):
-        raise ValueError(
-            f"got {shorten(name)}; allowed: at most {MAX_NAME} of a-z, A-Z, 0-9, _, . and -, "
-            f"beginning with a letter or digit{did_you_mean(legal_name(name))}"
-        )
-    return name
 
 
 class StudyConfig(_Section):

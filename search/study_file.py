@@ -20,8 +20,8 @@ from metaformer.yaml_tree import Node, plain_node, read_yaml
 from search.data import DataSource, read_source
 from search.devices import DEVICE_NAME, precision_problem, require_device
 from search.errors import EnvironmentProblem, UsageError
-from search.study_config import Study, StudyConfig, legal_name
-from search.study_path import require_study_file
+from search.study_config import Study, StudyConfig
+from search.study_path import legal_name, require_study_file
 
 DEFAULTS = Path(__file__).parent / "defaults"
 _SECTIONS = ("budget", "measure", "train", "search")

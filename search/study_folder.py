@@ -15,6 +15,7 @@ from search.errors import EnvironmentProblem
 from search.journal import exclusive
 from search.run_folder import RunFolder
 from search.study_config import MeasureConfig, SearchConfig, TrainConfig
+from search.study_path import require_own_files
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "measure": MeasureConfig,
@@ -31,6 +32,7 @@ def held(folder: RunFolder) -> Iterator[None]:
     """
     made = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
     folder.create()
+    require_own_files(folder.path)
     with exclusive(folder.lock, f"{folder.path}: another process is running this study"):
         try:
             yield
@@ -51,7 +53,8 @@ def has_begun(folder: RunFolder) -> bool:
                 "restore the file, or choose another --out"
             )
         return False
-    if not folder.journal.exists() and folder.read_trials():
+    made_from_it = (folder.trials, folder.summary, folder.best_spec, folder.best_weights)
+    if not folder.journal.exists() and any(file.exists() for file in made_from_it):
         raise EnvironmentProblem(
             f"{folder.journal} is gone, and with it what {folder.path} has tried; "
             "restore the file, or choose another --out"

@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
+from metaformer.errors import shorten
 from mixers.errors import did_you_mean, nearest_path
-from search.errors import UsageError
+from search.errors import EnvironmentProblem, UsageError
 
 STUDY_FILE = "study.yaml"  # that of a run folder
+MAX_NAME = 100  # characters, of a study's name
 _ALLOWED = "the folder of a study, such as runs/NAME"
 _SHOWN = 3  # folders that may be meant
+_OWN_FOLDERS = ("weights", "checkpoints")
+_APPENDED = ("journal.log", "trials.jsonl", "baselines.jsonl", "errors.log")
+_OWN_FILES = (
+    STUDY_FILE, *_APPENDED, "journal.lock", "study.lock", "summary.json", "best.yaml",
+    "best.safetensors",
+)  # fmt: skip
+
+
+def legal_name(text: str) -> str:
+    """Return `text` as the name of a study, which is also that of its folder."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", text).lstrip("_.-")[:MAX_NAME] or "study"
+
+
+def require_legal_name(name: str) -> str:
+    """Return `name`; ValueError if a study cannot have it."""
+    if name != legal_name(name):
+        raise ValueError(
+            f"got {shorten(name)}; allowed: at most {MAX_NAME} of a-z, A-Z, 0-9, _, . and -, "
+            f"beginning with a letter or digit{did_you_mean(legal_name(name))}"
+        )
+    return name
 
 
 def require_study_file(file: str | Path) -> None:
@@ -31,11 +57,52 @@ def require_study_folder(path: str | Path) -> Path:
     if not os.path.isdir(path):
         close = nearest_path(path, folder=True)
         raise UsageError(f"{path}: no such folder; allowed: {_ALLOWED}{did_you_mean(close)}")
+    require_own_files(path)
     if not os.path.isfile(os.path.join(path, STUDY_FILE)):
         held = [str(folder) for folder in study_folders(path)]
         words = f"holds no {STUDY_FILE}; allowed: {_ALLOWED}{did_you_mean(*held[:_SHOWN])}"
         raise UsageError(f"{path}: {words}")
     return Path(path)
+
+
+def require_own_files(folder: str | Path) -> None:
+    """Check that what a study reads and writes in its folder lies there and nowhere else.
+
+    Raises:
+        EnvironmentProblem: One of its files is a symbolic link, a folder, a pipe or a device, or
+            is appended to and has another hard link; or one of its folders is a link or a file.
+    """
+    for name in _OWN_FOLDERS:
+        _require(folder, name, stat.S_ISDIR, "a folder")
+    weights = [path.name for path in Path(folder).glob("trial-*.safetensors")]
+    for name in (*_OWN_FILES, *weights):
+        found = _require(folder, name, stat.S_ISREG, "a file")
+        if found is not None and found.st_nlink > 1 and name in _APPENDED:
+            raise EnvironmentProblem(
+                f"{os.path.join(folder, name)}: got a file with {found.st_nlink} hard links, and a "
+                "study appends to it; allowed: a file of its own, such as a copy of this one"
+            )
+
+
+def _require(
+    folder: str | Path, name: str, is_right: Callable[[int], bool], allowed: str
+) -> os.stat_result | None:
+    """The entry's own state; None if there is none."""
+    path = os.path.join(folder, name)
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if is_right(found.st_mode):
+        return found
+    if stat.S_ISLNK(found.st_mode):
+        got = f"a symbolic link to {os.readlink(path)}"
+    elif stat.S_ISDIR(found.st_mode):
+        got = "a folder"
+    else:
+        got = "a file" if stat.S_ISREG(found.st_mode) else "a pipe, socket or device"
+    words = f"got {got}; allowed: {allowed} in the study's own folder; restore it"
+    raise EnvironmentProblem(f"{path}: {words}, or choose another --out")
 
 
 def study_folders(out: str | Path) -> list[Path]:

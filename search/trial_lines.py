@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -42,9 +41,10 @@ def _read(file: Path, kind: type[Kind], what: str) -> list[Kind]:
     text = file.read_text(encoding="utf-8", errors="replace")
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
-            records.append(kind.from_data(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise EnvironmentProblem(f"{file}:{number}: is no record of {what}") from None
+            records.append(kind.from_line(line))
+        except ValueError as error:
+            words = f"{file}:{number}: is no record of {what} ({error})"
+            raise EnvironmentProblem(words) from None
     return records
 
 

@@ -6,8 +6,9 @@ that at any moment the trial is either on record as a whole or counts as never h
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
@@ -25,9 +26,11 @@ from search.run_folder import RunFolder
 MAX_ATTEMPTS = 3  # of a candidate whose own process died
 MAX_ABANDONED = 10  # times that the study's process died while the candidate was under way
 _RECORD = "record"
+_PARAMS = "params checksum"  # of the values that the candidate was made from
 _ATTEMPT = "attempt"
 _ABANDONED = "abandoned"
 _REPEATS = "repeats"  # the number of the trial that is tried again
+_SHOWN = 5  # finished trials that the journal lacks, in a message
 _DISCARDED = "discarded"
 _CONTINUES, _CONFIRMS = "continues", "confirms"  # the number of an earlier trial
 
@@ -62,10 +65,12 @@ class TrialStore:
                 direction="maximize",
                 load_if_exists=True,
             )
-        except EnvironmentProblem:
+        except (EnvironmentProblem, OSError):
             raise
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise _unreadable(folder, f"a record of it: {type(error).__name__}: {error}") from error
+        except Exception as error:  # Optuna raises whatever a damaged line leads it to
+            raise _unreadable(folder, f"a line of it: {type(error).__name__}: {error}") from error
+        on_record = [self._record_of(trial) for trial in self.study.get_trials(deepcopy=False)]
+        require_all_in_journal(folder, [record for record in on_record if record is not None])
         self._settle_running()
         ended = [
             trial for trial in self.study.get_trials(deepcopy=False) if trial.datetime_complete
@@ -83,7 +88,8 @@ class TrialStore:
         """Puts the record into the journal, then into `trials.jsonl`."""
         for key, value in record.constraints.items():
             trial.set_constraint(key, value)
-        trial.set_user_attr(_RECORD, json.dumps(record.to_data()))
+        trial.set_user_attr(_PARAMS, _checksum(trial.params))
+        trial.set_user_attr(_RECORD, record.to_line())  # last: with it the trial is on record
         self._tell(record)
         self._folder.append_trial(record)
         self.records.append(record)
@@ -119,7 +125,7 @@ class TrialStore:
             value=record.accuracy if state is OptunaState.COMPLETE else None,
             params=trial.params,
             distributions=trial.distributions,
-            user_attrs={_RECORD: json.dumps(record.to_data())},
+            user_attrs={_RECORD: record.to_line(), _PARAMS: _checksum(trial.params)},
             constraints=record.constraints,
         )
         self.study.add_trial(adopted)
@@ -222,9 +228,9 @@ class TrialStore:
         text = trial.user_attrs.get(_RECORD)
         if text is not None:
             try:
-                return TrialRecord.from_data(json.loads(text))
-            except (LookupError, TypeError, ValueError) as error:
-                what = f"the record of trial {trial.number}: {type(error).__name__}: {error}"
+                return _read_record(text, trial)
+            except (TypeError, ValueError) as error:
+                what = f"the record of trial {trial.number}: {error}"
                 raise _unreadable(self._folder, what) from error
         if trial.state is not OptunaState.FAIL or _DISCARDED in trial.user_attrs:
             return None
@@ -237,6 +243,56 @@ class TrialStore:
         if params and _CONFIRMS not in trial.user_attrs:
             attempt = int(trial.user_attrs.get(_ATTEMPT, 1))
             self._enqueue(trial, params, attempt, _times_abandoned(trial) + 1)
+
+
+def _read_record(text: str, trial: FrozenTrial) -> TrialRecord:
+    """Return the record of `trial` from its text in the journal.
+
+    Raises:
+        ValueError: It is damaged, or what Optuna has of the trial is not what it was made from.
+    """
+    record = TrialRecord.from_line(text)
+    if record.number != trial.number:
+        raise ValueError(f"it is that of trial {record.number}")
+    if trial.user_attrs.get(_PARAMS, _checksum(trial.params)) != _checksum(trial.params):
+        raise ValueError("the values of its parameters were changed after they were written")
+    if trial.state is OptunaState.COMPLETE and trial.value != record.accuracy:
+        raise ValueError(f"its value is {trial.value}, the accuracy on record {record.accuracy}")
+    return record
+
+
+def _checksum(params: Mapping[str, Any]) -> str:
+    text = json.dumps(params, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def require_all_in_journal(folder: RunFolder, records: Sequence[TrialRecord]) -> None:
+    """Check that the journal holds every finished trial that the files made from it hold.
+
+    `records` are the journal's.
+
+    Raises:
+        EnvironmentProblem: It lacks some: it was emptied, cut, or restored from an old copy.
+    """
+    known = {record.number: record for record in records if record.state.is_final}
+    lacking = [
+        f"trial {record.number} in {folder.trials.name}"
+        for record in folder.whole_trials()
+        if record.state.is_final and record != known.get(record.number)
+    ]
+    counted = folder.counted_in_summary()
+    if counted > sum(record.counts for record in records):
+        lacking.append(f"{counted} trials that count in {folder.summary.name}")
+    trained = folder.trial_of_best_weights()
+    if trained is not None and trained not in known:
+        lacking.append(f"trial {trained} in {folder.best_weights.name}")
+    if lacking:
+        shown = ", ".join(lacking[:_SHOWN]) + (", ..." if len(lacking) > _SHOWN else "")
+        raise EnvironmentProblem(
+            f"{folder.journal}: lacks finished trials: {shown}; it was emptied, cut, or restored "
+            "from an older copy. Nothing was written. Restore the journal that has them, or choose "
+            "another --out"
+        )
 
 
 def _unreadable(folder: RunFolder, what: str) -> EnvironmentProblem:

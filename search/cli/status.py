@@ -48,8 +48,10 @@ def _status_or_problem(folder: Path) -> dict[str, Any]:
     """A study's status; one that cannot be read does not keep the others from being told."""
     from search.errors import EnvironmentProblem
     from search.status import study_status
+    from search.study_path import require_own_files
 
     try:
+        require_own_files(folder)
         return study_status(folder)
     except EnvironmentProblem as error:
         return {"schema": 1, "folder": str(folder), "problem": str(error)}

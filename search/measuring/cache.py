@@ -17,8 +17,8 @@ from typing import Any
 
 from mixers.provenance import files_digest, install_origin
 from mixers.scan import OWN_DISTRIBUTION
+from search.atomic_write import write_atomically
 from search.measuring.subjects import Subject
-from search.run_folder import write_atomically
 from search.throughput import Protocol
 
 _DEVICE = (

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from search.atomic_write import write_atomically
 from search.data import Splits
-from search.run_folder import write_atomically
 from search.study_config import TrainConfig
 
 SCHEMA = 1

@@ -180,6 +180,7 @@ def test_a_cut_journal_loses_no_finished_trial_and_counts_none_twice(folder: Run
     starts = [0, *(i + 1 for i, byte in enumerate(whole) if byte == 10)]
     for size in range(starts[-3], len(whole) + 1):
         folder.journal.write_bytes(whole[:size])
+        folder.trials.unlink(missing_ok=True)  # written after the journal
         again = TrialStore("s", folder)
         on_record = [r.accuracy for r in again.records if r.state is TrialState.COMPLETE]
         # the third trial is on record once its record, the second last line, is whole
@@ -209,8 +210,8 @@ def spoil_a_record(text: str) -> str:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (spoil_a_record, "the record of trial 0: TypeError: .*rationale"),
-        (lambda text: text + "{}\n", "a record of it: KeyError: 'op_code'"),
+        (spoil_a_record, "the record of trial 0: rationale: unknown key"),
+        (lambda text: text + "{}\n", "a line of it: KeyError: 'op_code'"),
     ],
 )
 def test_a_journal_that_another_version_wrote_is_one_message(

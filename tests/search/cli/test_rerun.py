@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from run_files import edit_trial
 
 from search.cli import main
 
@@ -18,20 +18,13 @@ def rerun(*arguments: str) -> Result:
     return result
 
 
-def edit(folder: Path, number: int, **changes: Any) -> None:
-    """Changes one record of `trials.jsonl`, as if that had been found then."""
-    records = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
-    records[number] |= changes
-    (folder / "trials.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
-
-
 @pytest.fixture
 def wide(finished: Path) -> Path:
     """The finished study, its throughputs recorded with intervals that hold any device's."""
     for number in (0, 1):
         line = (finished / "trials.jsonl").read_text().splitlines()[number]
         measured = [{**m, "low": 0.1, "high": 1e9} for m in json.loads(line)["measurements"]]
-        edit(finished, number, measurements=measured)
+        edit_trial(finished, number, measurements=measured)
     return finished
 
 
@@ -64,13 +57,13 @@ def test_json_holds_both_records_and_every_comparison(wide: Path) -> None:
 
 def test_each_figure_that_differs_is_said_with_exit_code_3(wide: Path) -> None:
     score = {"metric": "accuracy", "value": 0.99, "epochs": 1, "split": "validation"}
-    edit(wide, 0, digest="0" * 16, params=7, score=score)
+    edit_trial(wide, 0, digest="0" * 16, params=7, score=score)
     result = rerun(str(wide), "0")
     assert result.exit_code == 3
     assert result.output.count("DIFFERS") == 3
     assert "validation accuracy: recorded 0.99, now 0." in result.output
     assert "DIFFERS; by -0." in result.output
-    edit(wide, 1, score=score)
+    edit_trial(wide, 1, score=score)
     assert rerun(str(wide), "1", "--accuracy-within", "1").exit_code == 0
 
 
@@ -80,7 +73,7 @@ def test_throughputs_that_do_not_overlap_differ(finished: Path) -> None:
         {**m, "low": 1e8, "high": 1e9, "environment": {"device_name": "another"}}
         for m in json.loads(line)["measurements"]
     ]
-    edit(finished, 0, measurements=measured)
+    edit_trial(finished, 0, measurements=measured)
     result = rerun(str(finished), "0")
     assert result.exit_code == 3
     assert "DIFFERS; " in result.output
@@ -100,19 +93,19 @@ def test_what_misses_its_budget_now_is_trained_all_the_same(wide: Path) -> None:
 def test_a_mixer_that_is_gone_or_has_changed_is_an_affair_of_the_environment(wide: Path) -> None:
     line = (wide / "trials.jsonl").read_text().splitlines()[0]
     (mixer,) = json.loads(line)["mixers"]
-    edit(wide, 0, mixers=[{**mixer, "version": "0.0.9"}])
+    edit_trial(wide, 0, mixers=[{**mixer, "version": "0.0.9"}])
     result = rerun(str(wide), "0")
     assert result.exit_code == 4
     assert "version: was" in result.output
     assert "--allow-drift" in result.output
     assert rerun(str(wide), "0", "--allow-drift").exit_code == 0
-    edit(wide, 0, mixers=[{**mixer, "name": "theirs/gone"}])
+    edit_trial(wide, 0, mixers=[{**mixer, "name": "theirs/gone"}])
     result = rerun(str(wide), "0", "--allow-drift")
     assert (result.exit_code, "theirs/gone: not installed" in result.output) == (4, True)
 
 
 def test_bad_input_is_answered_in_one_message(finished: Path) -> None:
-    edit(finished, 1, state="LOST", reason="the process died", spec=None)
+    edit_trial(finished, 1, state="LOST", reason="the process died", spec=None)
     Path("there.json").touch()
     for arguments, words in (
         (["runs/tinny", "0"], "did you mean runs/tiny?"),
@@ -129,7 +122,7 @@ def test_bad_input_is_answered_in_one_message(finished: Path) -> None:
 
 
 def test_a_record_whose_backbone_cannot_be_read_is_named(finished: Path) -> None:
-    edit(finished, 0, spec={"name": "tiny"})
+    edit_trial(finished, 0, spec={"name": "tiny"})
     result = rerun(str(finished), "0")
     assert result.exit_code == 4
     assert "trials.jsonl: trial 0: spec.stem: " in result.output

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from chosen import best_of
+from run_files import edit_trial
 from studies import runner
 
 from mixers import MixerRegistry
@@ -64,9 +65,7 @@ def test_weights_that_are_gone_are_trained_again(finished: Path, registry: Mixer
 def test_a_trial_that_was_not_trained_cannot_be_exported(
     finished: Path, registry: MixerRegistry
 ) -> None:
-    text = (finished / "trials.jsonl").read_text()
-    was, now = '"COMPLETE","reason":""', '"REJECTED","reason":"slow"'
-    (finished / "trials.jsonl").write_text(text.replace(was, now, 1))
+    edit_trial(finished, 0, state="REJECTED", reason="slow")
     past = open_past_study(finished, registry)
     with pytest.raises(UsageError, match=r"got one that is REJECTED \(slow\) .*; allowed: 1$"):
         record_to_export(past, 0)
