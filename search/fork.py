@@ -72,6 +72,7 @@ def fork(old: Study, old_folder: Path, new: Study, out: Path, registry: MixerReg
         again = {number for mixer in aside for number in mixer.trials}
         before = [trial for trial in stored if trial.record.number not in again]
         carried = [_carried(trial, space) for trial in before]
+        baselines = last_of_each(read_baselines(old_folder))
         folder.create()
         held.enter_context(exclusive(folder.lock, f"{folder.path}: in use"))
         begun = replace(
@@ -89,7 +90,6 @@ def fork(old: Study, old_folder: Path, new: Study, out: Path, registry: MixerReg
             if trial.record.confirms is None or trial.record.confirms in numbers:
                 numbers[trial.record.number] = store.adopt(trial, numbers)
         _keep_weights(store.records, RunFolder(old_folder), folder)
-        baselines = last_of_each(read_baselines(old_folder))
         folder.write_baselines(baselines)
         device = torch.device(new.config.measure.device)
         summary = summarise(begun, store.records, device, Outcome.RUNNING, baselines=baselines)

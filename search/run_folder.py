@@ -157,7 +157,7 @@ class RunFolder:
                 kept = self._fetch(best)
             spec = BackboneSpec.model_validate(best.spec)
             text = dump_spec(spec)
-            if not self.best_spec.exists() or self.best_spec.read_text(encoding="utf-8") != text:
+            if not self.best_spec.exists() or self.best_spec.read_bytes() != text.encode():
                 write_atomically(self.best_spec, text)
         others = {self._weights_of(record.number) for record in finalists[1:]}
         for leftover in [*self.path.glob("trial-*.safetensors"), *self.path.glob(f"*{PARTIAL}")]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from metaformer.yaml_tree import MAX_NESTING
 from search.errors import EnvironmentProblem
 from search.records import Record, total_seconds
 from search.study_path import STUDY_FILE, legal_name
@@ -116,18 +117,30 @@ def _settings(file: Path) -> dict[str, Any]:
     """Name and sections of a run folder's study.yaml, of the sections the scalars."""
     refusal = f"{file} is not what `search run` wrote; restore it"
     try:
-        tree = yaml.compose(file.read_text(encoding="utf-8"), Loader=_LOADER)
+        text = file.read_text(encoding="utf-8")
+        _require_shallow(text)
+        tree = yaml.compose(text, Loader=_LOADER)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise EnvironmentProblem(refusal) from None
     top = _entries(tree)
     found: dict[str, Any] = {section: _scalars(top.get(section)) for section in _SECTIONS}
     name = top.get("name")
-    named = isinstance(name, yaml.ScalarNode) and name.value == legal_name(name.value)
-    found["name"] = name.value if named else None
+    written = name.value if isinstance(name, yaml.ScalarNode) else ""
+    found["name"] = written if written == legal_name(written) else None
     by_hand = not isinstance(top.get("mixers"), yaml.SequenceNode)
     if by_hand or found["name"] is None or type(found["search"].get("trials")) is not int:
         raise EnvironmentProblem(refusal)
     return found
+
+
+def _require_shallow(text: str) -> None:
+    """Raise ValueError for what is nested so deeply that composing it overflows C's stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_NESTING:
+            raise ValueError("nested too deeply")
 
 
 def _entries(node: Any) -> dict[str, Any]:

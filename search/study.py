@@ -210,13 +210,25 @@ class StudyRunner:
     def executor(self, folder: RunFolder) -> Executor:
         """What evaluates networks in workers, by the study.yaml in `folder`."""
         plugins, devices = self._plugins_file(), self.worker_devices or (self.device,)
+
+        def start(device: torch.device) -> Child:
+            self._keep_study_file(folder)
+            return Child(folder.study, device, plugins)
+
         return in_processes(
-            [partial(Child, folder.study, device, plugins) for device in devices],
+            [partial(start, device) for device in devices],
             self.observer,
             log_error=folder.log_error,
             check=self._check,
             trial_seconds=self.study.config.search.trial_seconds,
         )
+
+    def _keep_study_file(self, folder: RunFolder) -> None:
+        """Write study.yaml again if it was removed while the study runs: workers read it, and
+        without it the study could not be resumed."""
+        if not folder.study.exists():
+            folder.write_study(self.study.to_data())
+            self.observer.note(f"{folder.study} was removed while the study ran; written again")
 
     def _plugins_file(self) -> str | None:
         return self.registry.file if Path(self.registry.file).is_file() else None
@@ -256,6 +268,7 @@ class StudyRunner:
     ) -> dict[str, Any]:
         """Reports the best on the test split, once the search has ended, and writes the summary."""
         store, folder = loop.store, loop.folder
+        self._keep_study_file(folder)
         said: dict[str, Any] = {"data": data, "prediction": loop.strategy.prediction()}
         said["baselines"] = baselines.records
         summary = summarise(self.study, store.records, self.device, outcome, **said)

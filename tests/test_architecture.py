@@ -36,9 +36,10 @@ def test_no_module_has_a_name_that_says_nothing(name: str) -> None:
 
 
 def test_files_fit_in_a_head_and_functions_on_a_screen() -> None:
+    """Files are split by concept; the limit only tells when one has come to hold several."""
     for file in SOURCES:
         text = file.read_text()
-        assert text.count("\n") <= 280, file
+        assert text.count("\n") <= 400, file
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 assert (node.end_lineno or 0) - node.lineno <= 60, f"{file}: {node.name}"

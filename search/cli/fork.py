@@ -30,9 +30,9 @@ def fork(
     """
     with user_errors():
         from mixers import load_registry
-        from search.study_path import require_study_file
+        from search.study_path import require_study_file, require_study_folder
 
-        require_study_file(folder / "study.yaml")
+        require_study_folder(folder)
         if study is not None:
             require_study_file(study)
         registry = load_registry(plugins)
@@ -61,7 +61,7 @@ def fork(
 
 def _legal(name: str) -> str:
     from search.errors import UsageError
-    from search.study_config import require_legal_name
+    from search.study_path import require_legal_name
 
     try:
         return require_legal_name(name)

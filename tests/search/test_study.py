@@ -22,6 +22,7 @@ from mixers import MixerRegistry
 from search.data import load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.journal import exclusive
+from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.study_config import Study
 from search.study_file import load_study
@@ -335,3 +336,22 @@ def test_without_a_front_there_is_none_in_the_summary(
 ) -> None:
     evaluate_by(reject)
     assert runner(registry).run()["front"] is None
+
+
+def test_a_study_file_that_is_removed_while_the_study_runs_is_written_again(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    file = Path("runs/tiny/study.yaml")
+    written: list[str] = []
+
+    def remove(_spec: BackboneSpec, record: TrialRecord) -> None:
+        if not written:
+            written.append(file.read_text())
+            file.unlink()
+        record.state = TrialState.REJECTED
+
+    evaluate_by(remove)
+    heard = Heard()
+    runner(registry, heard=heard).run()
+    assert file.read_text() == written[0]
+    assert any("was removed while the study ran; written again" in line for line in heard.notes)

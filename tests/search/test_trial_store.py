@@ -6,6 +6,8 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from search.errors import EnvironmentProblem
 from search.records import TrialRecord, TrialState
@@ -186,6 +188,65 @@ def test_a_cut_journal_loses_no_finished_trial_and_counts_none_twice(folder: Run
         # the third trial is on record once its record, the second last line, is whole
         assert on_record == ([0.1, 0.2, 0.3] if size >= starts[-2] else [0.1, 0.2]), size
         assert [line["number"] for line in folder.read_trials()] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("cut", ["emptied", "one trial less"])
+def test_a_journal_that_lacks_finished_trials_is_refused_and_nothing_is_written(
+    folder: RunFolder, cut: str
+) -> None:
+    store = TrialStore("s", folder)
+    complete(store)
+    one = folder.journal.read_bytes()
+    complete(store)
+    folder.journal.write_bytes(one if cut == "one trial less" else b"")
+    before = folder.trials.read_bytes()
+    with pytest.raises(EnvironmentProblem, match="lacks finished trials: trial"):
+        TrialStore("s", folder)
+    assert folder.trials.read_bytes() == before
+
+
+def test_what_only_the_summary_or_the_best_weights_hold_is_missed_too(folder: RunFolder) -> None:
+    complete(TrialStore("s", folder))
+    folder.trials.unlink()
+    folder.journal.write_bytes(b"")
+    folder.write_summary({"trials": {"counted": 1}})
+    with pytest.raises(EnvironmentProblem, match="1 trials that count in summary.json"):
+        TrialStore("s", folder)
+    folder.summary.unlink()
+    save_file({"w": torch.zeros(1)}, folder.best_weights, metadata={"trial": "0", "digest": "d"})
+    with pytest.raises(EnvironmentProblem, match="trial 0 in best.safetensors"):
+        TrialStore("s", folder)
+
+
+def test_damaged_lines_are_made_again_from_the_journal_and_kept_in_a_copy(
+    folder: RunFolder,
+) -> None:
+    complete(TrialStore("s", folder))
+    whole = folder.trials.read_bytes()
+    damaged = whole.replace(b"0.5", b"0.6", 1)
+    folder.trials.write_bytes(damaged)
+    TrialStore("s", folder)
+    assert folder.trials.read_bytes() == whole
+    assert (folder.path / "trials.jsonl.1.bak").read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('\\"value\\":0.5', '\\"value\\":0.6', "its checksum differs"),
+        ('"values":[0.5]', '"values":[0.6]', "its value is 0.6, the accuracy on record 0.5"),
+        ('"param_value_internal":', '"param_value_internal":1', "the values of its parameters"),
+    ],
+)
+def test_a_changed_digit_in_the_journal_is_found(
+    folder: RunFolder, old: str, new: str, words: str
+) -> None:
+    complete(TrialStore("s", folder))
+    text = folder.journal.read_text()
+    assert old in text
+    folder.journal.write_text(text.replace(old, new))
+    with pytest.raises(EnvironmentProblem, match=f"record of trial 0: .*{words}"):
+        TrialStore("s", folder)
 
 
 def test_a_duplicate_leaves_no_record(folder: RunFolder) -> None:
