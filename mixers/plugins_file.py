@@ -22,13 +22,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from mixers.errors import did_you_mean, nearest
 from mixers.local import LocalMixer
@@ -37,6 +39,9 @@ from mixers.toml_file import TomlFile, read_toml, shown
 
 FILE_NAME = "plugins.toml"
 _KEYS = ("schema", "allow", "block", "resolve", "mixers", "local", "trainers")
+# words that a spec, a study or a canonical name gives a meaning of their own
+RESERVED_WORDS = frozenset({"any", "choice", "range", "local", "null", "true", "false"})
+_RESERVED = ", ".join(sorted(RESERVED_WORDS))
 _LOCAL = re.compile(r"(?P<file>[^:]+\.py):(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -65,10 +70,18 @@ class PluginRules:
         if self.allow is not None:
             if name not in self.allow:
                 return f"{distribution} is not in [allow] of {self.file}"
-            if not self.allow[name].contains(version, prereleases=True):
-                return f"{self.file} allows {distribution} {self.allow[name]}, not {version}"
-        if name in self.block and self.block[name].contains(version, prereleases=True):
-            return f"{self.file} blocks {distribution} {self.block[name]}".rstrip()
+            allowed = self.allow[name]
+            if not _is_comparable(allowed, version):
+                return f"{self.file} allows {distribution} {allowed}; {_not_comparable(version)}"
+            if not allowed.contains(version, prereleases=True):
+                return f"{self.file} allows {distribution} {allowed}, not {version}"
+        if name not in self.block:
+            return None
+        blocked = self.block[name]
+        if not _is_comparable(blocked, version):
+            return f"{self.file} blocks {distribution} {blocked}; {_not_comparable(version)}"
+        if blocked.contains(version, prereleases=True):
+            return f"{self.file} blocks {distribution} {blocked}".rstrip()
         return None
 
     def of_mixer(self, canonical: str, short: str) -> MixerRules:
@@ -103,8 +116,19 @@ class PluginRules:
                 allowed = ", ".join(givers) or f"none, as nothing installed gives {short}"
                 words = f"got {canonical!r}; allowed: {allowed}{nearest(canonical, givers)}"
                 raise self.source.mistake(("resolve", short), words)
-        for name in self.mixers:
+        meant_by: dict[str, str] = {}
+        for name, rules in self.mixers.items():
             self._check_mixer(name, found)
+            mixer = name if name in found else self._giver(name, found)
+            first = meant_by.setdefault(mixer, rules.written)
+            if first != rules.written:
+                words = f"means {mixer}, as {first} does; allowed: one of the two"
+                raise self.source.mistake(("mixers", rules.written), words)
+
+    def _giver(self, short: str, found: Iterable[str]) -> str:
+        """The canonical name of the mixer that `short` means."""
+        givers = (known for known in found if known.rpartition("/")[2] == short)
+        return self.resolve.get(short) or next(givers)
 
     def _check_mixer(self, name: str, found: Mapping[str, str]) -> None:
         assert self.source is not None
@@ -113,10 +137,10 @@ class PluginRules:
         givers = [known for known in found if known.rpartition("/")[2] == name]
         if not givers:
             words = f"no such mixer; installed: {', '.join(sorted(found))}{nearest(name, found)}"
-            raise self.source.mistake(("mixers", name), words)
+            raise self.source.mistake(("mixers", self.mixers[name].written), words)
         if len(givers) > 1 and name not in self.resolve:
             words = f"is given by more than one; allowed: {', '.join(sorted(givers))}"
-            raise self.source.mistake(("mixers", name), words)
+            raise self.source.mistake(("mixers", self.mixers[name].written), words)
 
 
 def read_plugin_rules(path: str | Path | None = None) -> PluginRules:
@@ -160,7 +184,39 @@ def _versions(source: TomlFile, section: str) -> dict[str, SpecifierSet]:
             words = f"got {version!r}; allowed: a version range such as '>=1.2,<2', or '*'"
             raise source.mistake(place, words + did_you_mean(meant))
         versions[str(canonicalize_name(distribution))] = specifiers
+    _require_distinct(source, section, table, lambda name: str(canonicalize_name(name)))
     return versions
+
+
+def canonical_name(written: str) -> str:
+    """Return a mixer's name with its distribution, if it has one, normalised (PEP 503)."""
+    distribution, slash, short = written.rpartition("/")
+    return f"{canonicalize_name(distribution)}{slash}{short}" if slash else written
+
+
+def _require_distinct(
+    source: TomlFile, section: str, table: Mapping[str, Any], normalised: Callable[[str], str]
+) -> None:
+    """PluginsFileError at the second of two keys that mean one thing."""
+    seen: dict[str, str] = {}
+    for key in table:
+        first = seen.setdefault(normalised(key), key)
+        if first != key:
+            words = f"means the same as {first} in {source.place(section, first)}; allowed: one"
+            raise source.mistake((section, key), words)
+
+
+def _is_comparable(specifiers: SpecifierSet, version: str) -> bool:
+    """Whether the version can be compared with each; `===` and no specifier compare any text."""
+    try:
+        Version(version)
+    except InvalidVersion:
+        return all(specifier.operator == "===" for specifier in specifiers)
+    return True
+
+
+def _not_comparable(version: str) -> str:
+    return f"the installed version is {version!r}, which cannot be compared and is not let through"
 
 
 def _installed(distribution: str) -> bool:
@@ -185,7 +241,7 @@ def _resolve(source: TomlFile) -> dict[str, str]:
         if not isinstance(canonical, str) or "/" not in canonical:
             words = f"got {shown(canonical)}; allowed: 'distribution/{name}'"
             raise source.mistake(("resolve", name), words)
-    return dict(table)
+    return {name: canonical_name(canonical) for name, canonical in table.items()}
 
 
 def _mixers(source: TomlFile) -> dict[str, MixerRules]:
@@ -202,7 +258,10 @@ def _mixers(source: TomlFile) -> dict[str, MixerRules]:
             for table in ("defaults", "search")
         )
         place = _placed(source, path)
-        rules[name] = MixerRules(said.get("enabled", True), defaults, search, place)
+        rules[canonical_name(name)] = MixerRules(
+            said.get("enabled", True), defaults, search, place, written=name
+        )
+    _require_distinct(source, "mixers", source.data.get("mixers", {}), canonical_name)
     return rules
 
 
@@ -223,6 +282,9 @@ def _local(source: TomlFile, folder: Path, table: str, kind: str) -> dict[str, L
             raise source.mistake((table, name), words)
         if not _IDENTIFIER.fullmatch(name):
             words = "no name; allowed: letters, digits and _"
+            raise source.mistake((table, name), words)
+        if name in RESERVED_WORDS:
+            words = f"a word of specs and studies; allowed: a name but {_RESERVED}"
             raise source.mistake((table, name), words)
         file = (folder / match["file"]).resolve()
         if not file.is_file():

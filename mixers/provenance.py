@@ -28,13 +28,16 @@ class Publication:
 
 def install_origin(distribution: Distribution) -> str:
     """`index`, or what direct_url.json says: `editable URL`, `git+URL@COMMIT`, `URL`. (PEP 610)"""
-    text = distribution.read_text("direct_url.json")
-    if text is None:
-        return "index"
     try:
+        text = distribution.read_text("direct_url.json")
+        if text is None:
+            return "index"
         said: dict[str, Any] = json.loads(text)
-    except ValueError:
+    except (OSError, ValueError, RecursionError):
         return "unknown: direct_url.json is not JSON"
+    sections = (said.get(key, {}) for key in ("vcs_info", "dir_info")) if _is_map(said) else [None]
+    if not all(map(_is_map, sections)):
+        return "unknown: direct_url.json is not as PEP 610 has it"
     url = said.get("url", "unknown")
     if "vcs_info" in said:
         version_control = said["vcs_info"]
@@ -42,12 +45,19 @@ def install_origin(distribution: Distribution) -> str:
     return f"editable {url}" if said.get("dir_info", {}).get("editable") else str(url)
 
 
+def _is_map(value: object) -> bool:
+    return isinstance(value, dict)
+
+
 def files_digest(distribution: Distribution) -> str:
     """16 hexadecimal digits of the installed Python files, as RECORD lists their hashes.
 
     Empty for an editable install, whose files may change at any time.
     """
-    rows = csv.reader((distribution.read_text("RECORD") or "").splitlines())
+    try:
+        rows = list(csv.reader((distribution.read_text("RECORD") or "").splitlines()))
+    except (OSError, ValueError, csv.Error):
+        return ""  # a RECORD that cannot be read says nothing of the files
     hashes = sorted(
         f"{row[0]} {row[1]}" for row in rows if len(row) > 1 and row[0].endswith(".py") and row[1]
     )
@@ -71,7 +81,10 @@ def unmet_requirement(requires: Iterable[str], name: str, version: str) -> str |
             requirement = Requirement(text)
         except InvalidRequirement:
             continue
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+        try:
+            if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+                continue
+        except ValueError:  # a marker that means nothing here
             continue
         if not requirement.specifier.contains(version, prereleases=True):
             return str(requirement)

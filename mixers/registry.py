@@ -17,9 +17,9 @@ from mixers.contract import Site
 from mixers.entry import MixerEntry, MixerState
 from mixers.errors import PluginError, UnknownMixerError, nearest
 from mixers.local import LOCAL_DISTRIBUTION, LocalMixer
-from mixers.plugins_file import PluginRules, read_plugin_rules
+from mixers.plugins_file import RESERVED_WORDS, PluginRules, read_plugin_rules
 from mixers.provenance import Publication, published, unmet_requirement
-from mixers.scan import OWN_DISTRIBUTION, scan
+from mixers.scan import OWN_DISTRIBUTION, Damaged, damaged, scan
 from mixers.signature import resolve_options
 from mixers.spec import MixerSpec
 
@@ -176,16 +176,20 @@ class MixerRegistry:
 
 def load_registry(plugins_toml: str | Path | None = None) -> MixerRegistry:
     """The installed mixers, as `plugins_toml` (else the working directory's) allows them."""
-    return registry_of(scan(), read_plugin_rules(plugins_toml))
+    return registry_of(scan(), read_plugin_rules(plugins_toml), damaged())
 
 
 def installed_mixers() -> MixerRegistry:
     """All that is installed, whatever any `plugins.toml` says of it."""
-    return registry_of(scan(), PluginRules())
+    return registry_of(scan(), PluginRules(), damaged())
 
 
-def registry_of(points: Iterable[EntryPoint], rules: PluginRules) -> MixerRegistry:
+def registry_of(
+    points: Iterable[EntryPoint], rules: PluginRules, broken: Iterable[Damaged] = ()
+) -> MixerRegistry:
     """A registry of these entry points under these rules; imports none of them.
+
+    `broken` are distributions that cannot be read: each is listed as `distribution/*`.
 
     PluginsFileError where the rules name a mixer that there is not.
     """
@@ -213,7 +217,14 @@ def registry_of(points: Iterable[EntryPoint], rules: PluginRules) -> MixerRegist
             entries[name] = entry
         else:
             refused[name] = Refused(entry, *refusal)
+    for distribution in broken:
+        entry = MixerEntry("*", distribution.name, "", "", _no_load)
+        refused[entry.name] = Refused(entry, MixerState.BROKEN, distribution.reason)
     return MixerRegistry(entries, refused, dict(rules.resolve), rules.file)
+
+
+def _no_load() -> object:
+    raise ImportError("the distribution cannot be read")
 
 
 def _local_entry(name: str, local: LocalMixer) -> MixerEntry:
@@ -237,6 +248,10 @@ def _refusal(
     if not _NAME.fullmatch(entry.short_name):
         words = f"{entry.short_name!r} is no name; allowed: letters, digits, _ . -"
         return MixerState.INCOMPATIBLE, words
+    for name in (entry.short_name, entry.distribution):
+        if name in RESERVED_WORDS:
+            words = f"{name} is a word of specs and studies, not a name that can be given"
+            return MixerState.INCOMPATIBLE, words
     refusal = rules.refusal(entry.distribution, entry.version)
     if refusal is not None:
         return MixerState.BLOCKED, refusal

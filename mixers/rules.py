@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,12 +14,16 @@ from mixers.signature import Option
 
 @dataclass(frozen=True)
 class MixerRules:
-    """What `[mixers.NAME]` of a `plugins.toml` says; `place` names the line of one of its keys."""
+    """What `[mixers.NAME]` of a `plugins.toml` says; `place` names the line of one of its keys.
+
+    `written` is the name as the file has it.
+    """
 
     enabled: bool = True
     defaults: Mapping[str, Any] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)
     place: Callable[[str, str], str] = lambda table, key: f"{table}.{key}"
+    written: str = ""
 
     def apply(self, options: Sequence[Option], *, mixer: str) -> tuple[Option, ...]:
         """The options under these rules; PluginsFileError where a rule does not fit them."""
@@ -59,15 +64,30 @@ def narrowed(domain: Domain, said: Any) -> Domain:
     for key in said:
         if key not in keys:
             raise ValueError(f"got {key}; allowed: {', '.join(keys)}{nearest(key, keys)}")
+    for key in ("low", "high"):
+        if isinstance(said.get(key, 0), bool) or not isinstance(said.get(key, 0), int | float):
+            raise ValueError(f"{key}: got {said[key]!r}; allowed: {domain.describe()}")
     low, high = (domain.normalise(said.get(key, getattr(domain, key))) for key in ("low", "high"))
     if low > high:
         raise ValueError(f"got {low} to {high}; allowed: low up to high")
     log = said.get("log", domain.log)
-    if isinstance(domain, IntRange):
-        step = said.get("step", domain.step)
-        if type(step) is not int or step < 1 or step % domain.step or (high - low) % step:
-            words = f"multiples of {domain.step} that lead from {low} to {high}"
-            raise ValueError(f"step: got {step!r}; allowed: {words}")
-        return IntRange(int(low), int(high), step, log)
+    if not isinstance(log, bool):
+        raise ValueError(f"log: got {log!r}; allowed: true, false")
     step = said.get("step", domain.step)
+    whole = isinstance(domain, IntRange)
+    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float)):
+        raise ValueError(f"step: got {step!r}; allowed: a number above 0")
+    if step is not None and not _leads(step, low, high, domain.step, whole=whole):
+        grid = f"multiples of {domain.step}" if domain.step else "steps above 0"
+        raise ValueError(f"step: got {step!r}; allowed: {grid} that lead from {low} to {high}")
+    if isinstance(domain, IntRange):
+        return IntRange(int(low), int(high), int(step or 1), log)
     return FloatRange(low, high, None if step is None else float(step), log)
+
+
+def _leads(step: float, low: float, high: float, grid: float | None, *, whole: bool) -> bool:
+    """Whether steps of that size stay on the grid and arrive at `high`."""
+    if not math.isfinite(step) or step <= 0 or (whole and not isinstance(step, int)):
+        return False
+    counts = [(high - low) / step] + ([] if grid is None else [step / grid])
+    return all(abs(count - round(count)) < 1e-6 for count in counts)

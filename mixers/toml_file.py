@@ -68,6 +68,11 @@ def read_toml(file: Path) -> TomlFile:
         line, column = numbers.groups() if numbers else (len(lines), len(lines[-1]) + 1)
         words = words[:1].lower() + words[1:]
         raise PluginsFileError(f"{file}:{line}:{column}: not TOML: {words}") from None
+    except RecursionError:
+        raise PluginsFileError(f"{file}: nested too deeply") from None
+    except ValueError as error:  # such as a number of thousands of digits
+        words = str(error).partition(";")[0]
+        raise PluginsFileError(f"{file}: not TOML that can be read: {words}") from None
 
 
 def _read_text(file: Path) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
@@ -21,6 +21,7 @@ from mixers.errors import InputError, PluginError, nearest
 from mixers.local import LOCAL_DISTRIBUTION, LocalMixer
 from mixers.plugins_file import PluginRules
 from mixers.provenance import files_digest, install_origin
+from mixers.scan import scan
 from search.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def find_trainer(
 
     UsageError where there is none or more than one, PluginError where `rules` do not allow it.
     """
-    found = [*_installed(entry_points(group=GROUP) if points is None else points)]
+    found = [*_installed(scan(GROUP) if points is None else points)]
     found += [_local(short, file) for short, file in rules.trainers.items()]
     named = [entry for entry in found if name in (entry.name, entry.short_name, entry.entry_point)]
     known = sorted({entry.name for entry in found})

@@ -121,3 +121,52 @@ def test_a_file_that_may_not_be_read_is_the_machines_affair(
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(PluginError, match=r"^plugins.toml: permission denied$"):
         read_plugin_rules(file)
+
+
+@pytest.mark.parametrize(
+    ("section", "first", "second"),
+    [
+        ("block", 'foo-mix = "*"', 'Foo_Mix = "<0.1"'),
+        ("allow", 'foo-mix = "*"', '"foo.mix" = "*"'),
+        ("block", 'FOO = "*"', 'foo = "*"'),
+        ("mixers", '"foo-mix/gated" = {enabled = false}', '"Foo_Mix/gated" = {enabled = true}'),
+    ],
+)
+def test_two_keys_that_mean_one_thing_are_refused_and_both_are_named(
+    section: str, first: str, second: str
+) -> None:
+    write(f"schema = 1\n[{section}]\n{first}\n{second}\n")
+    with pytest.raises(PluginsFileError) as refused:
+        read_plugin_rules()
+    assert str(refused.value).startswith("plugins.toml:4:")
+    assert "means the same as" in str(refused.value)
+    assert "in plugins.toml:3:" in str(refused.value)
+
+
+@pytest.mark.parametrize("version", ["banana", "", "1.0-final-2", "unknown"])
+def test_a_version_that_cannot_be_compared_is_not_let_through(version: str) -> None:
+    write('schema = 1\n[block]\none = "<0.1"\nall = "*"\n[allow]\none="*"\nall="*"\ntwo=">=1"\n')
+    rules = read_plugin_rules()
+    assert "cannot be compared" in str(rules.refusal("one", version))
+    assert "cannot be compared" in str(rules.refusal("two", version))
+    assert rules.refusal("all", version) == "plugins.toml blocks all"
+    write('schema = 1\n[allow]\nany-version = "*"\nthis = "===banana"\n')
+    rules = read_plugin_rules()
+    assert rules.refusal("any-version", version) is None
+    assert (rules.refusal("this", version) is None) == (version == "banana")
+
+
+@pytest.mark.parametrize("table", ["local", "trainers"])
+@pytest.mark.parametrize("word", ["any", "choice", "range", "local", "null"])
+def test_words_of_specs_are_no_names(table: str, word: str) -> None:
+    Path("mine.py").touch()
+    write(f'schema = 1\n[{table}]\n{word} = "mine.py:Mine"\n')
+    with pytest.raises(PluginsFileError, match=f"plugins.toml:3:1: {table}.{word}: a word of"):
+        read_plugin_rules()
+
+
+@pytest.mark.parametrize("text", ["[" * 5_000, "schema = " + "1" * 5_000, "a = " + "{b=" * 3_000])
+def test_what_the_parser_cannot_take_is_one_message(text: str) -> None:
+    write(text)
+    with pytest.raises(PluginsFileError, match=r"plugins\.toml"):
+        read_plugin_rules()
