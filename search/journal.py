@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from pathlib import Path
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from search.atomic_write import keep_copy
+from search.atomic_write import PARTIAL, keep_copy, write_atomically
 from search.errors import EnvironmentProblem
 
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,6 +44,15 @@ class FileLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+class _NoLock:
+    """The lock of a file that only this process knows."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None: ...
 
 
 @contextmanager
@@ -89,6 +99,25 @@ def open_journal(path: Path) -> JournalStorage:
         lock.release()
     # optuna does not export the type that it wants here; two methods are what it uses
     return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))  # type: ignore[arg-type]
+
+
+@contextmanager
+def extended(path: Path) -> Iterator[JournalStorage]:
+    """A storage whose operations are appended to the journal at `path` together, or not at all.
+
+    They go to a copy, which replaces the journal at the end: a process that is killed meanwhile
+    leaves the journal as it was. Others wait for the journal's lock.
+    """
+    lock = FileLock(path.with_suffix(".lock"))
+    lock.acquire()
+    copy = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        write_atomically(copy, path.read_bytes())
+        yield JournalStorage(JournalFileBackend(str(copy), lock_obj=_NoLock()))  # type: ignore[arg-type]
+        write_atomically(path, copy.read_bytes())
+    finally:
+        copy.unlink(missing_ok=True)
+        lock.release()
 
 
 def repair_tail(path: Path) -> int:

@@ -252,17 +252,26 @@ def total_seconds(records: Iterable[Record]) -> dict[str, float]:
 
 
 def standing(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The complete trials that were not refuted when they were measured again: there they missed
-    their budget, or did not come to an end."""
-    refuted = {
-        record.confirms
-        for record in records
-        if record.state.is_final and record.state is not TrialState.COMPLETE
-    }
+    """Return the complete trials that were not refuted, in the order of `records`."""
+    refuted = {again.confirms for again in refutations(records)}
     return [
         record
         for record in records
         if record.state is TrialState.COMPLETE
         and record.confirms is None
         and record.number not in refuted
+    ]
+
+
+def refutations(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Return the second measurements by which an earlier trial is no longer within its budget.
+
+    Each `confirms` that trial. It missed a budget, or failed, timed out or ran out of memory.
+    """
+    return [
+        record
+        for record in records
+        if record.confirms is not None
+        and record.state.is_final
+        and record.state is not TrialState.COMPLETE
     ]

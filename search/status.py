@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 
 from metaformer.yaml_tree import MAX_NESTING
 from search.errors import EnvironmentProblem
-from search.records import Record, total_seconds
+from search.records import Record, TrialRecord, refutations, total_seconds
 from search.study_path import STUDY_FILE, legal_name
 from search.trial_lines import last_of_each, read_baselines, read_records
 
@@ -29,8 +30,9 @@ def study_status(folder: Path) -> dict[str, Any]:
 
     `running` is whether a process holds the study now, `pid` which, where that can be told.
     `best`, `front`, `nearest_miss` and `set_aside` are those of summary.json; `not_yet_in_summary`
-    counts trials that ended since it was written. `baselines` are as they ended last. `seconds` are
-    those that trials took, by what they were spent on.
+    counts trials that ended since it was written. `refuted` are complete trials that missed when
+    they were measured again, `baselines` are as they ended last. `seconds` are those that trials
+    took, by what they were spent on.
     EnvironmentProblem where a file is not what the study wrote.
     """
     settings = _settings(folder / STUDY_FILE)
@@ -57,6 +59,7 @@ def study_status(folder: Path) -> dict[str, Any]:
         "best": summary.get("best"),
         "front": summary.get("front"),
         "nearest_miss": summary.get("nearest_miss"),
+        "refuted": describe_refuted(records),
         "set_aside": summary.get("set_aside", []),
         "not_yet_in_summary": max(0, counted - told),
         "baselines": [
@@ -68,6 +71,24 @@ def study_status(folder: Path) -> dict[str, Any]:
         ],
         "seconds": total_seconds(records),
     }
+
+
+def describe_refuted(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    """Return the complete trials that a second measurement refuted, with both measurements.
+
+    `measured_again` has the number, state and reason of the second, and its figures.
+    """
+    known = {record.number: record for record in records}
+    return [
+        {
+            "trial": again.confirms,
+            "digest": again.digest,
+            **_describe(known[again.confirms]),
+            "measured_again": {"trial": again.number, **_describe(again)},
+        }
+        for again in refutations(records)
+        if again.confirms in known
+    ]
 
 
 def study_name(folder: Path) -> str:

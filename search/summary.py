@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from importlib.metadata import version
 from typing import Any
@@ -16,6 +17,7 @@ from search.devices import GIB
 from search.front import front_of
 from search.records import BaselineRecord, Record, TrialRecord, TrialState, standing, total_seconds
 from search.set_aside import set_aside
+from search.status import describe_refuted
 from search.study_config import Study
 from search.training import PREPROCESSING
 
@@ -46,9 +48,17 @@ def ranked(records: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def nearest_miss(records: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The trial that missed its budgets by least, counted or measured."""
+    """Return the trial that missed its budgets by least, counted or measured; None if none did.
+
+    One that missed them when it was measured again has those figures, and its own number and score.
+    """
+    known = {record.number: record for record in records}
     missed = [
-        record for record in records if record.state is TrialState.REJECTED and record.was_judged
+        record
+        if record.confirms is None
+        else replace(record, number=record.confirms, score=known.get(record.confirms, record).score)
+        for record in records
+        if record.state is TrialState.REJECTED and record.was_judged
     ]
     # what was not measured missed by more than its bound says
     return min(missed, key=lambda trial: (bool(trial.at_most), trial.violation()), default=None)
@@ -84,6 +94,7 @@ def summarise(
         if axes
         else None,
         "baselines": [_describe_baseline(record, study) for record in baselines],
+        "refuted": describe_refuted(records),
         "set_aside": [
             found.to_data() for found in set_aside(records, study.frozen_mixers).values()
         ],

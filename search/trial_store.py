@@ -15,12 +15,13 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from search.errors import EnvironmentProblem
-from search.journal import open_journal
-from search.records import NOT_BUILDABLE, TrialRecord, TrialState
+from search.journal import extended, open_journal
+from search.records import NOT_BUILDABLE, TrialRecord, TrialState, refutations
 from search.run_folder import RunFolder
 
 MAX_ATTEMPTS = 3  # of a candidate whose own process died
@@ -31,6 +32,7 @@ _ATTEMPT = "attempt"
 _ABANDONED = "abandoned"
 _REPEATS = "repeats"  # the number of the trial that is tried again
 _SHOWN = 5  # finished trials that the journal lacks, in a message
+REFUTED = "measured again"  # constraint of a trial that was refuted, by how much
 _DISCARDED = "discarded"
 _CONTINUES, _CONFIRMS = "continues", "confirms"  # the number of an earlier trial
 
@@ -44,11 +46,12 @@ _OPTUNA_STATES = {
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """A record, and the parameters and distributions under which Optuna holds it."""
+    """A record, and what Optuna has of it: parameters, distributions and constraints."""
 
     record: TrialRecord
     params: dict[str, Any]
     distributions: dict[str, BaseDistribution]
+    constraints: dict[str, float]
 
 
 class TrialStore:
@@ -57,14 +60,10 @@ class TrialStore:
     def __init__(self, name: str, folder: RunFolder) -> None:
         """Opens the store in `folder`: repairs its journal, settles unfinished trials."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._name = name
         self._folder = folder
         try:
-            self.study = optuna.create_study(
-                study_name=name,
-                storage=open_journal(folder.journal),
-                direction="maximize",
-                load_if_exists=True,
-            )
+            self._open()
         except (EnvironmentProblem, OSError):
             raise
         except Exception as error:  # Optuna raises whatever a damaged line leads it to
@@ -78,6 +77,7 @@ class TrialStore:
         ended.sort(key=attrgetter("datetime_complete"))  # several may have run at a time
         self.records = [record for trial in ended if (record := self._record_of(trial)) is not None]
         folder.write_trials(self.records)
+        self._mark_refuted()
 
     @property
     def counted(self) -> int:
@@ -93,14 +93,16 @@ class TrialStore:
         self._tell(record)
         self._folder.append_trial(record)
         self.records.append(record)
+        self._mark_refuted()
 
     def stored(self) -> list[StoredTrial]:
         """The final trials, with what Optuna knows of them."""
         known = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
         return [
-            StoredTrial(record, known[record.number].params, known[record.number].distributions)
+            StoredTrial(record, own.params, own.distributions, own.constraints)
             for record in self.records
             if record.state.is_final
+            for own in [known[record.number]]
         ]
 
     def adopt(self, trial: StoredTrial, numbers: Mapping[int, int]) -> int:
@@ -126,7 +128,7 @@ class TrialStore:
             params=trial.params,
             distributions=trial.distributions,
             user_attrs={_RECORD: record.to_line(), _PARAMS: _checksum(trial.params)},
-            constraints=record.constraints,
+            constraints=trial.constraints,
         )
         self.study.add_trial(adopted)
         self._folder.append_trial(record)
@@ -202,6 +204,31 @@ class TrialStore:
         """The values of each trial, by its number."""
         return {trial.number: trial.params for trial in self.study.get_trials(deepcopy=False)}
 
+    def _mark_refuted(self) -> None:
+        """Make trials that were refuted infeasible for Optuna, by a constraint of their own.
+
+        Optuna changes no trial that has ended, so the study is deleted in the journal and created
+        again with the same trials under the same numbers. Waits while a trial is running, which
+        would lose its place; opening the store makes up for it.
+        """
+        excess = {again.confirms: _excess(again) for again in refutations(self.records)}
+        trials = self.study.get_trials(deepcopy=False)
+        marked = {trial.number for trial in trials if REFUTED in trial.constraints}
+        running = any(trial.state is OptunaState.RUNNING for trial in trials)
+        if running or excess.keys() <= marked:
+            return
+        with extended(self._folder.journal) as storage:
+            _create_again(self._name, storage, excess)
+        self._open()
+
+    def _open(self) -> None:
+        self.study = optuna.create_study(
+            study_name=self._name,
+            storage=open_journal(self._folder.journal),
+            direction="maximize",
+            load_if_exists=True,
+        )
+
     def _tell(self, record: TrialRecord) -> None:
         state = _optuna_state(record)
         value = record.accuracy if state is OptunaState.COMPLETE else None
@@ -243,6 +270,31 @@ class TrialStore:
         if params and _CONFIRMS not in trial.user_attrs:
             attempt = int(trial.user_attrs.get(_ATTEMPT, 1))
             self._enqueue(trial, params, attempt, _times_abandoned(trial) + 1)
+
+
+def _create_again(name: str, storage: BaseStorage, excess: Mapping[int | None, float]) -> None:
+    """Delete the study in `storage` and create it again with the same trials.
+
+    The trials whose numbers are in `excess` get it as a constraint more.
+    """
+    old = optuna.load_study(study_name=name, storage=storage)
+    trials, own_attrs = old.get_trials(), old.user_attrs
+    system_attrs = storage.get_study_system_attrs(storage.get_study_id_from_name(name))
+    optuna.delete_study(study_name=name, storage=storage)
+    new = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+    for key, value in own_attrs.items():
+        new.set_user_attr(key, value)
+    for key, value in system_attrs.items():
+        storage.set_study_system_attr(storage.get_study_id_from_name(name), key, value)
+    for trial in trials:
+        if trial.number in excess and REFUTED not in trial.constraints:
+            trial.set_constraint(REFUTED, excess[trial.number])
+        new.add_trial(trial)
+
+
+def _excess(again: TrialRecord) -> float:
+    """Return by how much a second measurement missed; more than 0."""
+    return again.violation() or NOT_BUILDABLE
 
 
 def _read_record(text: str, trial: FrozenTrial) -> TrialRecord:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from search.cli.status import refuted_text
 from search.set_aside import SetAside
 
 SHOWN_REASONS = 3
@@ -33,6 +34,8 @@ def print_result(summary: dict[str, Any], folder: Path, go_on: str) -> None:
     for mixer in summary["set_aside"]:
         click.echo(str(SetAside.from_data(mixer)))
     _print_found(summary, folder)
+    for trial in summary["refuted"]:
+        click.echo(refuted_text(trial))
     if summary["baselines"]:
         _print_baselines(summary)
 

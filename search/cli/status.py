@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from search.cli.errors import user_errors
-from search.speed_words import speed
+from search.speed_words import interval, speed
 
 
 @click.command()
@@ -83,6 +83,7 @@ def _text(study: dict[str, Any]) -> str:
         lines.append(f"best: none; nearest miss: {_candidate(study['nearest_miss'])}")
     else:
         lines.append("best: none yet")
+    lines += [refuted_text(trial) for trial in study["refuted"]]
     if study["front"]:
         lines.append("front, no trial beats these in everything:")
         lines += [f"  {_candidate(trial)}" for trial in study["front"]]
@@ -125,7 +126,8 @@ def _now(study: dict[str, Any]) -> str:
 
 def _best_in_short(study: dict[str, Any]) -> str:
     best = study["best"]
-    return "none" if best is None else f"trial {best['trial']}, {best['validation_accuracy']:.4f}"
+    words = "none" if best is None else f"trial {best['trial']}, {best['validation_accuracy']:.4f}"
+    return words + "".join(f", trial {trial['trial']} was refuted" for trial in study["refuted"])
 
 
 def _candidate(trial: dict[str, Any]) -> str:
@@ -158,6 +160,25 @@ def _trial(trial: dict[str, Any]) -> str:
 
 def _baseline(baseline: dict[str, Any]) -> str:
     return _ended(Path(baseline["name"]).name, baseline)
+
+
+def refuted_text(trial: dict[str, Any]) -> str:
+    """Return the line on one of `refuted` in summary.json: both measurements, and the reason."""
+    again = trial["measured_again"]
+    first = [f"trial {trial['trial']}", *_speeds(trial)]
+    if trial["accuracy"] is not None:
+        first.append(f"validation accuracy {trial['accuracy']:.4f}")
+    second = [f"{again['state']} when measured again (trial {again['trial']})", *_speeds(again)]
+    reason = again["reason"].partition("\n")[0]
+    return f"refuted: {', '.join(first)}; {', '.join(second)}" + (f": {reason}" if reason else "")
+
+
+def _speeds(trial: dict[str, Any]) -> list[str]:
+    return [
+        f"{measured['mode']} {speed(measured)} {interval(measured)}"
+        for measured in trial["throughput"]
+        if all(measured[key] is not None for key in ("images_per_second", "low", "high"))
+    ]
 
 
 def _ended(title: str, trial: dict[str, Any]) -> str:

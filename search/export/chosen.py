@@ -19,7 +19,7 @@ from search.candidate import CandidateEvaluator
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, UsageError
 from search.past_study import PastStudy
-from search.records import TrialRecord, TrialState
+from search.records import TrialRecord, TrialState, refutations
 from search.status import read_summary
 from search.summary import best_of
 from search.training import PREPROCESSING
@@ -106,18 +106,24 @@ def choose(
 
 def record_to_export(past: PastStudy, number: int | None) -> TrialRecord:
     """Trial `number`, or the best; UsageError where there is none, or it is not complete."""
-    known = complete(past.records)
+    numbers = [trial.number for trial in complete(past.records)]
     if number is None:
         best = best_of(past.records)
         if best is None:
-            raise UsageError(f"{past.folder.path}: no trial is complete yet, so none is the best")
+            refuted = [int(again.confirms or 0) for again in refutations(past.records)]
+            why = "no trial is complete yet, so none is the best"
+            if refuted:
+                why = f"no trial is the best: {in_words(refuted)} missed when measured again"
+            raise UsageError(
+                f"{past.folder.path}: {why}; allowed: --trial N of {in_words(numbers)}"
+            )
         return best
     record = past.trial(number)
     if record.state is not TrialState.COMPLETE:
         reason = record.reason.partition("\n")[0]
         raise UsageError(
             f"trial {number}: got one that is {record.state} ({reason}) and was not trained to its "
-            f"end; allowed: {in_words([trial.number for trial in known])}"
+            f"end; allowed: {in_words(numbers)}"
         )
     return record
 

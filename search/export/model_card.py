@@ -12,6 +12,7 @@ from mixers import MixerRegistry
 from mixers.scan import OWN_DISTRIBUTION
 from search.devices import GIB
 from search.export.chosen import Chosen
+from search.records import refutations
 from search.speed_words import interval, speed
 from search.status import read_summary
 from search.study_config import StudyConfig
@@ -107,6 +108,12 @@ def _figures(chosen: Chosen) -> list[str]:
         f"MACs: {record.macs or 0:,} for one image of {size}×{size} pixels",
     ]
     lines += [_throughput(measured) for measured in record.measurements]
+    lines += [
+        f"measured again: {again.state.value}, {again.reason or 'without a reason'}; the study no "
+        "longer counts this trial as within its budget"
+        for again in refutations(chosen.past.records)
+        if again.confirms == record.number
+    ]
     if not record.measurements:
         lines.append("throughput: not measured, as the study has no budget of it")
     if record.peak_memory_bytes:

@@ -26,8 +26,10 @@ from search.cli import main
 from search.errors import UsageError
 from search.fork import distribution_of, fork, said_by
 from search.records import TrialRecord, TrialState
+from search.run_folder import RunFolder
 from search.study_config import Study
 from search.study_file import load_study
+from search.trial_store import TrialStore
 
 WIDER = STUDY.replace("name: tiny", "name: wider")
 
@@ -274,6 +276,9 @@ def test_a_best_that_was_refuted_is_not_the_best_of_the_fork(
     assert begun.carried == 3
     summary = json.loads(Path("runs/wider/summary.json").read_text())
     assert (summary["best"]["digest"], summary["best"]["confirmed"]) == (best["digest"], True)
+    assert [trial["digest"] for trial in summary["refuted"]] == missed[:1]
+    forked = TrialStore("wider", RunFolder(Path("runs/wider")))
+    assert forked.study.best_trial.number == summary["best"]["trial"]
     lines = records("runs/wider")
     numbers = {line["digest"]: line["number"] for line in lines if line["confirms"] is None}
     assert [line["confirms"] for line in lines[3:]] == [numbers[digest] for digest in missed]

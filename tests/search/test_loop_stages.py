@@ -155,6 +155,11 @@ def test_the_best_is_measured_again_and_where_that_fails_the_next_one_takes_its_
     assert judged == ranked[:2]
     assert summary["best"]["digest"] == ranked[1]
     assert summary["best"]["confirmed"]
+    (refuted,) = summary["refuted"]
+    again = refuted["measured_again"]
+    assert (refuted["digest"], again["state"], again["reason"]) == (ranked[0], state, "why not")
+    storage = TrialStore("tiny", RunFolder(Path("runs/tiny")))
+    assert storage.study.best_trial.number == summary["best"]["trial"]
     assert summary["trials"]["by_state"] == {"COMPLETE": 3}
     said = f"{words} when it was measured again: why not"
     assert any(note.endswith(said) for note in heard.notes)

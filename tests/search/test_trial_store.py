@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from search.errors import EnvironmentProblem
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
-from search.trial_store import MAX_ABANDONED, MAX_ATTEMPTS, TrialStore
+from search.trial_store import MAX_ABANDONED, MAX_ATTEMPTS, REFUTED, TrialStore
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -286,3 +286,96 @@ def test_a_journal_that_another_version_wrote_is_one_message(
     assert folder.journal.read_text() != text
     with pytest.raises(EnvironmentProblem, match=f"journal.log: cannot read {words}"):
         TrialStore("s", folder)
+
+
+def measure_again(store: TrialStore, number: int, state: TrialState, **fields: object) -> None:
+    """Measure trial `number` again, as the end of a study does."""
+    store.enqueue_confirmation(number)
+    trial = ask(store)
+    store.finish(trial, record_of(trial, state, confirms=number, **fields))
+
+
+@pytest.mark.parametrize(
+    ("state", "constraints", "excess"),
+    [
+        (TrialState.REJECTED, {"throughput.train": 0.02, "params": -1.0}, 0.02),
+        (TrialState.REJECTED, {"throughput.train": 0.25, "throughput.infer": 0.5}, 0.75),
+        (TrialState.OOM, {}, 10.0),
+        (TrialState.FAILED, {"throughput.train": -0.1}, 10.0),
+        (TrialState.TIMEOUT, {}, 10.0),
+    ],
+)
+def test_a_refuted_best_is_not_optunas_best_and_the_journal_only_grows(
+    folder: RunFolder, state: TrialState, constraints: dict[str, float], excess: float
+) -> None:
+    store = TrialStore("s", folder)
+    for accuracy in (0.5, 0.9, 0.7):
+        complete(store, accuracy)
+    store.study.set_user_attr("note", "kept")
+    before, journal = store.study.get_trials(), folder.journal.read_bytes()
+    measure_again(store, 1, state, constraints=constraints)
+    assert folder.journal.read_bytes().startswith(journal)
+    lines, again = folder.trials.read_bytes(), TrialStore("s", folder)
+    assert folder.trials.read_bytes() == lines
+    for study in (store.study, again.study):
+        assert (study.best_trial.number, study.best_value) == (2, 0.7)
+        assert study.user_attrs == {"note": "kept"}
+        trials = study.get_trials()
+        assert trials[1].constraints == {"throughput.train": -0.2, REFUTED: excess}
+        for old, new in zip(before, trials, strict=False):
+            assert (old.number, old.state, old.values, old.params) == (
+                new.number, new.state, new.values, new.params,
+            )  # fmt: skip
+            assert (old.datetime_complete, old.user_attrs) == (
+                new.datetime_complete, new.user_attrs,
+            )  # fmt: skip
+    assert complete(again, 0.95).number == 4
+
+
+def test_a_best_that_was_confirmed_or_not_measured_stays_optunas_best(folder: RunFolder) -> None:
+    store = TrialStore("s", folder)
+    complete(store, 0.9)
+    measure_again(store, 0, TrialState.INTERRUPTED)
+    measure_again(store, 0, TrialState.COMPLETE)
+    assert store.study.best_trial.number == 0
+    assert REFUTED not in store.study.trials[0].constraints
+
+
+def test_each_of_several_refuted_trials_is_marked_once_though_others_wait(
+    folder: RunFolder,
+) -> None:
+    store = TrialStore("s", folder)
+    for accuracy in (0.5, 0.9, 0.7):
+        complete(store, accuracy)
+    store.study.enqueue_trial({"x": 7})
+    waiting = ask(store)  # under way beside the measurement
+    measure_again(store, 1, TrialState.REJECTED, constraints={"throughput.train": 0.1})
+    assert store.study.best_trial.number == 1  # not yet: a trial is running
+    store.finish(waiting, record_of(waiting, TrialState.REJECTED))
+    assert store.study.best_trial.number == 2
+    store.study.enqueue_trial({"x": 8})
+    journal = folder.journal.read_bytes()
+    TrialStore("s", folder)
+    assert folder.journal.read_bytes().startswith(journal)
+    assert b'"op_code":1,' not in folder.journal.read_bytes()[len(journal) :]  # none deleted
+    assert ask(store).params == {"x": 8}
+
+
+def test_a_process_that_is_killed_while_it_marks_a_refuted_trial_loses_nothing(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = TrialStore("s", folder)
+    for accuracy in (0.9, 0.7):
+        complete(store, accuracy)
+
+    def killed(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("search.trial_store._create_again", killed)
+        with pytest.raises(KeyboardInterrupt):
+            measure_again(store, 0, TrialState.REJECTED, constraints={"throughput.train": 0.1})
+    again = TrialStore("s", folder)
+    assert [record.number for record in again.records] == [0, 1, 2]
+    assert again.study.best_trial.number == 1
+    assert not list(folder.path.glob("*.partial"))
