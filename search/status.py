@@ -13,7 +13,6 @@ from typing import Any
 
 import yaml
 
-from metaformer.yaml_tree import MAX_NESTING
 from search.errors import EnvironmentProblem
 from search.records import Record, TrialRecord, refutations, total_seconds
 from search.study_path import STUDY_FILE, legal_name
@@ -22,6 +21,7 @@ from search.trial_lines import last_of_each, read_baselines, read_records
 LAST_TRIALS = 5
 _SECTIONS = ("budget", "measure", "train", "search")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may be built without C
+_MAX_NESTING = 32  # as in metaformer.yaml_tree, whose import would load torch
 _LOCKS = Path("/proc/locks")
 
 
@@ -160,7 +160,7 @@ def _require_shallow(text: str) -> None:
     for event in yaml.parse(text, Loader=_LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_NESTING:
+        if depth > _MAX_NESTING:
             raise ValueError("nested too deeply")
 
 

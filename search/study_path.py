@@ -8,13 +8,13 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from metaformer.errors import shorten
 from mixers.errors import did_you_mean, nearest_path
 from search.errors import EnvironmentProblem, UsageError
 
 STUDY_FILE = "study.yaml"  # that of a run folder
 MAX_NAME = 100  # characters, of a study's name
 _ALLOWED = "the folder of a study, such as runs/NAME"
+_SHOWN_NAME = 60  # characters of a wrong name in a message
 _SHOWN = 3  # folders that may be meant
 _OWN_FOLDERS = ("weights", "checkpoints")
 _APPENDED = ("journal.log", "trials.jsonl", "baselines.jsonl", "errors.log")
@@ -33,8 +33,8 @@ def require_legal_name(name: str) -> str:
     """Return `name`; ValueError if a study cannot have it."""
     if name != legal_name(name):
         raise ValueError(
-            f"got {shorten(name)}; allowed: at most {MAX_NAME} of a-z, A-Z, 0-9, _, . and -, "
-            f"beginning with a letter or digit{did_you_mean(legal_name(name))}"
+            f"got {name[:_SHOWN_NAME]!r}; allowed: at most {MAX_NAME} of a-z, A-Z, 0-9, _, . and "
+            f"-, beginning with a letter or digit{did_you_mean(legal_name(name))}"
         )
     return name
 

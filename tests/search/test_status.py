@@ -13,7 +13,7 @@ import pytest
 from search import status
 from search.errors import EnvironmentProblem
 from search.journal import exclusive
-from search.records import BaselineRecord, TrialState
+from search.records import BaselineRecord, TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.status import holder_of, study_status
 
@@ -57,8 +57,8 @@ def test_asking_leaves_the_lock_free(finished: Path) -> None:
 
 def test_trials_that_the_summary_does_not_know_yet_are_counted(finished: Path) -> None:
     lines = (finished / "trials.jsonl").read_text().splitlines()
-    third = json.dumps({**json.loads(lines[1]), "number": 2})
-    (finished / "trials.jsonl").write_text("\n".join([*lines, third, '{"torn']))
+    third = TrialRecord.from_data({**TrialRecord.from_line(lines[1]).to_data(), "number": 2})
+    (finished / "trials.jsonl").write_text("\n".join([*lines, third.to_line(), '{"torn']))
     found = study_status(finished)
     assert (found["trials"]["counted"], found["not_yet_in_summary"]) == (3, 1)
 
