@@ -281,18 +281,10 @@ def test_a_new_study_of_any_mixer_has_them_without_the_broken_ones(both: FreshEn
 
 
 @pytest.mark.usefixtures("under_way")
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('[block]\nexample-mixers = "<1"', "plugins.toml blocks example-mixers <1"),
-        ('[allow]\nmetaformer-search = "*"', "example-mixers is not in [allow] of plugins.toml"),
-        (f'[mixers."{GATED}"]\nenabled = false', f"plugins.toml switches {GATED} off"),
-    ],
-)
-def test_what_a_project_refuses_is_neither_built_nor_searched(
-    text: str, words: str, good: FreshEnvironment
-) -> None:
-    rules(text)
+def test_what_a_project_refuses_is_neither_built_nor_searched(good: FreshEnvironment) -> None:
+    """By [block]; the other rules are tested in one process, in tests/mixers/test_states.py."""
+    words = "plugins.toml blocks example-mixers <1"
+    rules('[block]\nexample-mixers = "<1"')
     Path("x.yaml").write_text(
         "schema: 1\nname: x\nextends: inceptionnext_t\nevery_stage: {mixer: gated_large_kernel}\n"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -14,6 +15,7 @@ import pytest
 import timm
 import torch
 from parity import randomise
+from small_zoo import distinct
 from timm.layers import DropPath
 from timm.optim import create_optimizer_v2
 from torch import nn
@@ -27,6 +29,7 @@ REPRESENTATIVES = [  # one a family
     "convnext_t", "resnet50", "roadmap_06_depthwise_first", "swin_t", "convformer_s18",
     "caformer_s18", "poolformer_s12", "poolformerv2_s12", "identityformer_s12", "focalnet_t",
 ]  # fmt: skip
+ONLY_AN_OPTION = re.compile(r"_(band\d+|ratio_\d_\d+|k\d)")  # else as the one without it
 QUICK = REPRESENTATIVES[:3]
 FAMILIES = [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in REPRESENTATIVES[3:])]
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -364,7 +367,8 @@ def test_timms_own_tests_pass_on_every_family(part: int, timms_tests: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("part", range(8))
-def test_timms_own_tests_pass_on_every_backbone_of_the_zoo(part: int, timms_tests: Path) -> None:
-    others = [name for name in zoo_names() if name not in REPRESENTATIVES]
-    run_timms_tests(timms_tests, others[part::8])
+@pytest.mark.parametrize("part", range(4))
+def test_timms_own_tests_pass_on_every_structure_of_the_zoo(part: int, timms_tests: Path) -> None:
+    others = [name for name in distinct() if not ONLY_AN_OPTION.search(name)]
+    others = [name for name in others if name not in REPRESENTATIVES]
+    run_timms_tests(timms_tests, others[part::4])
