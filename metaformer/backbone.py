@@ -20,6 +20,7 @@ from metaformer.spec_parts import DownsampleSpec, StemSpec
 from metaformer.spec_yaml import resolve_mixers
 from metaformer.stage import Stage, StageSite
 from mixers import MixerRegistry, load_registry
+from mixers.class_attributes import undecayed_parameters
 
 
 def build_backbone(
@@ -37,9 +38,10 @@ def build_backbone(
     `registry` gives the mixers, the installed ones by default. `global_pool` is one of timm's
     poolings (avg, max, avgmax), or empty for none, which needs no classes. With
     `output_stride`, maps stay at one part in so many of the image, and later stages dilate
-    instead. On the meta device nothing is allocated; such a model is for counting, its tables
-    are never filled. SpecError where a mixer is unknown, an option illegal, a mixer does not
-    fit its site or cannot dilate, or the image is too small for the stages.
+    instead. On the meta device nothing is allocated; a model that gets its memory later, by
+    `to_empty`, needs its weights loaded, and `init_non_persistent_buffers` of every module that
+    has it. SpecError where a mixer is unknown, an option illegal, a mixer does not fit its site or
+    cannot dilate, or the image is too small for the stages.
     """
     registry = registry if registry is not None else load_registry()
     spec = resolve_mixers(spec, registry)
@@ -59,7 +61,8 @@ def _stage_sites(spec: BackboneSpec, image_size: int, output_stride: int | None)
     sites: list[StageSite] = []
     _require_reachable(spec, output_stride)
     size = _shrunk(spec, "stem", spec.stem, image_size, image_size)
-    reduction, dilation = spec.stem.reduction, 1
+    reduction, dilation, first_block = spec.stem.reduction, 1, 0
+    network_depth = sum(stage.depth for stage in spec.stages)
     for index, stage in enumerate(spec.stages):
         step, keeps_size = stage.downsample, False
         if step is not None:
@@ -71,7 +74,10 @@ def _stage_sites(spec: BackboneSpec, image_size: int, output_stride: int | None)
             else:
                 size = _shrunk(spec, f"stages[{index}].downsample", step, size, image_size)
                 reduction *= step.stride
-        sites.append(StageSite(index, size, reduction, dilation, keeps_size))
+        sites.append(
+            StageSite(index, size, reduction, dilation, keeps_size, first_block, network_depth)
+        )
+        first_block += stage.depth
     return sites
 
 
@@ -257,5 +263,21 @@ class Backbone(nn.Module):
         return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else fine}
 
     def no_weight_decay(self) -> set[str]:
-        """Names of weights of two dimensions or more that should not decay: position tables."""
-        return {name for name, _ in self.named_parameters() if name.endswith("position_bias")}
+        """Names of parameters that optimizers should not decay: those that the mixers declare.
+
+        Biases and parameters of one dimension are left to the optimizer's own rule, as in timm.
+
+        Raises:
+            PluginError: A mixer's declaration raises, or names what is no parameter of it.
+        """
+        names: set[str] = set()
+        for index, (stage, spec) in enumerate(zip(self.stages, self.spec.stages, strict=False)):
+            assert isinstance(stage, Stage)
+            for block, (part, mixer) in enumerate(
+                zip(stage.blocks, spec.block_mixers, strict=True)
+            ):
+                assert isinstance(part.mixer, nn.Module)
+                prefix = f"stages.{index}.blocks.{block}.mixer"
+                declared = undecayed_parameters(part.mixer, f"{mixer.name} in {prefix}")
+                names.update(f"{prefix}.{name}" for name in declared)
+        return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from timm.models import checkpoint_seq
@@ -12,7 +13,7 @@ from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does e
 from metaformer.blocks import BLOCKS, build_downsample
 from metaformer.errors import Problem, SpecError
 from metaformer.spec import StageSpec
-from mixers import MixerRegistry, MixerSpec, Site
+from mixers import MixerRegistry, MixerSpec, PluginError, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class StageSite:
     """Where a stage stands: the side of its map, how much smaller than the image it is, dilation.
 
     `keeps_size` says that its downsampling gives up its stride for the sake of dilation.
+    `first_block` is the number of blocks in the stages before it, `network_depth` that in all.
     """
 
     index: int
@@ -27,6 +29,8 @@ class StageSite:
     reduction: int
     dilation: int
     keeps_size: bool
+    first_block: int
+    network_depth: int
 
 
 class Stage(nn.Module):
@@ -50,19 +54,14 @@ class Stage(nn.Module):
         self.downsample = build_downsample(spec, in_channels, own, first_rate)
         self.downsample_is_block = residual
         self.blocks = nn.Sequential()
-        seen: Counter[str] = Counter()
-        for block, (mixer, rate) in enumerate(zip(spec.block_mixers, drop_path_rates, strict=True)):
-            here = Site(
-                channels=spec.mixer_width,
-                height=site.size,
-                width=site.size,
-                stage=site.index,
-                block=block,
-                occurrence=seen[mixer.name],
-                dilation=site.dilation,
-            )
-            seen[mixer.name] += 1
-            self.blocks.append(BLOCKS[spec.block](spec, _build_mixer(mixer, here, registry), rate))
+        for mixer, place, rate in zip(
+            spec.block_mixers,
+            mixer_sites(spec, site, drop_path_rates),
+            drop_path_rates,
+            strict=True,
+        ):
+            built = _build_mixer(mixer, place, registry)
+            self.blocks.append(BLOCKS[spec.block](spec, built, rate))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.grad_checkpointing and not is_scripting():
@@ -72,9 +71,35 @@ class Stage(nn.Module):
         return self.blocks(self.downsample(x))
 
 
+def mixer_sites(spec: StageSpec, site: StageSite, drop_path_rates: Sequence[float]) -> list[Site]:
+    """The site of the mixer of each block of a stage; one rate of stochastic depth for each."""
+    sites: list[Site] = []
+    seen: Counter[str] = Counter()
+    for block, (mixer, rate) in enumerate(zip(spec.block_mixers, drop_path_rates, strict=True)):
+        sites.append(
+            Site(
+                channels=spec.mixer_width,
+                height=site.size,
+                width=site.size,
+                stage=site.index,
+                block=block,
+                occurrence=seen[mixer.name],
+                dilation=site.dilation,
+                drop_path=rate,
+                stage_depth=spec.depth,
+                network_block=site.first_block + block,
+                network_depth=site.network_depth,
+            )
+        )
+        seen[mixer.name] += 1
+    return sites
+
+
 def _build_mixer(mixer: MixerSpec, site: Site, registry: MixerRegistry) -> nn.Module:
     try:
         return registry.build(mixer, site)
+    except PluginError:  # the author's, not the spec's
+        raise
     except ValueError as error:
         where = f"stages[{site.stage}].mixer"
         words = f"block {site.block}: {mixer.name}: {error}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from enum import StrEnum
 from functools import cached_property
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
+from mixers.class_attributes import disallowed_reason, has_allows, requirements
 from mixers.errors import MixerError, PluginError, PluginsFileError
 from mixers.provenance import files_digest, install_origin
 from mixers.rules import MixerRules
@@ -21,6 +22,9 @@ from mixers.signature import Option, read_options
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from mixers.contract import Site
+    from mixers.options import OptionValue
 
 
 class MixerState(StrEnum):
@@ -117,6 +121,7 @@ class MixerEntry:
     @cached_property
     def own_options(self) -> tuple[Option, ...]:
         """The options as the author wrote them; SignatureError where the contract is broken."""
+        self.requires  # noqa: B018  # a class that requires what there is not is broken
         return read_options(self.mixer_class)
 
     @cached_property
@@ -154,6 +159,39 @@ class MixerEntry:
             **self.origin,
             "options": options,
         }
+
+    @cached_property
+    def requires(self) -> tuple[str, ...]:
+        """The device types that the mixer needs; SignatureError if its class names others."""
+        return requirements(self.mixer_class)
+
+    def unmet_requirement(self, device_type: str) -> str | None:
+        """Why the mixer does not run on devices of that type, None if it does.
+
+        It can be built on the meta device whatever it requires.
+        """
+        if device_type == "meta" or not self.requires or device_type in self.requires:
+            return None
+        words = f"requires {', '.join(self.requires)}; the device is {device_type}"
+        return f"{self.name} of {self.distribution} {self.version} {words}"
+
+    @property
+    def has_allows(self) -> bool:
+        """Whether the class says which sites and options go together."""
+        return has_allows(self.mixer_class)
+
+    def disallowed(self, site: Site, options: Mapping[str, OptionValue]) -> str | None:
+        """The mixer's own reason why all these options do not go with `site`, None if they do.
+
+        PluginError if its `allows` raises, or returns neither a reason nor None.
+        """
+        try:
+            return disallowed_reason(self.mixer_class, site, options)
+        except (Exception, SystemExit) as error:  # third-party code may raise anything
+            raise PluginError(
+                f"{self.name} of {self.distribution} {self.version} cannot be asked whether it "
+                f"allows {site}: {type(error).__name__}: {error}"
+            ) from error
 
     @property
     def needs_normalised_input(self) -> bool:

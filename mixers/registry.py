@@ -158,6 +158,14 @@ class MixerRegistry:
         options = entry.own_options if as_published else entry.options
         return MixerSpec.of(entry.name, resolve_options(options, spec.options, mixer=entry.name))
 
+    def disallowed(self, spec: MixerSpec, site: Site) -> str | None:
+        """The reason of the mixer of `spec` not to stand at `site`, None if it allows it.
+
+        PluginError if the mixer's `allows` has a mistake.
+        """
+        resolved = self.resolve(spec)
+        return self[resolved.name].disallowed(site, resolved.options)
+
     def build(self, spec: MixerSpec, site: Site) -> nn.Module:
         """The mixer of `spec` for `site`; ValueError where the two do not go together.
 
@@ -165,6 +173,9 @@ class MixerRegistry:
         """
         resolved = self.resolve(spec)
         entry = self[resolved.name]
+        reason = entry.disallowed(site, resolved.options)
+        if reason is not None:
+            raise ValueError(reason)
         try:
             return entry.mixer_class(site, **resolved.options)
         except _AUTHORS_MISTAKES as error:

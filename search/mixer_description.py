@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from metaformer.counting import cost_of_mixer
 from mixers import MixerEntry, MixerRegistry, MixerSpec, PluginError, Site
+from mixers.class_attributes import documentation
 
 DECLARED = (
     "needs_normalised_input",
@@ -38,7 +38,7 @@ def describe_mixer(
     return {
         **{key: frozen[key] for key in ("name", "distribution", "version", "entry_point")},
         "origin": frozen.get("origin", ""),
-        "documentation": inspect.getdoc(entry.mixer_class) or "no documentation",
+        "documentation": documentation(entry.mixer_class) or "no documentation",
         "options": frozen["options"],
         "declares": {name: bool(getattr(entry.mixer_class, name, False)) for name in DECLARED},
         "site": {"channels": site.channels, "height": site.height, "width": site.width},

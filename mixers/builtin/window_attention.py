@@ -55,6 +55,19 @@ class WindowAttention(nn.Module):
         initialise_projections(self)
         nn.init.trunc_normal_(self.position_bias, std=0.02)
 
+    def init_non_persistent_buffers(self) -> None:
+        """Compute the index and the mask again, on their device: no state dict holds them."""
+        device = self.position_index.device
+        self.position_index.copy_(_position_index(*self.window, device))
+        if self.mask is not None:
+            mask = self._shift_mask(*self.map_size, device)
+            assert mask is not None
+            self.mask.copy_(mask)
+
+    def no_weight_decay(self) -> set[str]:
+        """The position table, as in Swin's recipe."""
+        return {"position_bias"}
+
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         x = x.permute(0, 2, 3, 1)
@@ -141,9 +154,10 @@ def _regions(length: int, window: int, shift: int, device: torch.device | None) 
     return (position >= padded - window).long() + (position >= padded - shift).long()
 
 
-def _position_index(height: int, width: int) -> Tensor:
+def _position_index(height: int, width: int, device: torch.device | None = None) -> Tensor:
     """(area, area): the row of the bias table for each pair of positions of a window."""
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    axes = torch.arange(height, device=device), torch.arange(width, device=device)
+    rows, columns = torch.meshgrid(*axes, indexing="ij")
     rows, columns = rows.flatten(), columns.flatten()
     row_distance = rows[:, None] - rows[None, :] + height - 1
     column_distance = columns[:, None] - columns[None, :] + width - 1
