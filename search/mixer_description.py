@@ -41,6 +41,7 @@ def describe_mixer(
         "documentation": documentation(entry.mixer_class) or "no documentation",
         "options": frozen["options"],
         "declares": {name: bool(getattr(entry.mixer_class, name, False)) for name in DECLARED},
+        "requires": list(entry.requires),
         "site": {"channels": site.channels, "height": site.height, "width": site.width},
         "cost": cost,
         "refusal": refusal,

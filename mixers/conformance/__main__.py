@@ -14,6 +14,7 @@ def main() -> None:
     parser.add_argument("name", help="a mixer, as load_registry() names it")
     parser.add_argument("--plugins", help="a plugins.toml; the working directory's by default")
     parser.add_argument("--only", nargs="*", help="the checks to run; all by default")
+    parser.add_argument("--device", help="where the checks run; by default as the mixer requires")
     parser.add_argument("--skip", nargs="*", default=(), help="checks not to run")
     parser.add_argument("--descriptor", type=int, required=True, help="where the lines go")
     arguments = parser.parse_args()
@@ -24,6 +25,7 @@ def main() -> None:
         arguments.plugins,
         skip=arguments.skip,
         only=arguments.only,
+        device=arguments.device,
         descriptor=arguments.descriptor,
     )
 

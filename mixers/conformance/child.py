@@ -28,6 +28,7 @@ def run_checks(
     *,
     skip: Collection[str] = (),
     only: Collection[str] | None = None,
+    device: str | None = None,
     descriptor: int,
 ) -> None:
     """Every check, or those of `only`, less `skip`, of the installed mixer of that name."""
@@ -37,7 +38,7 @@ def run_checks(
         if isinstance(found, CheckRecord):
             _tell(lines, found.to_data())
         else:
-            subject = Subject(found)
+            subject = Subject(found, device)
             for check in names_of(only):
                 if check not in skip:
                     _tell(lines, {"begin": check})

@@ -6,6 +6,7 @@ import inspect
 
 from torch import nn
 
+from mixers.class_attributes import requirements, undecayed_parameters
 from mixers.conformance.records import CheckFailed, NotApplicable, require
 from mixers.conformance.subject import Subject
 from mixers.errors import SignatureError
@@ -35,7 +36,7 @@ def check_signature(subject: Subject) -> str:
 
 
 def check_declarations(subject: Subject) -> str:
-    """Class attributes of the contract have the contract's types."""
+    """What the class and the instance declare has the contract's types."""
     declared = []
     for name in _FLAGS:
         value = getattr(subject.mixer_class, name, False)
@@ -45,19 +46,23 @@ def check_declarations(subject: Subject) -> str:
         )
         if value:
             declared.append(name)
-    field = declared_receptive_field(subject)
+    needs = requirements(subject.mixer_class)
+    declared += [f"requires {', '.join(needs)}"] if needs else []
+    mixer = _default_mixer(subject)
+    exempt = set() if mixer is None else undecayed_parameters(mixer, "the mixer")
+    declared += [f"no weight decay of {', '.join(sorted(exempt))}"] if exempt else []
+    field = None if mixer is None else receptive_field_of(mixer)
     if field is not None:
         declared.append(f"receptive_field {field[0]}×{field[1]}")
     return "declares " + (", ".join(declared) or "nothing")
 
 
-def declared_receptive_field(subject: Subject) -> tuple[int, int] | None:
-    """What a mixer at the first site declares; None where that is nothing."""
+def _default_mixer(subject: Subject) -> nn.Module | None:
+    """The mixer at its first site; None if it cannot be built."""
     try:
-        site = subject.site
+        return subject.build(subject.site)
     except NotApplicable:
         return None
-    return receptive_field_of(subject.build(site))
 
 
 def receptive_field_of(mixer: nn.Module) -> tuple[int, int] | None:

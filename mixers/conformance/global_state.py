@@ -91,8 +91,23 @@ class GlobalState:
 
 
 def seed_torch(seed: int) -> None:
-    """Seed torch's random numbers on the CPU, and leave those of other devices alone."""
+    """Seed torch's random numbers on the CPU, and on the device of the checks if it is a GPU."""
     torch.default_generator.manual_seed(seed)
+    if torch.get_default_device().type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+@contextmanager
+def on_device(device: str) -> Iterator[None]:
+    """Tensors are made on `device` inside, and its convolutions keep float32's precision."""
+    if torch.device(device).type == "cpu":
+        yield
+        return
+    exact = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=False, allow_tf32=False
+    )
+    with torch.device(device), exact:
+        yield
 
 
 @contextmanager

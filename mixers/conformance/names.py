@@ -11,6 +11,7 @@ CHECK_NAMES = (
     "declarations",
     "shapes",
     "options",
+    "allows",
     "other_map_sizes",
     "dilation",
     "gradients_fp32",
@@ -21,6 +22,7 @@ CHECK_NAMES = (
     "batch_independence",
     "input_untouched",
     "meta_device",
+    "non_persistent_buffers",
     "state_dict",
     "safetensors",
     "deepcopy",
@@ -33,6 +35,7 @@ CHECK_NAMES = (
     "compile",
     "export",
 )
+ON_ANY_DEVICE = ("signature", "declarations")  # of a mixer that requires a device
 IMPORT = "import"  # what a child process does before the first check
 
 

@@ -21,8 +21,9 @@ def check_gradients_fp32(subject: Subject) -> str:
 
 
 def check_gradients_bf16(subject: Subject) -> str:
-    """The same under autocast to bfloat16 on the CPU."""
-    return _check_gradients(subject, torch.autocast("cpu", dtype=torch.bfloat16))
+    """The same under autocast to bfloat16."""
+    kind = torch.get_default_device().type
+    return _check_gradients(subject, torch.autocast(kind, dtype=torch.bfloat16))
 
 
 def _check_gradients(subject: Subject, precision: AbstractContextManager[object]) -> str:

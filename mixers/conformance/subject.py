@@ -12,6 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from mixers.class_attributes import disallowed_reason, requirements
 from mixers.conformance.global_state import isolated, seed_torch
 from mixers.conformance.records import CheckFailed, NotApplicable, require
 from mixers.conformance.sites import SITES, describe
@@ -27,7 +28,8 @@ _SITES_WORDS = r"channels?|height|width|map|stage|block|occurrence|dilation|site
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A ValueError at construction that names an option or a property of the site."""
+    """A reason that `allows` gives, or a ValueError of the constructor that names an option or a
+    property of the site."""
 
     words: str
 
@@ -35,8 +37,30 @@ class Refusal:
 class Subject:
     """One mixer class; what it builds is seeded, so that two calls give the same mixer."""
 
-    def __init__(self, mixer_class: type[nn.Module]) -> None:
+    def __init__(self, mixer_class: type[nn.Module], device: str | None = None) -> None:
+        """`device` is by default one that the mixer requires, if it is here, else the CPU."""
         self.mixer_class = mixer_class
+        needs_cuda = "cuda" in self._requires and torch.cuda.is_available()
+        self.device = device or ("cuda" if needs_cuda else "cpu")
+
+    @cached_property
+    def _requires(self) -> tuple[str, ...]:
+        """Nothing if the declaration is not legal, which the check `declarations` reports."""
+        try:
+            return requirements(self.mixer_class)
+        except Exception:  # noqa: BLE001 -- an author's
+            return ()
+
+    @property
+    def unmet_requirement(self) -> str | None:
+        """Why most checks cannot run on this device; None if they can."""
+        kind = torch.device(self.device).type
+        if not self._requires or kind in self._requires:
+            return None
+        needs = ", ".join(self._requires)
+        return (
+            f"requires {needs}, checked on {kind}; run `search mixers check` with --device {needs}"
+        )
 
     @cached_property
     def options(self) -> tuple[Option, ...]:
@@ -49,6 +73,8 @@ class Subject:
     @cached_property
     def sites(self) -> tuple[Site, ...]:
         """Where the mixer can be built with its default options; NotApplicable if nowhere."""
+        if self.unmet_requirement is not None:
+            raise NotApplicable(self.unmet_requirement)
         with isolated():  # so that what the search does to the process hides nothing later
             found = tuple(site for site in SITES if self._can_be_built(site))
         if not found:
@@ -62,10 +88,17 @@ class Subject:
 
     def _can_be_built(self, site: Site) -> bool:
         try:
+            if self.disallowed(site) is not None:
+                return False
             self.build(site)
         except Exception:  # noqa: BLE001 -- an author's; the checks `shapes` and `options` tell it
             return False
         return True
+
+    def disallowed(self, site: Site, options: Options = NO_OPTIONS) -> str | None:
+        """What the mixer's `allows` answers, None if it has none."""
+        defaults = {option.name: option.default for option in self.options}
+        return disallowed_reason(self.mixer_class, site, {**defaults, **options})
 
     def declares(self, name: str) -> bool:
         return bool(getattr(self.mixer_class, name, False))
@@ -83,6 +116,9 @@ class Subject:
 
         CheckFailed for a ValueError that names neither an option nor a property of the site.
         """
+        reason = self.disallowed(site, options)
+        if reason is not None:
+            return Refusal(reason)
         try:
             return self.build(site, options)
         except ValueError as error:
@@ -90,7 +126,7 @@ class Subject:
             if re.search(rf"\b({names})\b", str(error)):
                 return Refusal(str(error))
             raise CheckFailed(
-                f"{_stated(options)} at {describe(site)}: ValueError: {error}; a refusal must name "
+                f"{stated(options)} at {describe(site)}: ValueError: {error}; a refusal must name "
                 "the option, or the property of the site, that does not go"
             ) from None
 
@@ -112,7 +148,8 @@ class Subject:
         return random_images(batch, site.channels, site.height, site.width, dtype)
 
 
-def _stated(options: Options) -> str:
+def stated(options: Options) -> str:
+    """The options in words."""
     return ", ".join(f"{name}={value!r}" for name, value in options.items()) or "default options"
 
 
@@ -120,9 +157,10 @@ def random_images(
     batch: int, channels: int, height: int, width: int, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """The same numbers for the same shape, in every type; torch's own state stays as it is."""
-    generator = torch.Generator().manual_seed(batch)
+    generator = torch.Generator("cpu").manual_seed(batch)
     shape = (batch, channels, height, width)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+    images = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
+    return images.to(torch.get_default_device(), dtype)
 
 
 def randomise(mixer: nn.Module) -> nn.Module:
@@ -132,14 +170,15 @@ def randomise(mixer: nn.Module) -> nn.Module:
     factor around 1, which keeps signs, so that variances and temperatures stay positive; entries
     of vectors near 0, and buffers of zeros, become small random numbers.
     """
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator("cpu").manual_seed(1)
     saved = mixer.state_dict(keep_vars=True)
     buffers = [buffer for name, buffer in mixer.named_buffers() if name in saved]
     with torch.no_grad():
         for tensor in (*mixer.parameters(), *buffers):
             if not tensor.is_floating_point():
                 continue
-            noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor)
+            shape, dtype = tensor.shape, torch.float64  # drawn on the CPU, alike on every device
+            noise = torch.randn(shape, generator=generator, dtype=dtype, device="cpu").to(tensor)
             if isinstance(tensor, nn.Parameter) and tensor.numel() > max((1, *tensor.shape)):
                 tensor.add_(noise * (tensor.numel() / tensor.shape[0]) ** -0.5)
                 continue

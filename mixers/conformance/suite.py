@@ -9,16 +9,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from mixers.conformance.allowed_sites import check_allows
+from mixers.conformance.buffers import check_non_persistent_buffers
 from mixers.conformance.counting import check_macs
 from mixers.conformance.declarations import check_declarations, check_signature
-from mixers.conformance.global_state import isolated
+from mixers.conformance.global_state import isolated, on_device
 from mixers.conformance.graphs import check_compile, check_export, check_fx, check_torchscript
 from mixers.conformance.hygiene import (
     check_batch_independence,
     check_input_untouched,
     check_side_effects,
 )
-from mixers.conformance.names import CHECK_NAMES, names_of
+from mixers.conformance.names import CHECK_NAMES, ON_ANY_DEVICE, names_of
 from mixers.conformance.numerics import (
     check_determinism,
     check_gradients_bf16,
@@ -48,6 +50,7 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "declarations": check_declarations,
     "shapes": check_shapes,
     "options": check_options,
+    "allows": check_allows,
     "other_map_sizes": check_other_map_sizes,
     "dilation": check_dilation,
     "gradients_fp32": check_gradients_fp32,
@@ -58,6 +61,7 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "batch_independence": check_batch_independence,
     "input_untouched": check_input_untouched,
     "meta_device": check_meta_device,
+    "non_persistent_buffers": check_non_persistent_buffers,
     "state_dict": check_state_dict,
     "safetensors": check_safetensors,
     "deepcopy": check_deepcopy,
@@ -77,21 +81,28 @@ _STANDARD_LIBRARY = Path(traceback.__file__).parent
 
 
 def check_mixer(
-    mixer_class: type[nn.Module], *, only: Collection[str] | None = None
+    mixer_class: type[nn.Module],
+    *,
+    only: Collection[str] | None = None,
+    device: str | None = None,
 ) -> list[CheckRecord]:
     """A record for every check, or for those named; torch's shared state stays as it was.
 
-    ValueError for a name that is no check's.
+    `device` is by default one that the mixer requires, if it is here, else the CPU. ValueError for
+    a name that is no check's.
     """
     names = names_of(only)
-    subject = Subject(mixer_class)
+    subject = Subject(mixer_class, device)
     return [run_check(name, subject) for name in names]
 
 
 def run_check(name: str, subject: Subject) -> CheckRecord:
     """One check; whatever it raises but an interrupt becomes its record."""
+    unmet = subject.unmet_requirement
+    if unmet is not None and name not in ON_ANY_DEVICE:
+        return CheckRecord(name, Status.SKIPPED, unmet)
     try:
-        with isolated():
+        with isolated(), on_device(subject.device):
             return CheckRecord(name, Status.PASSED, CHECKS[name](subject))
     except NotApplicable as reason:
         return CheckRecord(name, Status.SKIPPED, str(reason))

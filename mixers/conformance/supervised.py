@@ -32,12 +32,14 @@ def check_in_child(
     plugins: str | Path | None = None,
     time_limit: float = 120.0,
     only: Collection[str] | None = None,
+    device: str | None = None,
 ) -> list[CheckRecord]:
     """The records of the installed mixer `name`, whatever it does to its process.
 
     `time_limit` is in seconds and holds for each check. A check in which the process dies or that
     takes longer is FAILED, and the remaining ones run in a new process; after the second that
-    takes longer they are SKIPPED. A mixer that cannot be had gives one record, `import`.
+    takes longer they are SKIPPED. `device` is by default one that the mixer requires, if it is
+    here, else the CPU. A mixer that cannot be had gives one record, `import`.
     """
     wanted = names_of(only)
     records: list[CheckRecord] = []
@@ -45,7 +47,7 @@ def check_in_child(
     while True:
         done = {record.check for record in records}
         left = [check for check in wanted if check not in done]
-        run = _run_child(_command(name, plugins, left), time_limit)
+        run = _run_child(_command(name, plugins, left, device), time_limit)
         records += run.settled()
         overruns += run.overran
         if run.ended or run.open in (START, IMPORT):
@@ -110,8 +112,11 @@ def _run_child(command: list[str], time_limit: float) -> Told:
     return run
 
 
-def _command(name: str, plugins: str | Path | None, checks: list[str]) -> list[str]:
+def _command(
+    name: str, plugins: str | Path | None, checks: list[str], device: str | None
+) -> list[str]:
     chosen = [] if plugins is None else ["--plugins", str(plugins)]
+    chosen += [] if device is None else ["--device", device]
     return module_command("mixers.conformance", name, *chosen, "--only", *checks)
 
 

@@ -129,6 +129,7 @@ def _described(description: dict[str, Any]) -> str:
     lines += [] if description["options"] else ["  none"]
     declared = [name for name, value in description["declares"].items() if value]
     lines += ["", f"declares: {', '.join(declared) or 'nothing'}"]
+    lines += [f"requires: {', '.join(description['requires'])}"] if description["requires"] else []
     site, cost = description["site"], description["cost"]
     where = f"{site['channels']} channels, {site['height']}×{site['width']}"
     if cost is None:
@@ -147,9 +148,15 @@ def _described(description: dict[str, Any]) -> str:
     show_default=True,
     help="Seconds for all checks.",
 )
+@click.option(
+    "--device",
+    help="cpu, cuda or cuda:N; by default what the mixer requires, if it is here, else cpu.",
+)
 @_plugins
 @_as_json
-def check(name: str, time_limit: float, plugins: str | None, as_json: bool) -> None:
+def check(
+    name: str, time_limit: float, device: str | None, plugins: str | None, as_json: bool
+) -> None:
     """Check mixer NAME against the contract, in a process of its own.
 
     Exit code 4 where a check fails.
@@ -159,7 +166,11 @@ def check(name: str, time_limit: float, plugins: str | None, as_json: bool) -> N
         from mixers.conformance.supervised import check_in_child
 
         entry = _found(name, load_registry(plugins))
-        records = check_in_child(entry.name, plugins=plugins, time_limit=time_limit)
+        if device is not None:
+            from search.devices import require_device
+
+            device = str(require_device(device))
+        records = check_in_child(entry.name, plugins=plugins, time_limit=time_limit, device=device)
         if as_json:
             click.echo(json.dumps([record.to_data() for record in records], indent=2))
         else:

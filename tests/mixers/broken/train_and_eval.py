@@ -15,6 +15,9 @@ class Broken(nn.Module):
         self.calls: Tensor
         self.register_buffer("calls", torch.zeros((), dtype=torch.long), persistent=False)
 
+    def init_non_persistent_buffers(self) -> None:
+        self.calls.zero_()
+
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
         return self.conv(x)

@@ -13,9 +13,11 @@ from mixers.conformance import CHECK_NAMES, Status, check_mixer
 # other checks that the same fault trips by itself
 INEVITABLE = {
     "gradients_fp32": {"gradients_bf16"},  # an unused parameter has no gradient in any precision
-    "state_dict": {"safetensors"},  # what is not in the state is not in its file
+    # what is not in the state is not in its file, and random numbers are not to be had again
+    "state_dict": {"safetensors", "non_persistent_buffers"},
 }
 WORDS = {
+    "allows": "groups=8 at 20 channels on a map of 5×11: allows gives no reason, and the construc",
     "batch_independence": "image 0 of a batch, alone: values differ by",
     "channels_last": "channels_last: values differ by",
     "compile": "Unsupported",
@@ -30,6 +32,7 @@ WORDS = {
     "input_untouched": "training writes into the input",
     "macs": "0 MACs, though there is weight",
     "meta_device": "table is on cpu and not on the meta device",
+    "non_persistent_buffers": "default options at .*: scale has other values when rebuilt: a state",
     "options": "kernel_size=4 at 64 channels on a map of 14×14: an input of",
     "other_map_sizes": "built for 14×14, run on 28×15; a mixer that cannot declares fixed_map_size",
     "receptive_field": "default options at .*: declares 3×3, depends on 5×5",
