@@ -18,8 +18,8 @@ from metaformer.layers import Stem, build_norm, map_size_after
 from metaformer.spec import MAX_IMAGE_SIZE, BackboneSpec
 from metaformer.spec_parts import DownsampleSpec, StemSpec
 from metaformer.spec_yaml import resolve_mixers
-from metaformer.stage import Stage, StageSite
-from mixers import MixerRegistry, load_registry
+from metaformer.stage import Stage, StageSite, mixer_sites
+from mixers import MixerRegistry, MixerSpec, Site, load_registry
 from mixers.class_attributes import undecayed_parameters
 
 
@@ -54,6 +54,28 @@ def build_backbone(
 def map_sizes(spec: BackboneSpec, image_size: int) -> list[int]:
     """The side of each stage's map, in positions; SpecError where one would vanish."""
     return [site.size for site in _stage_sites(spec, image_size, None)]
+
+
+def mixers_with_sites(spec: BackboneSpec, image_size: int) -> list[tuple[MixerSpec, Site]]:
+    """Each block's mixer and the site that it would be built for; nothing is built.
+
+    SpecError if a map would vanish.
+    """
+    found: list[tuple[MixerSpec, Site]] = []
+    sites = _stage_sites(spec, image_size, None)
+    for stage, site, rates in zip(spec.stages, sites, _drop_path_rates(spec), strict=True):
+        own = rates[stage.num_blocks - stage.depth :]
+        found += zip(stage.block_mixers, mixer_sites(stage, site, own), strict=True)
+    return found
+
+
+def _drop_path_rates(spec: BackboneSpec) -> list[list[float]]:
+    """Rates of stochastic depth by stage, one for each block, a residual downsample included."""
+    depths = [stage.num_blocks for stage in spec.stages]
+    rates: list[list[float]] = calculate_drop_path_rates(
+        spec.drop_path_rate, depths, stagewise=True
+    )
+    return rates
 
 
 def _stage_sites(spec: BackboneSpec, image_size: int, output_stride: int | None) -> list[StageSite]:
@@ -151,8 +173,7 @@ class Backbone(nn.Module):
             f"{', '.join(self.fixed_size_mixers)} works with their maps only; "
             "build it with another image_size for others"
         )
-        depths = [stage.num_blocks for stage in spec.stages]
-        rates = calculate_drop_path_rates(spec.drop_path_rate, depths, stagewise=True)
+        rates = _drop_path_rates(spec)
         self.stem = Stem(spec.stem, spec.in_channels, spec.stem_width)
         self.stages = nn.Sequential()
         self.feature_info: list[dict[str, Any]] = []

@@ -10,7 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from mixers import MixerRegistry
+from search.device_requirements import require_device_for_mixers
 from search.errors import UsageError
 from search.executor.contract import Executor
 from search.measuring.subjects import read_subject
@@ -41,13 +44,18 @@ class Baselines:
         """How each ended the last time that it was evaluated."""
         return last_of_each(self._records)
 
-    def require_known(self, registry: MixerRegistry) -> None:
-        """UsageError or SpecError where one that is yet to be evaluated names no network."""
+    def require_known(self, registry: MixerRegistry, device: torch.device) -> None:
+        """UsageError or SpecError where one that is yet to be evaluated names no network,
+        EnvironmentProblem if one of its mixers requires another device."""
         for name in self._left():
             try:
-                read_subject(name, registry)
+                spec = read_subject(name, registry).spec
             except UsageError as error:
                 raise UsageError(f"search.baselines: {error}") from None
+            if spec is not None:
+                names = {mixer.name for stage in spec.stages for mixer in stage.block_mixers}
+                where = f"search.baselines: {name}"
+                require_device_for_mixers(names, registry, device, where)
 
     def run(self, executor: Executor, may_begin: Callable[[], bool] = lambda: True) -> None:
         """Evaluates those that have not been, as long as another `may_begin`; what goes wrong with

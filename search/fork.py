@@ -34,6 +34,7 @@ from search.run_folder import RunFolder
 from search.set_aside import set_aside
 from search.space import SearchSpace
 from search.study_config import Study
+from search.study_space import open_space
 from search.summary import Outcome, best_of, summarise
 from search.trial_lines import last_of_each, read_baselines
 from search.trial_store import StoredTrial, TrialStore
@@ -122,7 +123,8 @@ def _space(new: Study, old: Study, registry: MixerRegistry) -> SearchSpace:
     if new.space is old.space:  # complete, with what the study decided in it
         own = {key: value for key, value in tree.map.items() if key not in fields}
         tree = Node(own, tree.mark, tree.key_marks)
-    return SearchSpace(tree, registry, fields=fields)
+    device = torch.device(config.measure.device)
+    return open_space(tree, registry, config, device, any_mixers=None, fields=fields)
 
 
 def _carried(trial: StoredTrial, space: SearchSpace) -> StoredTrial | None:

@@ -7,8 +7,9 @@
     mixer: {choice: [pooling, {inception_dw: {band_kernel: {choice: [5, 7]}}}]}
 
 What a mixer's writing leaves open inside `any` or `choice` is searched over its own domain; a
-mixer outside them is fixed. `any` leaves out the mixers that work at one size of map only, and
-those that need normalised input in blocks other than MetaFormer's. A parameter's name is its path:
+mixer outside them is fixed. `any` leaves out the mixers that work at one size of map only, those
+that need normalised input in blocks other than MetaFormer's, and those that the study's device or
+sizes rule out (search/study_space.py). A parameter's name is its path:
 `stages.2.separable_conv.kernel_size`.
 """
 
@@ -57,7 +58,9 @@ class SearchSpace:
     """Every backbone that a study may try.
 
     `parameters` are all that may be chosen, by name; `mixer_names` all mixers that may occur;
-    `left_out` the broken ones that `any` does without, with the reason.
+    `any_names` those that `any` stands for anywhere, the ones whose options it narrows not
+    counted; `left_out` the ones that `any` does without, broken or ruled out by `leave_out`, with
+    the reason.
     """
 
     def __init__(
@@ -68,12 +71,14 @@ class SearchSpace:
         any_mixers: Sequence[str] | None = None,
         fields: dict[str, Any] | None = None,
         check: Callable[[], None] = lambda: None,
+        leave_out: Callable[[MixerEntry], str | None] = lambda _entry: None,
     ) -> None:
         """`tree` is the resolved map; `any_mixers` are what `any` stands for, all by default.
 
         `fields` set top-level fields such as `num_classes`. SpecError, with all problems, where
         a value anywhere in the space makes no legal backbone. `check` is called between the
-        values that are tried and may raise to stop.
+        values that are tried and may raise to stop. `leave_out` gives a reason why `any` should do
+        without a mixer that is not broken, else None.
         """
         if any_mixers is None:  # else the space of a study under way, its base's fields in it
             refuse_overwritten(tree, fields or {})
@@ -82,7 +87,9 @@ class SearchSpace:
         self._registry = registry
         self._frozen = any_mixers is not None
         self._any = list(any_mixers) if any_mixers is not None else registry.names()
+        self._leave_out = leave_out
         self.left_out: dict[str, str] = {}
+        self.any_names: set[str] = set()
         self.parameters: dict[str, Domain] = {}
         self.mixer_names: set[str] = set()
         self._explore(check)
@@ -223,15 +230,22 @@ class SearchSpace:
             if entry.needs_normalised_input and place.block != "metaformer":
                 continue
             writings[name] = node_like(node, name)
-            if name in said:
+            if name not in said:
+                self.any_names.add(name)
+            else:
                 marks = {name: narrowed.key_marks[said[name]]}
                 writings[name] = Node({name: narrowed.map[said[name]]}, node.mark, marks)
+        if not writings:
+            reasons = "".join(f"; left out: {reason}" for reason in self.left_out.values())
+            words = f"any stands for no mixer in a {place.block} block{reasons}"
+            raise SpecError(Problem(format_path(place.path), words, node.mark))
         return writings
 
     def _is_left_out(self, name: str) -> bool:
-        """Whether `any` does without that mixer: it is broken, and nobody named it."""
+        """Whether `any` does without that mixer, which nothing names: broken, or ruled out."""
         if not self._frozen and name not in self.left_out:
-            reason = self._registry[name].broken()
+            entry = self._registry[name]
+            reason = entry.broken() or self._leave_out(entry)
             if reason is not None:
                 self.left_out[name] = reason
         return name in self.left_out

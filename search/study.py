@@ -18,6 +18,7 @@ from search.baselines import Baselines, with_baselines_of
 from search.beginning import beginning_of
 from search.buildable import BuildCheck, require_some_buildable
 from search.data import Splits, load_data, unreadable_words
+from search.device_requirements import require_device_for_mixers
 from search.differences import differences
 from search.errors import Interrupted, UsageError
 from search.executor.child import Child
@@ -38,6 +39,7 @@ from search.space import SearchSpace
 from search.strategy import Strategy
 from search.study_config import Study
 from search.study_folder import has_begun, held, read_own_study
+from search.study_space import image_sizes, open_space
 from search.summary import Outcome, summarise
 from search.training import TrainerEntry
 from search.trial_store import TrialStore
@@ -108,9 +110,10 @@ class StudyRunner:
         self._take_up(folder)
         asked = self.study.config.search.baselines
         baselines = Baselines(folder, asked, self.observer, self._check)
-        baselines.require_known(self.registry)
+        baselines.require_known(self.registry, self.device)
         # what is wrong in the space is said before data are read
         trial_space = self._space(num_classes=1000)
+        require_device_for_mixers(trial_space.mixer_names, self.registry, self.device, "space")
         require_some_buildable(trial_space, self._build_check())
         self._name_mixers(trial_space)
         data = self._load_data(folder)
@@ -155,7 +158,7 @@ class StudyRunner:
         """Refuses what would be wrong in the study if it were a new one."""
         Baselines(
             RunFolder(self.out), self.study.config.search.baselines, self.observer, self._check
-        ).require_known(self.registry)
+        ).require_known(self.registry, self.device)
         require_some_buildable(self._space(num_classes=1000), self._build_check())
 
     def _space(self, num_classes: int) -> SearchSpace:
@@ -166,28 +169,25 @@ class StudyRunner:
             "image_size": config.train.image_size,
         }
         names = [mixer["name"] for mixer in self.study.frozen_mixers]
-        return SearchSpace(
+        return open_space(
             self.study.space,
             self.registry,
+            config,
+            self.device,
             any_mixers=names or None,
             fields=fields,
             check=self._check,
         )
 
     def _name_mixers(self, space: SearchSpace) -> None:
-        """Says which broken mixers are left out, and which come from the user's own files."""
+        """Says which mixers are left out and why, and which come from the user's own files."""
         for reason in space.left_out.values():
             self.observer.note(f"left out of any: {reason}")
         for line in self.registry.local_in_use():
             self.observer.note(line)
 
     def _build_check(self) -> BuildCheck:
-        config = self.study.config
-        sizes = {
-            "train.image_size": config.train.image_size,
-            "measure.image_size": config.measure.image_size,
-        }
-        return BuildCheck(self.registry, sizes)
+        return BuildCheck(self.registry, image_sizes(self.study.config))
 
     def _freeze(self, space: SearchSpace, data: Splits) -> None:
         """Keeps the mixers that the space can hold from now on, the data and the trainer."""

@@ -16,6 +16,7 @@ from metaformer.backbone import Backbone, build_backbone
 from metaformer.spec import BackboneSpec
 from metaformer.spec_yaml import dump_spec
 from search.candidate import CandidateEvaluator
+from search.device_requirements import require_device_for
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, UsageError
 from search.past_study import PastStudy
@@ -53,7 +54,9 @@ class Chosen:
         return {"image_size": size, **PREPROCESSING, "class_names": self.class_names}
 
     def model(self) -> Backbone:
-        """The trained backbone on the CPU, in eval mode."""
+        """The trained backbone on the CPU, in eval mode; EnvironmentProblem if a mixer requires
+        another device."""
+        require_device_for(self.spec, self.past.registry, torch.device("cpu"))
         model = build_backbone(self.spec, self.past.registry, device="cpu")
         model.load_state_dict(self.weights)
         return model.eval()

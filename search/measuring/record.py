@@ -92,7 +92,7 @@ def _take(
             measurement = measurer.until_clear(
                 lambda: subject.build(protocol.image_size, device), protocol, budget
             )
-    except InputError:
+    except (InputError, EnvironmentProblem):
         raise
     except LeaseTimeout as error:
         raise EnvironmentProblem(str(error)) from None

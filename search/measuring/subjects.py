@@ -24,6 +24,7 @@ from metaformer.spec_yaml import load_spec, place_problems
 from metaformer.yaml_tree import read_yaml
 from mixers import MixerRegistry
 from mixers.errors import did_you_mean, nearest, nearest_path
+from search.device_requirements import require_device_for
 from search.errors import UsageError
 
 _OTHERS = ("timm", "torchvision")
@@ -67,9 +68,11 @@ def read_subject(
 
 
 def subject_of(spec: BackboneSpec, registry: MixerRegistry, **more: Any) -> Subject:
-    """The backbone of `spec`; SpecError from `build` where it cannot be built."""
+    """The backbone of `spec`; `build` raises SpecError where it cannot be built, and
+    EnvironmentProblem if a mixer requires another device."""
 
     def build(image_size: int, device: torch.device | str) -> nn.Module:
+        require_device_for(spec, registry, torch.device(device))
         return build_backbone(spec, registry, image_size=image_size, device=device)
 
     names = sorted({mixer.name for stage in spec.stages for mixer in stage.block_mixers})
