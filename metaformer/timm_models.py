@@ -14,6 +14,7 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import register_notrace_module
 from timm.models import (
+    FeatureListNet,
     build_model_with_cfg,
     generate_default_cfgs,
     get_pretrained_cfg,
@@ -59,6 +60,8 @@ def create(
         feature_cfg={"out_indices": stages, "flatten_sequential": True},
         **settings,
     )
+    if isinstance(model, FeatureListNet):
+        model.spec = spec  # by which `load_pretrained` knows its parameters
     return model
 
 

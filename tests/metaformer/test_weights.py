@@ -327,3 +327,38 @@ def test_a_file_that_holds_nothing_that_fits_or_code_is_refused(
 class RunsCode:
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (Path("ran"),)
+
+
+@pytest.mark.parametrize("settings", [{}, {"feature_cls": "getter"}, {"out_indices": (1, 2)}])
+def test_weights_load_into_the_features_that_timm_takes_of_a_backbone(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    file, _ = saved("swin_t", tmp_path)
+    features = timm.create_model("mf_swin_t", features_only=True, **settings)
+    inherited = load_pretrained(features, file)
+    assert (inherited.missing, inherited.misfit) == ((), ())
+    assert inherited.share == 1.0
+    whole = timm.create_model("mf_swin_t")
+    load_pretrained(whole, file)
+    images = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        maps = features.eval()(images)
+        expected = whole.eval().forward_intermediates(images, intermediates_only=True)
+    wanted = settings.get("out_indices", range(4))
+    assert all(torch.equal(found, expected[i]) for found, i in zip(maps, wanted, strict=True))
+
+
+def test_our_own_weights_load_into_features_and_wrapped_backbones(
+    tmp_path: Path, registry: MixerRegistry
+) -> None:
+    model = build_backbone(load_spec("inceptionnext_atto", registry), registry)
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    features = timm.create_model("mf_inceptionnext_atto", features_only=True)
+    for other in (features, torch.compile(model), nn.DataParallel(model)):
+        assert load_pretrained(other, tmp_path / "w.safetensors").missing == ()
+
+
+@pytest.mark.parametrize("other", [nn.Linear(2, 2), nn.Sequential(), nn.DataParallel(nn.ReLU())])
+def test_weights_load_into_backbones_only(other: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"got {type(other).__name__}; allowed: a backbone of"):
+        load_pretrained(other, tmp_path / "none.safetensors")
