@@ -8,18 +8,17 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from timm.layers import calculate_drop_path_rates, get_device_dtype
+from timm.layers import get_device_dtype
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from metaformer.errors import Problem, SpecError
 from metaformer.head import Head
-from metaformer.layers import Stem, build_norm, map_size_after
-from metaformer.spec import MAX_IMAGE_SIZE, BackboneSpec
-from metaformer.spec_parts import DownsampleSpec, StemSpec
+from metaformer.layers import Stem, build_norm
+from metaformer.sites import drop_path_rates, stage_sites
+from metaformer.spec import BackboneSpec
 from metaformer.spec_yaml import resolve_mixers
-from metaformer.stage import Stage, StageSite, mixer_sites
-from mixers import MixerRegistry, MixerSpec, Site, load_registry
+from metaformer.stage import Stage
+from mixers import MixerRegistry, load_registry
 from mixers.class_attributes import undecayed_parameters
 
 
@@ -49,98 +48,6 @@ def build_backbone(
     with torch.device(device) if device is not None else nullcontext():
         model = Backbone(spec, registry, size, global_pool=global_pool, output_stride=output_stride)
     return model if dtype is None else model.to(dtype)
-
-
-def map_sizes(spec: BackboneSpec, image_size: int) -> list[int]:
-    """The side of each stage's map, in positions; SpecError where one would vanish."""
-    return [site.size for site in _stage_sites(spec, image_size, None)]
-
-
-def mixers_with_sites(spec: BackboneSpec, image_size: int) -> list[tuple[MixerSpec, Site]]:
-    """Each block's mixer and the site that it would be built for; nothing is built.
-
-    SpecError if a map would vanish.
-    """
-    found: list[tuple[MixerSpec, Site]] = []
-    sites = _stage_sites(spec, image_size, None)
-    for stage, site, rates in zip(spec.stages, sites, _drop_path_rates(spec), strict=True):
-        own = rates[stage.num_blocks - stage.depth :]
-        found += zip(stage.block_mixers, mixer_sites(stage, site, own), strict=True)
-    return found
-
-
-def _drop_path_rates(spec: BackboneSpec) -> list[list[float]]:
-    """Rates of stochastic depth by stage, one for each block, a residual downsample included."""
-    depths = [stage.num_blocks for stage in spec.stages]
-    rates: list[list[float]] = calculate_drop_path_rates(
-        spec.drop_path_rate, depths, stagewise=True
-    )
-    return rates
-
-
-def _stage_sites(spec: BackboneSpec, image_size: int, output_stride: int | None) -> list[StageSite]:
-    """Where each stage stands: size of its map, reduction of the image, dilation."""
-    sites: list[StageSite] = []
-    _require_reachable(spec, output_stride)
-    size = _shrunk(spec, "stem", spec.stem, image_size, image_size)
-    reduction, dilation, first_block = spec.stem.reduction, 1, 0
-    network_depth = sum(stage.depth for stage in spec.stages)
-    for index, stage in enumerate(spec.stages):
-        step, keeps_size = stage.downsample, False
-        if step is not None:
-            keeps_size = (
-                output_stride is not None and step.stride > 1 and reduction >= output_stride
-            )
-            if keeps_size:
-                dilation *= step.stride
-            else:
-                size = _shrunk(spec, f"stages[{index}].downsample", step, size, image_size)
-                reduction *= step.stride
-        sites.append(
-            StageSite(index, size, reduction, dilation, keeps_size, first_block, network_depth)
-        )
-        first_block += stage.depth
-    return sites
-
-
-def _require_reachable(spec: BackboneSpec, output_stride: int | None) -> None:
-    """SpecError where no map of the backbone is so many times smaller than the image."""
-    reductions = [spec.stem.reduction]
-    for stage in spec.stages:
-        reductions.append(reductions[-1] * (stage.downsample.stride if stage.downsample else 1))
-    if output_stride is not None and output_stride not in reductions:
-        allowed = ", ".join(str(reduction) for reduction in sorted(set(reductions)))
-        raise SpecError(Problem("output_stride", f"got {output_stride}; allowed: {allowed}"))
-
-
-def _shrunk(
-    spec: BackboneSpec, where: str, step: StemSpec | DownsampleSpec, size: int, image_size: int
-) -> int:
-    """The side of the map after `step`; SpecError, with the sizes that work, where none is left."""
-    after = map_size_after(step, size)
-    if after >= 1:
-        return after
-    smallest = smallest_image_size(spec)
-    allowed = f"{smallest} pixels or more"
-    if smallest is None:
-        allowed = f"no image of up to {MAX_IMAGE_SIZE} pixels"
-    words = f"leaves nothing of a map of {size}×{size}, for images of {image_size} pixels"
-    raise SpecError(Problem(where, f"{words}; allowed: {allowed}"))
-
-
-def smallest_image_size(spec: BackboneSpec) -> int | None:
-    """The side of the smallest images that leave every stage a map; None where all vanish."""
-    steps: list[StemSpec | DownsampleSpec] = [spec.stem]
-    steps += [stage.downsample for stage in spec.stages if stage.downsample is not None]
-
-    def works(size: int) -> bool:
-        for step in steps:
-            size = map_size_after(step, size)
-            if size < 1:
-                return False
-        return True
-
-    return next((size for size in range(1, MAX_IMAGE_SIZE + 1) if works(size)), None)
 
 
 class Backbone(nn.Module):
@@ -173,14 +80,14 @@ class Backbone(nn.Module):
             f"{', '.join(self.fixed_size_mixers)} works with their maps only; "
             "build it with another image_size for others"
         )
-        rates = _drop_path_rates(spec)
+        rates = drop_path_rates(spec)
         self.stem = Stem(spec.stem, spec.in_channels, spec.stem_width)
         self.stages = nn.Sequential()
         self.feature_info: list[dict[str, Any]] = []
         width = spec.stem_width
-        sites = _stage_sites(spec, image_size, output_stride)
-        for site, stage, drop_path_rates in zip(sites, spec.stages, rates, strict=True):
-            self.stages.append(Stage(stage, width, site, registry, drop_path_rates))
+        sites = stage_sites(spec, image_size, output_stride)
+        for site, stage, own_rates in zip(sites, spec.stages, rates, strict=True):
+            self.stages.append(Stage(stage, width, site, registry, own_rates))
             width = stage.width
             info = {"num_chs": width, "reduction": site.reduction, "module": f"stages.{site.index}"}
             self.feature_info.append(info)

@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from timm.models import checkpoint_seq
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does export it
 
 from metaformer.blocks import BLOCKS, build_downsample
 from metaformer.errors import Problem, SpecError
+from metaformer.sites import StageSite, mixer_sites
 from metaformer.spec import StageSpec
 from mixers import MixerRegistry, MixerSpec, PluginError, Site
-
-
-@dataclass(frozen=True, slots=True)
-class StageSite:
-    """Where a stage stands: the side of its map, how much smaller than the image it is, dilation.
-
-    `keeps_size` says that its downsampling gives up its stride for the sake of dilation.
-    `first_block` is the number of blocks in the stages before it, `network_depth` that in all.
-    """
-
-    index: int
-    size: int
-    reduction: int
-    dilation: int
-    keeps_size: bool
-    first_block: int
-    network_depth: int
 
 
 class Stage(nn.Module):
@@ -69,30 +49,6 @@ class Stage(nn.Module):
                 return checkpoint_seq([self.downsample, *self.blocks], x)
             return checkpoint_seq(self.blocks, self.downsample(x))
         return self.blocks(self.downsample(x))
-
-
-def mixer_sites(spec: StageSpec, site: StageSite, drop_path_rates: Sequence[float]) -> list[Site]:
-    """The site of the mixer of each block of a stage; one rate of stochastic depth for each."""
-    sites: list[Site] = []
-    seen: Counter[str] = Counter()
-    for block, (mixer, rate) in enumerate(zip(spec.block_mixers, drop_path_rates, strict=True)):
-        sites.append(
-            Site(
-                channels=spec.mixer_width,
-                height=site.size,
-                width=site.size,
-                stage=site.index,
-                block=block,
-                occurrence=seen[mixer.name],
-                dilation=site.dilation,
-                drop_path=rate,
-                stage_depth=spec.depth,
-                network_block=site.first_block + block,
-                network_depth=site.network_depth,
-            )
-        )
-        seen[mixer.name] += 1
-    return sites
 
 
 def _build_mixer(mixer: MixerSpec, site: Site, registry: MixerRegistry) -> nn.Module:

@@ -22,10 +22,11 @@ from timm.models import (
 )
 from torch import Tensor
 
-from metaformer.backbone import Backbone, build_backbone, map_sizes
+from metaformer.backbone import Backbone, build_backbone
 from metaformer.errors import Problem, SpecError
 from metaformer.extends import zoo_names
 from metaformer.layers import PatchMerging
+from metaformer.sites import map_sizes
 from metaformer.spec import BackboneSpec
 from metaformer.spec_yaml import load_spec, parse_spec
 from metaformer.weights import fitted, our_names

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
 from safetensors import SafetensorError
 from timm.layers import resize_rel_pos_bias_table
-from timm.models import FeatureListNet, adapt_input_conv, load_state_dict
+from timm.models import adapt_input_conv, load_state_dict
 from torch import Tensor, nn
 
 from metaformer.backbone import Backbone
-from metaformer.spec import BackboneSpec
 from metaformer.timm_families import family_of, family_of_weights
+from metaformer.wrapped_backbone import FeaturesOfBackbone, backbone_in
 
 _TIMM = "timm:"
-_WRAPPED = ("_orig_mod", "module", "model")  # by torch.compile, data parallelism, timm's features
 _UNREADABLE = (  # what torch and timm raise for files that are damaged, of another kind, or code
     RuntimeError,
     SafetensorError,
@@ -65,7 +63,7 @@ def to_timm(model: Backbone) -> dict[str, Tensor]:
 
 
 def our_names(
-    state_dict: Mapping[str, Tensor], model: Backbone | _StagesAsFeatures
+    state_dict: Mapping[str, Tensor], model: Backbone | FeaturesOfBackbone
 ) -> dict[str, Tensor]:
     """Weights of any of timm's families under the names of `model`; others as they are.
 
@@ -91,7 +89,7 @@ def our_names(
     return renamed
 
 
-def fitted(key: str, value: Tensor, model: Backbone | _StagesAsFeatures) -> Tensor | None:
+def fitted(key: str, value: Tensor, model: Backbone | FeaturesOfBackbone) -> Tensor | None:
     """`value` in the shape that `model` has under `key`; None where it does not fit.
 
     1×1 convolutions and linear layers are reshaped into each other, position tables are
@@ -134,51 +132,6 @@ class Inheritance:
         return "; ".join([f"{percent:.1f}% taken over", *words])
 
 
-class _StagesAsFeatures:
-    """timm's `features_only` form of a backbone under the backbone's own names of parameters."""
-
-    def __init__(self, features: FeatureListNet) -> None:
-        self.spec: BackboneSpec = features.spec
-        self._features = features
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        return self._features.parameters()
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {_own_name(key): value for key, value in self._features.state_dict().items()}
-
-    def get_submodule(self, name: str) -> nn.Module:
-        return self._features.get_submodule(_feature_name(name))
-
-    def load_state_dict(self, state_dict: Mapping[str, Tensor], *, strict: bool) -> None:
-        renamed = {_feature_name(key): value for key, value in state_dict.items()}
-        self._features.load_state_dict(renamed, strict=strict)
-
-
-def _own_name(key: str) -> str:
-    return re.sub(r"^stages_(\d+)\.", r"stages.\1.", key)
-
-
-def _feature_name(key: str) -> str:
-    return re.sub(r"^stages\.(\d+)\.", r"stages_\1.", key)
-
-
-def _backbone_in(model: nn.Module) -> Backbone | _StagesAsFeatures:
-    """The backbone of a model that timm or torch has wrapped; ValueError if there is none."""
-    inner: Any = model
-    while not isinstance(inner, Backbone):
-        if isinstance(inner, FeatureListNet) and hasattr(inner, "spec"):
-            return _StagesAsFeatures(inner)
-        parts = (getattr(inner, name, None) for name in _WRAPPED)
-        inner = next((part for part in parts if isinstance(part, nn.Module)), None)
-        if inner is None:
-            raise ValueError(
-                f"load_pretrained: got {type(model).__name__}; allowed: a backbone of "
-                "build_backbone or of timm.create_model('mf_...'), with features_only or without"
-            )
-    return inner
-
-
 def load_pretrained(model: nn.Module, source: str | Path) -> Inheritance:
     """Loads into `model` every tensor of `source` that fits, and says what did not.
 
@@ -190,7 +143,7 @@ def load_pretrained(model: nn.Module, source: str | Path) -> Inheritance:
     that stayed. ValueError where nothing fits, `model` is another network or the file holds more
     than tensors, OSError where it cannot be read.
     """
-    backbone = _backbone_in(model)
+    backbone = backbone_in(model)
     name = backbone.spec.name
     if any(parameter.is_meta for parameter in backbone.parameters()):
         raise ValueError(f"{name} lies on the meta device; allowed: a model with memory")
@@ -227,7 +180,7 @@ class _Fit:
 
 
 def _fit(
-    given: Mapping[str, Tensor], model: Backbone | _StagesAsFeatures, *, resize: bool = False
+    given: Mapping[str, Tensor], model: Backbone | FeaturesOfBackbone, *, resize: bool = False
 ) -> _Fit:
     own = model.state_dict()
     tensors: dict[str, Tensor] = {}

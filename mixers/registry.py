@@ -159,10 +159,7 @@ class MixerRegistry:
         return MixerSpec.of(entry.name, resolve_options(options, spec.options, mixer=entry.name))
 
     def disallowed(self, spec: MixerSpec, site: Site) -> str | None:
-        """The reason of the mixer of `spec` not to stand at `site`, None if it allows it.
-
-        PluginError if the mixer's `allows` has a mistake.
-        """
+        """The mixer's reason not to stand at `site`; PluginError if its `allows` has a mistake."""
         resolved = self.resolve(spec)
         return self[resolved.name].disallowed(site, resolved.options)
 

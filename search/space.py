@@ -7,10 +7,9 @@
     mixer: {choice: [pooling, {inception_dw: {band_kernel: {choice: [5, 7]}}}]}
 
 What a mixer's writing leaves open inside `any` or `choice` is searched over its own domain; a
-mixer outside them is fixed. `any` leaves out the mixers that work at one size of map only, those
-that need normalised input in blocks other than MetaFormer's, and those that the study's device or
-sizes rule out (search/study_space.py). A parameter's name is its path:
-`stages.2.separable_conv.kernel_size`.
+mixer outside them is fixed. `any` leaves out mixers that work at one size of map only, that need
+normalised input in other blocks than MetaFormer's, or that the study's device or sizes rule out
+(study_space.py). A parameter's name is its path: `stages.2.separable_conv.kernel_size`.
 """
 
 from __future__ import annotations
@@ -58,9 +57,7 @@ class SearchSpace:
     """Every backbone that a study may try.
 
     `parameters` are all that may be chosen, by name; `mixer_names` all mixers that may occur;
-    `any_names` those that `any` stands for anywhere, the ones whose options it narrows not
-    counted; `left_out` the ones that `any` does without, broken or ruled out by `leave_out`, with
-    the reason.
+    `any_names` those that `any` stands for; `left_out` what it does without, with the reason.
     """
 
     def __init__(
@@ -77,8 +74,8 @@ class SearchSpace:
 
         `fields` set top-level fields such as `num_classes`. SpecError, with all problems, where
         a value anywhere in the space makes no legal backbone. `check` is called between the
-        values that are tried and may raise to stop. `leave_out` gives a reason why `any` should do
-        without a mixer that is not broken, else None.
+        values that are tried and may raise to stop. `leave_out` gives a reason if `any` should do
+        without a mixer, in addition to broken ones.
         """
         if any_mixers is None:  # else the space of a study under way, its base's fields in it
             refuse_overwritten(tree, fields or {})
@@ -87,9 +84,8 @@ class SearchSpace:
         self._registry = registry
         self._frozen = any_mixers is not None
         self._any = list(any_mixers) if any_mixers is not None else registry.names()
-        self._leave_out = leave_out
+        self._leave_out, self.any_names = leave_out, set[str]()
         self.left_out: dict[str, str] = {}
-        self.any_names: set[str] = set()
         self.parameters: dict[str, Domain] = {}
         self.mixer_names: set[str] = set()
         self._explore(check)
@@ -236,16 +232,14 @@ class SearchSpace:
                 marks = {name: narrowed.key_marks[said[name]]}
                 writings[name] = Node({name: narrowed.map[said[name]]}, node.mark, marks)
         if not writings:
-            reasons = "".join(f"; left out: {reason}" for reason in self.left_out.values())
-            words = f"any stands for no mixer in a {place.block} block{reasons}"
+            words = "; ".join(("any stands for no mixer here", *self.left_out.values()))
             raise SpecError(Problem(format_path(place.path), words, node.mark))
         return writings
 
     def _is_left_out(self, name: str) -> bool:
         """Whether `any` does without that mixer, which nothing names: broken, or ruled out."""
         if not self._frozen and name not in self.left_out:
-            entry = self._registry[name]
-            reason = entry.broken() or self._leave_out(entry)
+            reason = (entry := self._registry[name]).broken() or self._leave_out(entry)
             if reason is not None:
                 self.left_out[name] = reason
         return name in self.left_out

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from metaformer.backbone import mixers_with_sites
 from metaformer.errors import SpecError
+from metaformer.sites import mixers_with_sites
 from metaformer.yaml_tree import Node
 from mixers import Choice, Domain, MixerEntry, MixerRegistry, OptionValue, PluginError
 from search.buildable import PROBES, draw

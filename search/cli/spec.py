@@ -77,7 +77,7 @@ def _refuse_what_does_not_fit(spec: BackboneSpec, model: Backbone) -> None:
 
 
 def _describe(spec: BackboneSpec, model: Backbone, cost: BackboneCost) -> dict[str, Any]:
-    from metaformer.backbone import map_sizes
+    from metaformer.sites import map_sizes
 
     stages = []
     sizes = map_sizes(spec, cost.image_size)

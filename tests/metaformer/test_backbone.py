@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metaformer import BackboneSpec, SpecError, build_backbone, load_spec, zoo_names
-from metaformer.backbone import map_sizes
+from metaformer.sites import map_sizes
 from mixers import MixerRegistry, MixerSpec
 
 

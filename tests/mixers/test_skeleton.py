@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mixers import InputError, MixerSpec, Site
-from mixers.conformance import Status, check_mixer
+from mixers.conformance import CHECK_NAMES, Status, check_mixer
 from mixers.plugins_file import read_plugin_rules
 from mixers.registry import registry_of
 from mixers.scan import scan
@@ -61,7 +61,7 @@ def test_its_tests_are_those_of_the_suite(tmp_path: Path, monkeypatch: pytest.Mo
     exec((folder / "tests/test_wavy_mixer.py").read_text(), names)
     (test,) = (value for name, value in names.items() if name.startswith("test_"))
     (mark,) = test.pytestmark  # type: ignore[attr-defined]
-    assert len(mark.args[1]) == 25
+    assert len(mark.args[1]) == len(CHECK_NAMES)
     del sys.modules["wavy_mixer"]
 
 

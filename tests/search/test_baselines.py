@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -118,7 +119,7 @@ def test_they_come_first_and_change_nothing_about_the_trials(
 @pytest.fixture(autouse=True)
 def _any_name_is_known(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "compare_by" in request.fixturenames:
-        monkeypatch.setattr("search.baselines.read_subject", lambda *_arguments: None)
+        monkeypatch.setattr("search.baselines.read_subject", lambda *_: SimpleNamespace(spec=None))
 
 
 def test_one_that_misses_the_budget_is_trained_all_the_same(registry: MixerRegistry) -> None:

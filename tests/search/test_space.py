@@ -284,7 +284,7 @@ def test_the_default_spaces_hold_legal_backbones_only(
 
 
 def test_kernels_of_the_cpu_spaces_are_not_larger_than_their_maps(registry: MixerRegistry) -> None:
-    from metaformer.backbone import map_sizes
+    from metaformer.sites import map_sizes
 
     for image_size in (32, 64):
         overrides = {"budget": {"train": 900}, "measure": {"image_size": image_size}}
