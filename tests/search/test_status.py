@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from search import status
 from search.errors import EnvironmentProblem
@@ -16,6 +18,18 @@ from search.journal import exclusive
 from search.records import BaselineRecord, TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.status import holder_of, study_status
+
+
+def test_a_study_is_read_without_the_c_loader_of_yaml(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    found = importlib.util.find_spec("search.status")
+    assert found is not None
+    assert found.loader is not None
+    without = importlib.util.module_from_spec(found)
+    found.loader.exec_module(without)
+    assert without.study_status(finished) == study_status(finished)
 
 
 def test_a_finished_study_is_told_whole(finished: Path) -> None:
