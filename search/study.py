@@ -201,6 +201,8 @@ class StudyRunner:
         train = self.study.config.train
         self.observer.note(f"loading {train.data}")
         data = load_data(train.data, train.image_size)
+        for note in data.notes:
+            self.observer.note(f"data: {note}")
         if words := unreadable_words(data.unreadable):
             self.observer.note(words)
         way = "restore the data, or choose another --out"

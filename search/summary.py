@@ -205,6 +205,6 @@ def _describe_data(data: Splits) -> dict[str, Any]:
         "validation": len(data.validation),
         "test": len(data.test),
         "classes": list(data.class_names),
-        "unreadable": list(data.unreadable),
+        "unreadable": [str(item) for item in data.unreadable],
         "preprocessing": {"image_size": data.image_size, **PREPROCESSING},
     }

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from search.data.pixels import to_rgb
 from search.data.splits import ImagesInMemory, Splits, fingerprint_of, stratified, to_tensor
 
 NATIVE_SIZE = 32  # the data set's size here: 8×8 enlarged fourfold, bilinear
+_BILINEAR = Image.Resampling.BILINEAR
 _TEST_SHARE = 0.2
 _VALIDATION_SHARE = 0.25  # of what the test split leaves
 
@@ -22,7 +24,7 @@ def load_digits(image_size: int) -> Splits:
     native = (NATIVE_SIZE, NATIVE_SIZE)
     images = torch.stack(
         [
-            to_tensor(Image.fromarray(grey).resize(native, Image.Resampling.BILINEAR), image_size)
+            to_tensor(to_rgb(Image.fromarray(grey).resize(native, _BILINEAR)), image_size)
             for grey in pixels
         ]
     )

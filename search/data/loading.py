@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from search.data.classes import require_classes
 from search.data.source import read_source
 from search.data.splits import Splits
 from search.errors import EnvironmentProblem, UsageError
@@ -14,7 +15,7 @@ def load_data(name: str, image_size: int) -> Splits:
     EnvironmentProblem where this user may not read them.
     """
     try:
-        return _load(name, image_size)
+        return require_classes(_load(name, image_size))
     except PermissionError as error:
         raise EnvironmentProblem(f"data: {error.filename or name}: permission denied") from error
 

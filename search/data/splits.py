@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from search.data.pixels import square
+from search.data.unreadable import Unreadable, why_unreadable
 from search.errors import EnvironmentProblem, UsageError
 
 SPLIT_SEED = 0  # of its own, so that every study sees the same splits
@@ -24,17 +25,6 @@ MEMORY_BYTES = 1 << 30  # decoded images up to here stay in memory, larger sets 
 READERS = 8  # threads; decoding releases Python's lock
 READING_ATTEMPTS = 3  # at an image that could be opened before
 SECONDS_BETWEEN_ATTEMPTS = 1.0
-
-_UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    MemoryError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 
 class ImageSet(Protocol):
@@ -51,8 +41,8 @@ class ImageSet(Protocol):
 class Splits:
     """A data set: its three parts, its classes, and whether a mirrored image keeps its label.
 
-    `unreadable` names the images that had to be skipped so far. `fingerprint` changes with the
-    files or pixels.
+    `unreadable` lists the images that had to be skipped so far. `notes` report what else of the
+    data is not used, and why. `fingerprint` changes with the files or pixels.
     """
 
     name: str
@@ -63,7 +53,8 @@ class Splits:
     image_size: int
     mirror: bool
     fingerprint: str
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -109,7 +100,10 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, index: int) -> tuple[Image.Image, int]: ...
+    def read(self, index: int) -> tuple[Image.Image, int]:
+        """An RGB image, read by the rules of `pixels`, and its label."""
+
+    def label(self, index: int) -> int: ...
 
     def check(self, index: int) -> None:
         """Raises where the image cannot even be opened; cheaper than reading it."""
@@ -126,7 +120,7 @@ class Decoder:
     def __init__(self, image_size: int, total: int) -> None:
         self.image_size = image_size
         self.total = total
-        self.unreadable: list[str] = []
+        self.unreadable: list[Unreadable] = []
 
     def decode(
         self, source: Source, indices: Sequence[int], *, checked: bool = False
@@ -141,8 +135,8 @@ class Decoder:
             results = list(
                 pool.map(lambda index: self._decode_one(source, index, checked), indices)
             )
-        self._account(source, indices, [result is not None for result in results])
-        read = [result for result in results if result is not None]
+        self._account([result for result in results if isinstance(result, Unreadable)])
+        read = [result for result in results if not isinstance(result, Unreadable)]
         if not read:
             side = self.image_size
             return torch.empty(0, 3, side, side, dtype=torch.uint8), torch.empty(0).long()
@@ -151,36 +145,38 @@ class Decoder:
     def check(self, source: Source, indices: Sequence[int]) -> None:
         """Opens each image; UsageError when too many cannot be."""
         with ThreadPoolExecutor(READERS) as pool:
-            opened = list(pool.map(lambda index: self._opens(source, index), indices))
-        self._account(source, indices, opened)
+            problems = list(pool.map(lambda index: self._problem(source, index), indices))
+        self._account([problem for problem in problems if problem is not None])
 
-    def _account(self, source: Source, indices: Sequence[int], readable: Sequence[bool]) -> None:
-        for index, good in zip(indices, readable, strict=True):
-            if not good and source.name(index) not in self.unreadable:
-                self.unreadable.append(source.name(index))
+    def _account(self, problems: Sequence[Unreadable]) -> None:
+        known = {item.name for item in self.unreadable}
+        self.unreadable += [item for item in problems if item.name not in known]
         if len(self.unreadable) > MAX_UNREADABLE * self.total:
             raise UsageError(too_many_unreadable(self.unreadable, self.total))
 
-    def _opens(self, source: Source, index: int) -> bool:
+    def _problem(self, source: Source, index: int) -> Unreadable | None:
         try:
             source.check(index)
         except PermissionError as error:
             raise _not_permitted(source, index) from error
-        except _UNREADABLE:
-            return False
-        return True
+        except Exception as error:  # noqa: BLE001  # what damaged files make Pillow raise
+            return Unreadable(source.name(index), why_unreadable(error, source.name(index)))
+        return None
 
-    def _decode_one(self, source: Source, index: int, checked: bool) -> tuple[Tensor, int] | None:
+    def _decode_one(
+        self, source: Source, index: int, checked: bool
+    ) -> tuple[Tensor, int] | Unreadable:
         for attempt in range(READING_ATTEMPTS):
             try:
                 image, label = source.read(index)
                 return to_tensor(image, self.image_size), label
             except PermissionError as error:
                 raise _not_permitted(source, index) from error
-            except _UNREADABLE as error:
+            except Exception as error:  # noqa: BLE001  # what damaged files make Pillow raise
                 of_the_system = isinstance(error, OSError) and error.errno is not None
                 if not (checked and of_the_system):
-                    return None
+                    name = source.name(index)
+                    return Unreadable(name, why_unreadable(error, name))
                 trouble = error
             if attempt + 1 < READING_ATTEMPTS:
                 time.sleep(SECONDS_BETWEEN_ATTEMPTS)
@@ -221,22 +217,9 @@ def image_set(source: Source, members: Sequence[int], decoder: Decoder) -> Image
 
 
 def to_tensor(image: Image.Image, image_size: int) -> Tensor:
-    """(3, S, S) uint8: the square at the centre, resized to S, bilinear.
-
-    16-bit greys are scaled to 8 bits; ValueError where the range of the values is not known.
-    """
-    if image.mode == "F":
-        raise ValueError("pixels in floating point have no known range")
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).round().astype(np.uint8))
-    image = image.convert("RGB")
-    width, height = image.size
-    if (width, height) != (image_size, image_size):
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
-        image = image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    """(3, S, S) uint8 of an RGB image: the square at its centre, resized to S, bilinear."""
+    pixels = np.array(square(image, image_size))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def stratified(labels: Sequence[int], share: float) -> tuple[list[int], list[int]]:
@@ -256,13 +239,28 @@ def stratified(labels: Sequence[int], share: float) -> tuple[list[int], list[int
     return sorted(first), sorted(second)
 
 
-def unreadable_words(names: Sequence[str]) -> str:
+def labels_of(images: ImageSet) -> Sequence[int]:
+    """The labels of a set, without decoding an image."""
+    if isinstance(images, ImagesInMemory):
+        return [int(label) for label in images.labels]
+    assert isinstance(images, ImagesStreamed)
+    return [images.source.label(index) for index in images.members]
+
+
+def unreadable_words(items: Sequence[Unreadable]) -> str:
     """That images were skipped, and which; empty where there are none."""
-    return f"skipped {len(names)} unreadable images: {', '.join(names[:5])}" if names else ""
+    if not items:
+        return ""
+    return f"skipped {len(items)} unreadable images: {_listed(items)}"
 
 
-def too_many_unreadable(names: Sequence[str], total: int) -> str:
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def too_many_unreadable(items: Sequence[Unreadable], total: int) -> str:
     return (
-        f"data: {len(names)} of {total} images cannot be read; allowed: one in a hundred: {shown}"
+        f"data: {len(items)} of {total} images cannot be read; "
+        f"allowed: one in a hundred: {_listed(items)}"
     )
+
+
+def _listed(items: Sequence[Unreadable]) -> str:
+    more = f" and {len(items) - 5} more" if len(items) > 5 else ""
+    return ", ".join(str(item) for item in items[:5]) + more

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,15 @@ from typing import Any
 from PIL import Image
 from timm.data import create_dataset
 
+from search.data.listing import ImageFile, image_file, is_left_by_system
+from search.data.overlap import (
+    carve,
+    copies_words,
+    refuse_shared_files,
+    refuse_two_classes,
+    shared_copies,
+)
+from search.data.pixels import to_rgb
 from search.data.source import DEFAULT_ROOT, TORCH_SETS, DataSource
 from search.data.splits import (
     SELECTION_SHARE,
@@ -39,13 +49,26 @@ class TimmSource:
         return len(self.dataset)
 
     def read(self, index: int) -> tuple[Image.Image, int]:
-        # past the data set where it has a reader: it would answer an unreadable image by the next
+        image, label = self._item(index)
+        if isinstance(image, Image.Image):
+            return to_rgb(image), label
+        with Image.open(image) as opened:
+            return to_rgb(opened), label
+
+    def label(self, index: int) -> int:
+        return self.labels()[index]
+
+    def _item(self, index: int) -> tuple[Any, int]:
+        """The image, or a path or file of it, and its label.
+
+        Past the data set if it has a reader: it would answer an unreadable image by the next.
+        """
         reader = getattr(self.dataset, "reader", None)
         image, label = (self.dataset if reader is None else reader)[index]
-        if not isinstance(image, Image.Image):
-            image = Image.open(image)
-            image.load()
-        return image, int(label)
+        try:
+            return image, int(label)
+        except (TypeError, ValueError):
+            raise UsageError(f"data: {self.split}[{index}]: label {label!r} is no class") from None
 
     def check(self, index: int) -> None:
         self.read(index)
@@ -65,11 +88,17 @@ class TimmSource:
         return getattr(getattr(self.dataset, "reader", self.dataset), "class_to_idx", None)
 
     def labels(self) -> Sequence[int]:
-        targets = getattr(self.dataset, "targets", None)
+        return self._labels
+
+    @cached_property
+    def _labels(self) -> list[int]:
+        targets: Any = getattr(self.dataset, "targets", None)
         if targets is None:
             targets = [sample[1] for sample in self._samples()]
         if not len(targets):
-            return [self.read(index)[1] for index in range(len(self))]
+            return [self._item(index)[1] for index in range(len(self))]
+        if getattr(targets, "ndim", 1) == 2:  # QMNIST's class and seven further columns
+            targets = targets[:, 0]
         return [int(label) for label in targets]
 
 
@@ -84,8 +113,11 @@ def load_timm(named: DataSource, image_size: int) -> Splits:
     dataset_name, folder = named.name, named.root or DEFAULT_ROOT
     source, reported = (_open(dataset_name, folder, split) for split in ("train", "validation"))
     _refuse_unlike(source, reported, str(named))
+    _refuse_system_folders(source, str(named))
     labels = source.labels()
-    members, carved = stratified(labels, SELECTION_SHARE)
+    if not labels:
+        raise UsageError(f"data: {named}: train has no images")
+    members, carved, notes = _carve(source, reported)
     decoder = Decoder(image_size, len(source) + len(reported))
     classes = getattr(source.dataset, "classes", None) or source.class_to_index()
     classes = classes or range(max(labels) + 1)
@@ -99,7 +131,42 @@ def load_timm(named: DataSource, image_size: int) -> Splits:
         mirror="mnist" not in dataset_name.lower(),
         fingerprint=fingerprint_of([dataset_name, str(labels), str(len(reported))]),
         unreadable=decoder.unreadable,
+        notes=tuple(notes),
     )
+
+
+def _carve(source: TimmSource, reported: TimmSource) -> tuple[list[int], list[int], list[str]]:
+    """Train and selecting part without images that the reported part has too, and a note."""
+    ours = [image_file(Path(name)) or ImageFile(Path(name)) for name in source.files()]
+    theirs = [image_file(Path(name)) or ImageFile(Path(name)) for name in reported.files()]
+    labels = source.labels()
+    if not ours:  # no set of files
+        return *stratified(labels, SELECTION_SHARE), []
+    refuse_shared_files([ours, theirs])
+    refuse_two_classes(ours, labels)
+    twins = shared_copies(ours, theirs)
+    kept = [index for index in range(len(ours)) if index not in twins]
+    pairs = [(ours[index].path, twin) for index, twin in twins.items()]
+    notes = [copies_words(pairs, len(ours) + len(theirs))] if pairs else []
+    members, chosen = carve([ours[i] for i in kept], [labels[i] for i in kept])
+    return [kept[i] for i in members], [kept[i] for i in chosen], notes
+
+
+def _refuse_system_folders(source: TimmSource, name: str) -> None:
+    """UsageError if timm takes a hidden folder, or one left by a system, for a class."""
+    left = [own for own in source.class_to_index() or () if is_left_by_system(own)]
+    if left:
+        raise UsageError(
+            f"data: {name}: {', '.join(left)} is no class; remove the folder, "
+            "or name the data folder:PATH, which passes it over"
+        )
+
+
+def _raw_image(path: str) -> Image.Image:
+    """The image as it lies in its file, for torchvision's sets, whose own loader converts it."""
+    image = Image.open(path)
+    image.load()
+    return image
 
 
 def _refuse_unlike(source: TimmSource, reported: TimmSource, name: str) -> None:
@@ -135,6 +202,8 @@ def _open(name: str, root: Path, split: str) -> TimmSource:
         raise UsageError(f"data: {_not_there(name, own, root, error)}") from error
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise UsageError(f"data: timm:{name} can only be iterated; allowed: sets with an index")
+    if hasattr(dataset, "loader"):
+        dataset.loader = _raw_image
     return TimmSource(dataset, split)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +11,35 @@ from metaformer.spec import BackboneSpec, StageSpec
 from metaformer.spec_parts import DownsampleSpec
 from mixers import MixerRegistry
 from mixers.scan import OWN_DISTRIBUTION
+from search.data import pixels
 from search.devices import GIB
 from search.export.chosen import Chosen
 from search.records import refutations
 from search.speed_words import interval, speed
 from search.status import read_summary
 from search.study_config import StudyConfig
+from search.training.images import PREPROCESSING
 
 _SHOWN_CLASSES = 100
+_READING_CODE = """\
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+GROUND = {ground}
+
+
+{functions}
+
+
+def read_image(path: str) -> np.ndarray:
+    \"""(1, 3, {size}, {size}) float32.\"""
+    with Image.open(path) as image:
+        pixels = np.asarray(square(to_rgb(image), {size}), np.float32) / 255
+    pixels = (pixels - np.array({mean}, np.float32)) / np.array({std}, np.float32)
+    return pixels.transpose(2, 0, 1)[None]
+"""
 _MEASURED = {
     "train": "throughput, training step",
     "infer": "throughput, forward pass",
@@ -187,8 +209,24 @@ def _preprocessing(chosen: Chosen) -> str:
     return (
         f"RGB images, the square at the centre scaled to {size}×{size} ({said['interpolation']}), "
         f"divided by 255, less the mean {said['mean']}, over the deviation {said['std']}. "
-        "preprocessing.json has the same for programs.\n\n"
+        "preprocessing.json has the same for programs. Files are read by the rules under its "
+        f"`reading`, as this Python does:\n\n```python\n{reading_code(size)}```\n\n"
         f"Classes, by the place of their logit: {shown}" + (f" and {more} more" if more > 0 else "")
+    )
+
+
+def reading_code(size: int) -> str:
+    """Return the Python that turns an image file into a model's input, without this project."""
+    functions = "\n\n".join(
+        inspect.getsource(function) for function in (pixels.to_rgb, pixels.integer_range,
+                                                     pixels.square)
+    )  # fmt: skip
+    return _READING_CODE.format(
+        ground=pixels.GROUND,
+        functions=functions.strip("\n"),
+        size=size,
+        mean=PREPROCESSING["mean"],
+        std=PREPROCESSING["std"],
     )
 
 

@@ -11,12 +11,14 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from search.data import ImageSet
+from search.data.pixels import READING
 
 PREPROCESSING = {
     "mean": list(IMAGENET_DEFAULT_MEAN),
     "std": list(IMAGENET_DEFAULT_STD),
     "interpolation": "bilinear",
     "resize": "shorter side, then the centre",
+    "reading": READING,
 }
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
