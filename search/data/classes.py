@@ -66,4 +66,5 @@ _ROLES = {
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)} classes: {', '.join(names[:_SHOWN])}{more}"
+    plural = "es" if len(names) > 1 else ""
+    return f"{len(names)} class{plural}: {', '.join(names[:_SHOWN])}{more}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,11 +68,31 @@ def shared_copies(earlier: Sequence[ImageFile], later: Sequence[ImageFile]) -> d
 
 
 def carve(files: Sequence[ImageFile], labels: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Return places of the train and of the selecting part; all copies of an image are in train."""
-    members, chosen = stratified(labels, SELECTION_SHARE)
-    twins = shared_copies([files[i] for i in chosen], [files[i] for i in members])
-    moved = {chosen[place] for place in twins}
-    return sorted([*members, *moved]), [index for index in chosen if index not in moved]
+    """Return places of the train and of the selecting part; copies are on the side of the first."""
+    first = first_copies(files)
+    single = [index for index in range(len(files)) if first[index] == index]
+    _, chosen = stratified([labels[index] for index in single], SELECTION_SHARE)
+    selecting = {single[place] for place in chosen}
+    sides: tuple[list[int], list[int]] = ([], [])
+    for index in range(len(files)):
+        sides[first[index] in selecting].append(index)
+    return sides
+
+
+def first_copies(files: Sequence[ImageFile]) -> list[int]:
+    """Return for each file the place of the first with the same bytes, often its own."""
+    first = list(range(len(files)))
+    sizes = Counter(file.size for file in files)
+    places = [index for index, file in enumerate(files) if file.size > 0 and sizes[file.size] > 1]
+    with ThreadPoolExecutor(_READERS) as pool:
+        probes = list(pool.map(lambda index: _probe(files[index]), places))
+        counts = Counter(probes)
+        places = [i for i, own in zip(places, probes, strict=True) if own and counts[own] > 1]
+        digests = pool.map(lambda index: _digest(files[index]), places)
+        seen: dict[bytes, int] = {}
+        for index, digest in zip(places, digests, strict=True):
+            first[index] = seen.setdefault(digest, index) if digest else index
+    return first
 
 
 def copies_words(pairs: Sequence[tuple[Path, Path]], total: int) -> str:

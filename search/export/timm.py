@@ -23,7 +23,7 @@ import torch
 folder = "."  # where this file lies
 model = timm.create_model(f"local-dir:{{folder}}", pretrained=True).eval()
 settings = timm.data.resolve_model_data_config(model)
-transform = timm.data.create_transform(**settings, is_training=False)  # of a PIL image
+transform = timm.data.create_transform(**settings, is_training=False)  # of what to_rgb below gives
 with torch.inference_mode():
     logits = model(torch.zeros(1, {channels}, {size}, {size}))
 """

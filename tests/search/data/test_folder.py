@@ -9,28 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from image_folders import make, save
 from PIL import Image
 
 from search.data import load_data
 from search.data import splits as splits_module
 from search.errors import EnvironmentProblem, UsageError
-
-
-def save(path: Path, value: int, size: tuple[int, int] = (10, 8), mode: str = "RGB") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(value)
-    pixels = generator.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(pixels).convert(mode).save(path)
-
-
-def make(root: Path, splits: dict[str, int], classes: tuple[str, ...] = ("cat", "dog")) -> Path:
-    number = 0
-    for split, count in splits.items():
-        for name in classes:
-            for index in range(count):
-                number += 1
-                save(root / split / name / f"{index}.png", number)
-    return root
 
 
 def pixels(part: object) -> set[bytes]:
