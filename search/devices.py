@@ -9,32 +9,29 @@ from pathlib import Path
 import torch
 
 from search.errors import EnvironmentProblem
+from search.throughput.cgroup import memory_limit
 
 GIB = 2**30  # bytes
 TENSOR_CAPABILITY = (8, 0)  # of CUDA devices that have TF32 and bf16
 DEVICE_NAME = r"auto|cpu|cuda(:\d+)?"
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
-_CGROUP_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
 
 
-def device_memory_bytes(device: torch.device) -> int:
-    """Memory that a process can use on `device`: the GPU's, or the machine's within its limits."""
+def device_memory_bytes(device: torch.device, root: Path = Path("/")) -> int:
+    """Memory in bytes that a process can use on `device`.
+
+    The GPU's; else the machine's, within the limits of the process and of its control groups,
+    which are read below `root`.
+    """
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
         limits.append(soft)
-    for file in _CGROUP_LIMITS:
-        try:
-            text = file.read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            limits.append(int(text))
+    of_the_group = memory_limit(root)
+    if of_the_group is not None:
+        limits.append(of_the_group)
     return min(limits)
 
 

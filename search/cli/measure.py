@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from search.throughput import Protocol
 
 _SIDE_FIGURES = ("breakdown", "latency", "memory", "budget_memory", "largest_batch")
+_ONE_PART = "--breakdown: got --compile, which makes one of all parts; allowed: eager"
 _positive = click.IntRange(min=1)
 
 
@@ -85,6 +86,8 @@ def measure(
         side = {name: asked.pop(name) for name in _SIDE_FIGURES}
         wanted: dict[str, float | None] = {**budgets_by_mode(budgets, mode)}
         wanted = wanted or {mode or "train": None}
+        if side["breakdown"] and asked["compiled"]:
+            raise click.UsageError(_ONE_PART)
         registry = load_registry(plugins)
 
         import torch
@@ -98,16 +101,23 @@ def measure(
             torch.set_num_threads(threads)
         subject = read_subject(source, registry)
         say_local_code(registry)
+        protocols = {kind: _protocol(subject, target, kind, max_seconds, asked) for kind in wanted}
+        if side["breakdown"] and any(protocol.compile for protocol in protocols.values()):
+            raise click.UsageError(_ONE_PART)
         records = []
-        for kind, budget in wanted.items():
-            protocol = _protocol(subject, target, kind, max_seconds, asked)
-            record = measured_record(subject, protocol, budget, target, fresh=fresh, note=_say)
-            _add_side_figures(record, subject, protocol, target, side)
-            records.append(record)
-            if not as_json:
-                _print(record)
-        if as_json:
-            click.echo(json.dumps(records[0] if len(records) == 1 else records, indent=2))
+        try:
+            for kind, budget in wanted.items():
+                protocol = protocols[kind]
+                record = measured_record(subject, protocol, budget, target, fresh=fresh, note=_say)
+                records.append(record)
+                try:
+                    _add_side_figures(record, subject, protocol, target, side)
+                finally:  # what was measured is shown whatever comes after it
+                    if not as_json:
+                        _print(record)
+        finally:
+            if as_json and records:
+                click.echo(json.dumps(records[0] if len(records) == 1 else records, indent=2))
         sys.exit(max(_code(record) for record in records))
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,24 @@ from mixers.scan import OWN_DISTRIBUTION
 from search.atomic_write import write_atomically
 from search.measuring.subjects import Subject
 from search.throughput import Protocol
+from search.throughput.record import Measurement
+from search.throughput.user_cache import user_cache
 
 _DEVICE = (
     "device", "device_name", "device_uuid", "host", "cpus", "threads", "cuda", "cudnn",
     "cudnn_benchmark", "cudnn_deterministic", "torch",
 )  # fmt: skip
 _VERSIONED = ("torch", "timm", "torchvision")
+_ENTRY = {  # keys without which a file is not a record
+    *(part.name for part in fields(Protocol)),
+    *(part.name for part in fields(Measurement) if part.name != "protocol"),
+    "name", "digest", "reason", "cached",
+}  # fmt: skip
 
 
 def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/metaformer-search`, `~/.cache` by default."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "metaformer-search" / "measurements"
+    """The folder of the entries; OSError if the user has no cache folder."""
+    return user_cache() / "measurements"
 
 
 def cache_key(
@@ -58,18 +63,24 @@ def _may_change(origin: str) -> bool:
 
 
 def read_cached(key: str) -> dict[str, Any] | None:
-    """The record under that key; None where there is none that can be read."""
+    """The record under that key; None if there is none that can be read."""
     try:
         data = json.loads((cache_folder() / f"{key}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return data if isinstance(data, dict) and "verdict" in data else None
+    return data if isinstance(data, dict) and data.keys() >= _ENTRY else None
 
 
-def keep(key: str, record: Mapping[str, Any]) -> None:
-    """Keeps a record, where the cache can be written; a full disk is no reason to fail."""
+def keep(key: str, record: Mapping[str, Any]) -> str:
+    """Write a record into the cache.
+
+    Returns:
+        Why it could not be kept, empty if it was: a cache that cannot be had is no error.
+    """
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
         write_atomically(cache_folder() / f"{key}.json", json.dumps(record))
-    except OSError:
-        return
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    return ""

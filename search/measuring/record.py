@@ -70,7 +70,9 @@ def measured_record(
     record = _take(subject, protocol, budget, device, note)
     if key is not None and record["verdict"] != Verdict.CONTAMINATED:
         today = datetime.now(UTC).strftime("%Y-%m-%d")
-        keep(key, {**record, "cached": f"measured {today}; --fresh measures again"})
+        entry = {**record, "cached": f"measured {today}; --fresh measures again"}
+        if trouble := keep(key, entry):
+            note(f"not kept in the cache: {trouble}")
     return record
 
 
@@ -97,6 +99,11 @@ def _take(
     except LeaseTimeout as error:
         raise EnvironmentProblem(str(error)) from None
     except Exception as error:  # a model's code may raise anything
+        if isinstance(error, OSError):  # a compiler's cache, a full disk: of the machine
+            where = f"{error.filename}: " if error.filename else ""
+            raise EnvironmentProblem(
+                f"{subject.name} cannot be measured: {where}{error.strerror or error}"
+            ) from error
         if is_out_of_memory(error):
             reason = f"out of memory at batch {protocol.batch_size}"
             measurement = _nothing(protocol, budget, device)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from search.devices import device_memory_bytes, is_out_of_memory
-from search.errors import EnvironmentProblem, UsageError
+from search.errors import EnvironmentProblem
 from search.measuring.record import LEASE_SECONDS
 from search.measuring.subjects import Subject
 from search.parts import backbone_parts, mixer_parts
@@ -38,12 +38,9 @@ def _held(device: torch.device, protocol: Protocol) -> Iterator[None]:
 
 
 def time_by_part(subject: Subject, protocol: Protocol, device: torch.device) -> dict[str, Any]:
-    """The breakdown of a step as data, with `mixers`, the names of the parts that are mixers.
-
-    UsageError for a compiled protocol, whose parts are one.
+    """The breakdown of an eager step as data, with `mixers`, the names of the parts that are
+    mixers. The parts of a compiled step are one.
     """
-    if protocol.compile:
-        raise UsageError("--breakdown: got --compile, which makes one of all parts; allowed: eager")
     model = subject.build(protocol.image_size, device)
     with _held(device, protocol):
         rates = device_rates(device, protocol.precision)

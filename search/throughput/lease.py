@@ -170,14 +170,19 @@ def _named(device: torch.device, key: str) -> str:
 
 def open_folder() -> tuple[LeaseFolder | None, str]:
     """The folder of leases that can be used, and whom a lease in it keeps away."""
-    shared, own = shared_folder(), own_folder()
     try:
+        shared = shared_folder()
         return LeaseFolder(shared, everybody=True), f"all users of this machine, in {shared}"
     except OSError as error:
-        trouble = f"{shared}: {error.strerror or error}"
+        trouble = _trouble(error)
     try:
-        return LeaseFolder(
-            own, everybody=False
-        ), f"this user's processes only, in {own} ({trouble})"
+        own = own_folder()
+        folder = LeaseFolder(own, everybody=False)
+        return folder, f"this user's processes only, in {own} ({trouble})"
     except OSError as error:
-        return None, f"nobody: {trouble}; {own}: {error.strerror or error}"
+        return None, f"nobody: {trouble}; {_trouble(error)}"
+
+
+def _trouble(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"

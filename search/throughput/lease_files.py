@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from search.throughput.process_family import printable, start_ticks
+from search.throughput.user_cache import user_cache
 
 FOLDER_NAME = "metaformer-search-leases"
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -31,12 +32,11 @@ def shared_folder() -> Path:
 
 
 def own_folder() -> Path:
-    """This user's place on this machine, where the shared one cannot be used."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime:
+    """This user's place on this machine, used if the shared one cannot be; OSError if none."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(runtime):
         return Path(runtime) / FOLDER_NAME
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(cache) / "metaformer-search" / f"leases-{os.uname().nodename}"
+    return user_cache() / f"leases-{os.uname().nodename}"
 
 
 @dataclass(frozen=True, slots=True)

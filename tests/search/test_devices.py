@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -36,6 +37,15 @@ def test_a_limit_on_the_process_is_a_limit_on_the_memory() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == min(2**33, device_memory_bytes(torch.device("cpu")))
+
+
+def test_the_limit_of_the_own_control_group_is_a_limit_on_the_memory(tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/job")
+    (tmp_path / "sys/fs/cgroup/job").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/job/memory.max").write_text(str(2**20))
+    assert device_memory_bytes(torch.device("cpu"), tmp_path) == 2**20
+    assert device_memory_bytes(torch.device("cpu"), tmp_path / "none") > 2**20
 
 
 def test_a_device_is_found_or_its_absence_said() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pwd
+
+import pytest
+
 from search.doctor import Facts, Storage
 from search.throughput.cpu_state import CpuReading, CpuTimes
 from search.throughput.nvml import GpuReading
@@ -72,3 +76,15 @@ ON_CPU = Facts(
     lease_reach="all users of this machine, in /tmp/leases",
     lease_holders={},
 )
+
+
+def without_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user id without passwd entry, as containers run under, and no environment of a login."""
+
+    def unknown(*_arguments: object) -> None:
+        raise KeyError("uid not found")
+
+    for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for function in ("getpwuid", "getpwnam"):
+        monkeypatch.setattr(pwd, function, unknown)

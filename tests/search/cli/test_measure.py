@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from machines import without_home
 from tiny import STUDY, write_study
 
 from mixers import MixerRegistry
@@ -308,7 +309,49 @@ def test_the_largest_batch_that_fits_is_a_figure_of_its_own(
 
 
 def test_a_compiled_model_has_no_parts(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_module, "measured_record", lambda *_a, **_k: {"verdict": None})
+    def measured(*_arguments: Any, **_named: Any) -> Any:
+        raise AssertionError("refused before anything is measured")
+
+    monkeypatch.setattr(record_module, "measured_record", measured)
     result = command(tiny, "--breakdown", "--compile")
     assert result.exit_code == 2, result.output
     assert "--breakdown: got --compile, which makes one of all parts" in result.output
+
+
+def test_a_figure_beside_that_fails_does_not_lose_the_measurement(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("search.measuring.side_figures.memory_of_a_step", full)
+    options = (tiny, "--max-seconds", "0.3", "--memory")
+    assert command(*options).exit_code == 4
+    assert " images/s [" in command(*options).stdout
+    assert json.loads(command(*options, "--json").stdout)["images_per_second"] > 0
+
+
+@pytest.mark.parametrize("fresh", [(), ("--fresh",)], ids=["asked", "fresh"])
+@pytest.mark.parametrize("cache", ["no home", "a file", "a dangling link", "not writable"])
+def test_a_cache_that_cannot_be_had_is_a_note_and_the_measurement_is_shown(
+    tiny: str, monkeypatch: pytest.MonkeyPatch, cache: str, fresh: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(record_module, "cache_key", lambda *_arguments: "key")
+    if cache == "no home":
+        without_home(monkeypatch)
+        words = "no home folder: HOME is not set, and the user has no passwd entry"
+    else:
+        place = Path("cache").absolute()
+        if cache == "a file":
+            place.touch()
+        elif cache == "a dangling link":
+            place.symlink_to("nowhere")
+        else:
+            place = Path("/proc/self/cache")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+        words = str(place)
+    result = command(tiny, "--mode", "infer", "--max-seconds", "0.05", *fresh)
+    assert result.exit_code == 0, result.output
+    assert " images/s [" in result.stdout
+    assert "not kept in the cache: " in result.stderr
+    assert words in result.stderr

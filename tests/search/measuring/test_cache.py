@@ -52,3 +52,12 @@ def test_what_changes_from_moment_to_moment_is_not_in_the_key() -> None:
 def test_code_that_may_change_unseen_is_never_kept(origin: str) -> None:
     changing = replace(SUBJECT, mixers=[{**MIXER, "origin": origin}])
     assert cache_key(changing, Protocol(), 1.0, DEVICE) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"verdict": null}', '{"verdict": "PASS", "name": "x"}', "[" * 100_000]
+)
+def test_an_entry_that_is_no_record_is_none(text: str) -> None:
+    cache.cache_folder().mkdir(parents=True)
+    (cache.cache_folder() / "key.json").write_text(text)
+    assert cache.read_cached("key") is None
