@@ -67,7 +67,10 @@ class FieldError(ValueError):
 
 
 def distinct(problems: Iterable[Problem]) -> list[Problem]:
-    """The first of the problems that one place makes, in several stages or several backbones."""
+    """The first of the problems that one place makes, in several stages or several backbones.
+
+    In the order of the file's lines; what has no place in a file comes last.
+    """
     kept: dict[object, Problem] = {}
     for problem in problems:
         mark = problem.mark
@@ -75,7 +78,14 @@ def distinct(problems: Iterable[Problem]) -> list[Problem]:
         if mark is not None and mark.line:
             key = (mark, re.sub(r"\[\d+\]", "", problem.path))
         kept.setdefault(key, problem)
-    return list(kept.values())
+    return sorted(kept.values(), key=_place)
+
+
+def _place(problem: Problem) -> tuple[bool, str, int, int]:
+    mark = problem.mark
+    if mark is None or not mark.line:
+        return True, "", 0, 0
+    return False, mark.source, mark.line, mark.column
 
 
 def shorten(value: Any) -> str:

@@ -149,11 +149,11 @@ def _read_mixer(
     except PluginsFileError:
         raise
     except OptionError as error:
-        where = format_path((*path, error.option))
-        own = options.key_marks.get(error.option, mark) if options else mark
-        if options and not error.message.startswith("unknown option"):
-            own = mark_of(options, (error.option,))
-        problems.append(Problem(where, error.message, own))
+        for option, message in error.problems:
+            own = options.key_marks.get(option, mark) if options else mark
+            if options and not message.startswith("unknown option"):
+                own = mark_of(options, (option,))
+            problems.append(Problem(format_path((*path, option)), message, own))
     except MixerError as error:
         where = format_path(path)
         known = str(error)

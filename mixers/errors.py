@@ -8,14 +8,28 @@ from difflib import get_close_matches
 from pathlib import Path
 
 
+def nearest_names(name: object, known: Iterable[str], *, count: int = 1) -> list[str]:
+    """Up to `count` known names that may be meant, the most alike first.
+
+    A short name must be more alike than a long one, since any three letters have neighbours;
+    the beginning of a known name counts from three letters on.
+    """
+    given, names = str(name), list(known)
+    cutoff = 0.75 if len(given) <= 4 else 0.6
+    found = get_close_matches(given, names, n=count, cutoff=cutoff)
+    if not found and len(given) >= 3:
+        found = sorted((one for one in names if one.startswith(given)), key=len)[:count]
+    return found
+
+
 def nearest(name: object, known: Iterable[str], *, count: int = 1) -> str:
     """`; did you mean X?`, up to `count` names, or nothing where no known name is close."""
-    return did_you_mean(*get_close_matches(str(name), list(known), n=count))
+    return did_you_mean(*nearest_names(name, known, count=count))
 
 
 def nearest_name(name: object, known: Iterable[str]) -> str | None:
     """The known name that is meant, or None where none is close."""
-    return next(iter(get_close_matches(str(name), list(known), n=1)), None)
+    return next(iter(nearest_names(name, known)), None)
 
 
 def nearest_path(path: str | Path, *, folder: bool = False) -> str | None:
@@ -56,10 +70,14 @@ class UnknownMixerError(MixerError):
 
 
 class OptionError(MixerError):
-    """An option that the mixer does not take, or a value outside its domain."""
+    """Options that the mixer does not take, or values outside their domains.
 
-    def __init__(self, option: str, message: str) -> None:
-        super().__init__(f"{option}: {message}")
+    `problems` has all of them as (option, message), `option` and `message` the first.
+    """
+
+    def __init__(self, option: str, message: str, *others: tuple[str, str]) -> None:
+        self.problems = ((option, message), *others)
+        super().__init__("; ".join(f"{name}: {words}" for name, words in self.problems))
         self.option = option
         self.message = message
 

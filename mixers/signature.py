@@ -90,14 +90,19 @@ def resolve_options(
 ) -> dict[str, OptionValue]:
     """All options with their values, defaults filled in; OptionError for what is not legal."""
     known = {option.name: option for option in options}
-    for name in given:
+    resolved = {option.name: option.default for option in options}
+    problems = []
+    for name, value in given.items():
         if name not in known:
             takes = ", ".join(known) or "no options"
-            raise OptionError(name, f"unknown option; {mixer} takes {takes}{nearest(name, known)}")
-    resolved = {option.name: option.default for option in options}
-    for name, value in given.items():
+            words = f"unknown option; {mixer} takes {takes}{nearest(name, known)}"
+            problems.append((name, words))
+            continue
         try:
             resolved[name] = known[name].domain.normalise(value)
         except ValueError as error:
-            raise OptionError(name, str(error)) from None
+            problems.append((name, str(error)))
+    if problems:
+        (option, message), *others = problems
+        raise OptionError(option, message, *others)
     return resolved

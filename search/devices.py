@@ -1,19 +1,24 @@
-"""Which device a name means, how much memory it has, and which errors say it was not enough."""
+"""Which device a name means, how much memory it has, and which errors say it was not enough.
+
+Importing this module does not import torch: settings are checked without it.
+"""
 
 from __future__ import annotations
 
 import os
 import resource
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from search.errors import EnvironmentProblem
-from search.throughput.cgroup import memory_limit
+
+if TYPE_CHECKING:
+    import torch
 
 GIB = 2**30  # bytes
 TENSOR_CAPABILITY = (8, 0)  # of CUDA devices that have TF32 and bf16
 DEVICE_NAME = r"auto|cpu|cuda(:\d+)?"
+_DRIVER_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvhost-gpu", "/dev/dxg", "/dev/kfd")
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
 
 
@@ -23,6 +28,10 @@ def device_memory_bytes(device: torch.device, root: Path = Path("/")) -> int:
     The GPU's; else the machine's, within the limits of the process and of its control groups,
     which are read below `root`.
     """
+    import torch
+
+    from search.throughput.cgroup import memory_limit
+
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
@@ -37,6 +46,8 @@ def device_memory_bytes(device: torch.device, root: Path = Path("/")) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says, by its type or in torch's words, that memory ran out."""
+    import torch
+
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     words = str(error)
@@ -49,6 +60,8 @@ def gigabytes(count: int) -> str:
 
 def require_device(name: str) -> torch.device:
     """`auto`, `cpu`, `cuda` or `cuda:N` as a device; EnvironmentProblem where it is not there."""
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda"):
@@ -64,7 +77,14 @@ def require_device(name: str) -> torch.device:
 
 def compute_capability(device: torch.device) -> tuple[int, int] | None:
     """Of a CUDA device; None where CUDA is not to be had, as on the machine that reads a study."""
+    import torch
+
     return torch.cuda.get_device_capability(device) if torch.cuda.is_available() else None
+
+
+def may_have_cuda() -> bool:
+    """Whether this machine may have a CUDA device, by the files of its drivers; without torch."""
+    return any(Path(file).exists() for file in _DRIVER_FILES)
 
 
 def precision_problem(precision: str, device: torch.device) -> str:

@@ -18,10 +18,10 @@ from search.executor.contract import Executor
 from search.halving import Promotion
 from search.history import NUM_FINALISTS
 from search.observer import Observer
-from search.records import STUDY_DIED, TrialRecord, TrialState
+from search.records import STUDY_DIED, TrialRecord, TrialState, ranked
 from search.run_folder import RunFolder
 from search.strategy import SpaceExhausted, Strategy
-from search.summary import Outcome, best_of, ranked
+from search.summary import Outcome, best_of
 from search.trial_store import MAX_ABANDONED, MAX_ATTEMPTS, TrialStore
 
 MAX_FAILURES_RUNNING = 5

@@ -275,3 +275,8 @@ def refutations(records: Iterable[TrialRecord]) -> list[TrialRecord]:
         and record.state.is_final
         and record.state is not TrialState.COMPLETE
     ]
+
+
+def ranked(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The complete trials in the order in which they would be the best."""
+    return sorted(standing(records), key=lambda record: (-(record.accuracy or 0.0), record.number))

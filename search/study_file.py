@@ -11,8 +11,6 @@ import re
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import torch
-
 from metaformer.errors import Problem, SpecError
 from metaformer.extends import merge, resolve_extends, zoo_names
 from metaformer.spec_yaml import shorten, validate_node
@@ -65,6 +63,12 @@ def load_study(
     chain = (Path(file).resolve(),) if file is not None else ()
     mixers, known_data, trainer = _frozen(own)
     return Study(config, resolve_extends(space, chain=chain), mixers, known_data, trainer)
+
+
+def asked_device(file: str | Path | None, overrides: dict[str, Any]) -> str:
+    """The device that file and command line ask for: cpu, cuda, cuda:N or auto."""
+    own = _read_study(file) if file is not None else plain_node({}, source="")
+    return _asked_device(merge(own, plain_node(overrides, source="command line")))
 
 
 _Known: TypeAlias = dict[str, Any] | None
@@ -121,6 +125,8 @@ def _asked_device(asked: Node) -> str:
 
 def _defaults(device: str, asked: Node) -> Node:
     if device.startswith("cuda"):
+        import torch
+
         defaults = read_yaml(DEFAULTS / "cuda.yaml")
         if precision_problem("tf32", torch.device(device)):
             plain = {section: {"precision": "fp32"} for section in ("measure", "train")}
@@ -162,8 +168,12 @@ def _data_source(node: Node, problems: list[Problem]) -> DataSource | None:
 
 def _precision_problems(node: Node, device: str) -> list[Problem]:
     """Precisions that a CUDA device lacks, at their places; of a CPU MeasureConfig says it."""
+    if not device.startswith("cuda"):
+        return []
+    import torch
+
     problems = []
-    for section in ("measure", "train") if device.startswith("cuda") else ():
+    for section in ("measure", "train"):
         asked = node.map[section].map.get("precision") if section in node.map else None
         if asked is None or not isinstance(asked.value, str):
             continue

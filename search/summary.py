@@ -15,7 +15,7 @@ import torch
 from search.data import Splits
 from search.devices import GIB
 from search.front import front_of
-from search.records import BaselineRecord, Record, TrialRecord, TrialState, standing, total_seconds
+from search.records import BaselineRecord, Record, TrialRecord, TrialState, ranked, total_seconds
 from search.set_aside import set_aside
 from search.status import describe_refuted
 from search.study_config import Study
@@ -40,11 +40,6 @@ def best_of(records: Sequence[TrialRecord]) -> TrialRecord | None:
     """The complete trial of the highest validation accuracy; of equals, that of lowest number,
     whichever ended first. One that missed its budget when it was measured again is none."""
     return next(iter(ranked(records)), None)
-
-
-def ranked(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The complete trials in the order in which they would be the best."""
-    return sorted(standing(records), key=lambda record: (-(record.accuracy or 0.0), record.number))
 
 
 def nearest_miss(records: Sequence[TrialRecord]) -> TrialRecord | None:

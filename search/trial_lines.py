@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from mixers.errors import did_you_mean
 from search.errors import EnvironmentProblem, UsageError
-from search.records import BaselineRecord, Record, TrialRecord, TrialState
+from search.records import BaselineRecord, Record, TrialRecord, TrialState, ranked, refutations
 
 _SHOWN = 20  # numbers of trials in a message
 Kind = TypeVar("Kind", bound=Record)
@@ -60,9 +60,43 @@ def require_trial(folder: Path, records: Sequence[TrialRecord], number: int) -> 
     known = [record.number for record in candidates]
     if not known:
         raise UsageError(f"trial {number}: {folder} has no trial on record yet")
-    close = min(known, key=lambda other: abs(other - number))
-    words = f"{folder} has no such trial; allowed: {in_words(known)}{did_you_mean(str(close))}"
+    next_to = [str(other) for other in known if abs(other - number) == 1]
+    words = f"{folder} has no such trial; allowed: {in_words(known)}{did_you_mean(*next_to)}"
     raise UsageError(f"trial {number}: {words}")
+
+
+def require_rerunnable(folder: Path, records: Sequence[TrialRecord], number: int) -> None:
+    """UsageError, with those that can be run again, if trial `number` cannot."""
+    whole = [record for record in records if record.spec is not None]
+    if not any(record.number == number for record in records if record.confirms is None):
+        require_trial(folder, whole, number)
+
+
+def require_exportable(
+    folder: Path, records: Sequence[TrialRecord], number: int | None
+) -> TrialRecord:
+    """The record of the trial to export: `number`, or the best if that is None.
+
+    UsageError if there is none, or it was not trained to its end.
+    """
+    numbers = [trial.number for trial in complete(records)]
+    if number is None:
+        best = next(iter(ranked(records)), None)
+        if best is None:
+            refuted = [int(again.confirms or 0) for again in refutations(records)]
+            why = "no trial is complete yet, so none is the best"
+            if refuted:
+                why = f"no trial is the best: {in_words(refuted)} missed when measured again"
+            raise UsageError(f"{folder}: {why}; allowed: --trial N of {in_words(numbers)}")
+        return best
+    record = require_trial(folder, records, number)
+    if record.state is not TrialState.COMPLETE:
+        reason = record.reason.partition("\n")[0]
+        raise UsageError(
+            f"trial {number}: got one that is {record.state} ({reason}) and was not trained to its "
+            f"end; allowed: {in_words(numbers)}"
+        )
+    return record
 
 
 def complete(records: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -29,5 +29,5 @@ def test_every_setting_stands_on_the_page() -> None:
 
 def test_the_tables_of_the_page_are_toml() -> None:
     trainers, points = map(tomllib.loads, blocks("toml"))
-    assert trainers == {"trainers": {"mine": "recipes.py:train"}}
+    assert trainers == {"schema": 1, "trainers": {"mine": "recipes.py:train"}}
     assert list(points["project"]["entry-points"]) == ["metaformer.trainers"]

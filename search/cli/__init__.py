@@ -13,6 +13,7 @@ from search.cli.fork import fork
 from search.cli.measure import measure
 from search.cli.mixers import mixers
 from search.cli.plan import plan
+from search.cli.postponed import postpone
 from search.cli.rerun import rerun
 from search.cli.resume import resume
 from search.cli.run import run
@@ -34,6 +35,7 @@ Exit codes:
 @click.version_option(package_name="metaformer-search", prog_name="search")
 def main() -> None:
     """Find the backbone with the best accuracy above a measured throughput."""
+    postpone("metaformer")
 
 
 main.add_command(run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,8 @@ def prepared(
     _require_files(study, asked["data"])
     asked_devices = _devices(device, devices)
     registry = load_registry(plugins)
+    overrides = _overrides(asked)
+    _require_sound_settings(study, overrides, asked_devices)
 
     import torch
 
@@ -47,7 +49,7 @@ def prepared(
 
     chosen = require_alike(asked_devices)
     named = str(chosen[0]) if chosen else None
-    settings = load_study(study, _overrides(asked), device=named)
+    settings = load_study(study, overrides, device=named)
     trainer = _trainer(settings.config.train.trainer, plugins)
     target = torch.device(settings.config.measure.device)
     if target.type == "cpu":
@@ -90,6 +92,29 @@ def _require_files(study: str | None, data: str | None) -> None:
             read_source(data)
         except UsageError as error:
             raise UsageError(f"--data: {error}") from None
+
+
+def _require_sound_settings(
+    study: str | None, overrides: dict[str, Any], devices: Sequence[str]
+) -> None:
+    """UsageError or SpecError for what is wrong in a study on a CPU, found without torch.
+
+    If the machine may have a CUDA device and the study does not ask for the CPU, nothing is
+    decided here: which settings are legal depends on the device.
+    """
+    from search.devices import may_have_cuda
+    from search.errors import UsageError
+    from search.model_names import require_spec
+    from search.study_file import asked_device, load_study
+
+    device = devices[0] if devices else asked_device(study, overrides)
+    if device != "cpu" and (device != "auto" or may_have_cuda()):
+        return
+    for name in load_study(study, overrides, device="cpu").config.search.baselines:
+        try:
+            require_spec(name)
+        except UsageError as error:
+            raise UsageError(f"search.baselines: {error}") from None
 
 
 def _trainer(name: str | None, plugins: str | None) -> TrainerEntry | None:

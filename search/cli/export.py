@@ -46,11 +46,14 @@ def export(
     with interrupted("Interrupted; nothing was left behind. Again:"), user_errors():
         from mixers import load_registry
         from search.export.placing import placed, require_free
+        from search.status import study_name
         from search.study_path import require_study_folder
+        from search.trial_lines import read_records, require_exportable
 
         require_study_folder(folder)
-        if out is not None:
-            require_free(out, force=force)
+        number = require_exportable(folder, read_records(folder), trial).number
+        place = out or Path(f"{study_name(folder)}-trial{number}-{form}")
+        require_free(place, force=force)
         registry = load_registry(plugins)
 
         from search.export.chosen import choose, record_to_export
@@ -61,8 +64,6 @@ def export(
             writer.require_packages()
         past = open_past_study(folder, registry)
         record = record_to_export(past, trial)
-        place = out or Path(f"{past.study.config.name}-trial{record.number}-{form}")
-        require_free(place, force=force)
         chosen = choose(past, record, retrain=retrain, allow_drift=allow_drift, note=_note)
         say_local_code(past.registry)
         with placed(place, force=force) as filling:

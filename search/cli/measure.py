@@ -82,12 +82,14 @@ def measure(
     """
     with user_errors():
         from mixers import load_registry
+        from search.model_names import require_spec
 
         side = {name: asked.pop(name) for name in _SIDE_FIGURES}
         wanted: dict[str, float | None] = {**budgets_by_mode(budgets, mode)}
         wanted = wanted or {mode or "train": None}
         if side["breakdown"] and asked["compiled"]:
             raise click.UsageError(_ONE_PART)
+        require_spec(source)
         registry = load_registry(plugins)
 
         import torch

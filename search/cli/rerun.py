@@ -47,9 +47,11 @@ def rerun(
     with interrupted("Interrupted; the study is as it was. Again:"), user_errors():
         from mixers import load_registry
         from search.study_path import require_study_folder
+        from search.trial_lines import read_records, require_rerunnable
 
         require_study_folder(folder)
         _require_writable(out)
+        require_rerunnable(folder, read_records(folder), trial)
         registry = load_registry(plugins)
 
         from search.past_study import open_past_study

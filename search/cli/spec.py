@@ -10,8 +10,9 @@ import click
 from search.cli.errors import say_local_code, user_errors
 
 if TYPE_CHECKING:
-    from metaformer import BackboneCost, BackboneSpec
     from metaformer.backbone import Backbone
+    from metaformer.counting import BackboneCost
+    from metaformer.spec import BackboneSpec
     from mixers import MixerRegistry
 
 
@@ -23,15 +24,20 @@ if TYPE_CHECKING:
 def spec(source: str, image_size: int | None, plugins: str | None, as_json: bool) -> None:
     """Validate SPEC, a YAML file or a known backbone, and print it resolved, stage by stage."""
     with user_errors():
-        from metaformer import SpecError, build_backbone, load_spec
-        from metaformer.counting import cost_of
-        from metaformer.spec_yaml import place_problems
+        from metaformer.errors import SpecError
+        from metaformer.spec_yaml import load_spec, place_problems
         from mixers import load_registry
         from search.errors import UsageError
+        from search.model_names import require_spec
 
         registry = load_registry(plugins)
+        require_spec(source)
         backbone = load_spec(source, registry)
         say_local_code(registry)
+
+        from metaformer.backbone import build_backbone
+        from metaformer.counting import cost_of
+
         try:
             model = build_backbone(backbone, registry, image_size=image_size, device="meta")
             _refuse_what_does_not_fit(backbone, model)
@@ -46,7 +52,8 @@ def spec(source: str, image_size: int | None, plugins: str | None, as_json: bool
 
 def _can_be_built(spec: BackboneSpec, registry: MixerRegistry) -> bool:
     """Whether the backbone stands and fits this machine at its own image size."""
-    from metaformer import SpecError, build_backbone
+    from metaformer.backbone import build_backbone
+    from metaformer.errors import SpecError
 
     try:
         _refuse_what_does_not_fit(spec, build_backbone(spec, registry, device="meta"))

@@ -11,7 +11,7 @@ import click
 from search.cli.errors import user_errors
 
 if TYPE_CHECKING:
-    from metaformer import ZooEntry
+    from metaformer.zoo_table import ZooEntry
 
 _COLUMNS = ("name", "family", "params", "MACs", "top-1", "train", "infer", "timm's weights")
 _INTRODUCTION = """\
@@ -33,7 +33,7 @@ Made by `search zoo --markdown`.
 def zoo(family: str | None, as_json: bool, markdown: bool) -> None:
     """List the known backbones, or those of one FAMILY."""
     with user_errors():
-        from metaformer import zoo_table
+        from metaformer.zoo_table import zoo_table
 
         entries = _of_family(zoo_table(), family)
         if as_json:

@@ -20,11 +20,10 @@ from search.device_requirements import require_device_for
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, UsageError
 from search.past_study import PastStudy
-from search.records import TrialRecord, TrialState, refutations
+from search.records import TrialRecord, TrialState
 from search.status import read_summary
-from search.summary import best_of
 from search.training import PREPROCESSING
-from search.trial_lines import complete, in_words
+from search.trial_lines import require_exportable
 
 
 @dataclass(frozen=True)
@@ -109,26 +108,7 @@ def choose(
 
 def record_to_export(past: PastStudy, number: int | None) -> TrialRecord:
     """Trial `number`, or the best; UsageError where there is none, or it is not complete."""
-    numbers = [trial.number for trial in complete(past.records)]
-    if number is None:
-        best = best_of(past.records)
-        if best is None:
-            refuted = [int(again.confirms or 0) for again in refutations(past.records)]
-            why = "no trial is complete yet, so none is the best"
-            if refuted:
-                why = f"no trial is the best: {in_words(refuted)} missed when measured again"
-            raise UsageError(
-                f"{past.folder.path}: {why}; allowed: --trial N of {in_words(numbers)}"
-            )
-        return best
-    record = past.trial(number)
-    if record.state is not TrialState.COMPLETE:
-        reason = record.reason.partition("\n")[0]
-        raise UsageError(
-            f"trial {number}: got one that is {record.state} ({reason}) and was not trained to its "
-            f"end; allowed: {in_words(numbers)}"
-        )
-    return record
+    return require_exportable(past.folder.path, past.records, number)
 
 
 def _train(

@@ -9,8 +9,9 @@ RUN-FOLDER           the best.yaml of a study, under the study's own measure set
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,10 @@ from metaformer.spec import BackboneSpec
 from metaformer.spec_yaml import load_spec, place_problems
 from metaformer.yaml_tree import read_yaml
 from mixers import MixerRegistry
-from mixers.errors import did_you_mean, nearest, nearest_path
+from mixers.errors import did_you_mean, nearest_names, nearest_path
 from search.device_requirements import require_device_for
 from search.errors import UsageError
-
-_OTHERS = ("timm", "torchvision")
+from search.model_names import library_model, require_spec, unknown_model
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,11 @@ def read_subject(
 ) -> Subject:
     """The model that `source` names, with its own number of classes and image size where none are
     said; UsageError or SpecError where there is none."""
-    library, colon, name = source.partition(":")
-    if colon and library in _OTHERS:
-        of = _of_timm if library == "timm" else _of_torchvision
-        return of(name, num_classes)
+    require_spec(source)
+    model = library_model(source)
+    if model is not None:
+        library, name = model
+        return (_of_timm if library == "timm" else _of_torchvision)(name, num_classes)
     fields = {"num_classes": num_classes, "image_size": image_size}
     said = {key: value for key, value in fields.items() if value is not None}
     if Path(source).is_dir():
@@ -115,9 +116,13 @@ def _of_run_folder(folder: Path, registry: MixerRegistry, said: dict[str, int]) 
 def _of_timm(name: str, num_classes: int | None) -> Subject:
     import timm
 
-    known = timm.list_models()
-    if name.partition(".")[0] not in known:
-        raise UsageError(f"timm:{name}: timm has no such model{nearest(name, known, count=3)}")
+    import_module("metaformer.timm_models")  # registers ours with timm
+    architecture, dot, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        raise unknown_model("timm", name)
+    tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{architecture}.*")]
+    if dot and tag not in tags:
+        raise UsageError(f"timm:{name}: {_unknown_tag(architecture, tag, tags)}")
     size = timm.get_pretrained_cfg(name)
     channels, height = size.input_size[:2] if size is not None else (3, 224)
     said = {} if num_classes is None else {"num_classes": num_classes}
@@ -133,14 +138,19 @@ def _of_timm(name: str, num_classes: int | None) -> Subject:
     return Subject(f"timm:{name}", digest, height, channels, build)
 
 
+def _unknown_tag(architecture: str, tag: str, tags: Sequence[str]) -> str:
+    if not tags:
+        return f"{architecture} has no pretrained tags; allowed: timm:{architecture}"
+    close = did_you_mean(*(f"timm:{architecture}.{one}" for one in nearest_names(tag, tags)))
+    return f"{architecture} has no tag {tag!r}; allowed: none, {', '.join(tags)}{close}"
+
+
 def _of_torchvision(name: str, num_classes: int | None) -> Subject:
     import torchvision
     from torchvision import models
 
-    known = models.list_models(module=models)
-    if name not in known:
-        words = f"torchvision has no such model{nearest(name, known, count=3)}"
-        raise UsageError(f"torchvision:{name}: {words}")
+    if name not in models.list_models(module=models):
+        raise unknown_model("torchvision", name)
 
     said = {} if num_classes is None else {"num_classes": num_classes}
 

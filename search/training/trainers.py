@@ -98,7 +98,8 @@ def find_trainer(
     named = [entry for entry in found if name in (entry.name, entry.short_name, entry.entry_point)]
     known = sorted({entry.name for entry in found})
     if not named:
-        there = f"; installed: {', '.join(known) or 'none'}{nearest(name, known)}"
+        names = [entry.short_name for entry in found] if "/" not in name else known
+        there = f"; installed: {', '.join(known) or 'none'}{nearest(name, names)}"
         words = f"no trainer of the entry-point group {GROUP}, nor of [trainers] in {rules.file}"
         raise UsageError(f"train.trainer: got {name}: {words}{there}")
     if len({entry.name for entry in named}) > 1:

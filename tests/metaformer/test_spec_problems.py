@@ -228,3 +228,22 @@ def test_the_forms_of_a_space_are_recognised_in_a_backbone(
 def test_a_mistake_in_an_extended_file_is_placed_in_that_file(registry: MixerRegistry) -> None:
     Path("base.yaml").write_text(VALID.replace("depth: 3", "depth: x"))
     assert "base.yaml:7:12: stages[0].depth" in problem_of("extends: base.yaml\n", registry)
+
+
+def test_every_mistake_in_a_mixers_options_is_named_in_the_order_of_the_lines(
+    registry: MixerRegistry,
+) -> None:
+    text = VALID.replace(
+        "{window_attention: {window: 7}}", "{window_attention: {window: seven, windw: 7}}"
+    )
+    text = text.replace("depth: 3", "depth: three").replace("kind: linear", "kind: liner")
+    problem = problem_of(text, registry)
+    lines = re.findall(r"^my\.yaml:(\d+):(\d+): (\S+):", problem, re.MULTILINE)
+    assert [path for _, _, path in lines] == [
+        "stages[0].depth",
+        "stages[1].mixer[2].window",
+        "stages[1].mixer[2].windw",
+        "head.kind",
+    ]
+    places = [(int(line), int(column)) for line, column, _ in lines]
+    assert places == sorted(places)

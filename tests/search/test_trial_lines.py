@@ -38,8 +38,10 @@ def test_another_broken_line_is_named(line: str) -> None:
 def test_a_trial_that_is_not_there_is_answered_with_the_nearest() -> None:
     records = written(0, 4, 9)
     assert require_trial(Path("runs/x"), records, 4) is records[1]
-    with pytest.raises(UsageError, match=r"trial 7: .*allowed: 0, 4, 9; did you mean 9\?"):
-        require_trial(Path("runs/x"), records, 7)
+    with pytest.raises(UsageError, match=r"trial 99: .*allowed: 0, 4, 9$"):
+        require_trial(Path("runs/x"), records, 99)
+    with pytest.raises(UsageError, match=r"trial 8: .*allowed: 0, 4, 9; did you mean 9\?"):
+        require_trial(Path("runs/x"), records, 8)
     with pytest.raises(UsageError, match="runs/x has no trial on record yet"):
         require_trial(Path("runs/x"), [], 7)
 

@@ -66,7 +66,7 @@ def test_bad_input_is_answered_in_one_message_and_leaves_nothing(finished: Path)
         (["runs/tiny"], "Missing option '--to'"),
         (["runs/tiny", "--to", "foldr"], "'foldr' is not one of 'folder', 'onnx', 'timm'"),
         (["runs/tiny", *to, "--trial", "x"], "'x' is not a valid integer"),
-        (["runs/tiny", *to, "--trial", "5"], "runs/tiny has no such trial; allowed: 0, 1; did"),
+        (["runs/tiny", *to, "--trial", "5"], "runs/tiny has no such trial; allowed: 0, 1"),
         (["runs/tiny", *to, "--out", "mine", "--force"], "such as thesis.tex"),
         (["runs/tiny", *to, "--out", "no/there"], "no such folder"),
     ):
