@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 MODES = ("train", "infer", "latency")
@@ -14,6 +15,18 @@ def figure(mode: str, images_per_second: float) -> str:
 
 def unit(mode: str) -> str:
     return "ms" if mode == "latency" else "images/s"
+
+
+def limit_words(name: str, limit: float) -> str:
+    """A limit of a budget with its unit: `train 900 images/s`, `memory 2 GiB`, `params 200,000`."""
+    units = {"memory": "GiB", "params": "", "macs": ""}
+    number = f"{limit:,.12g}" if name in ("params", "macs") else f"{limit:.12g}"
+    return f"{name} {number} {units.get(name, unit(name))}".rstrip()
+
+
+def budget_words(budget: Mapping[str, float]) -> str:
+    """All limits of a budget with their units; `none` if there are none."""
+    return ", ".join(limit_words(name, limit) for name, limit in budget.items()) or "none"
 
 
 def speed(measured: dict[str, Any]) -> str:

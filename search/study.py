@@ -36,6 +36,7 @@ from search.observer import Observer
 from search.proposable import ProposalCheck
 from search.run_folder import RunFolder
 from search.space import SearchSpace
+from search.speed_words import budget_words
 from search.strategy import Strategy
 from search.study_config import Study
 from search.study_folder import has_begun, held, read_own_study
@@ -85,13 +86,14 @@ class StudyRunner:
             space, data, baselines = self.prepare(folder)
             folder.write_study(self.study.to_data())
             config = self.study.config
-            limits = ", ".join(f"{key} {value:g}" for key, value in config.budget.given().items())
-            self.observer.note(f"study {config.name} in {folder.path}, budget: {limits or 'none'}")
+            limits = budget_words(config.budget.given())
+            self.observer.note(f"study {config.name} in {folder.path}, budget: {limits}")
             if words := crowded(self.worker_devices, config.measure.threads):
                 self.observer.note(words)
             with closing(self.executor(folder)) as executor:
                 loop = self._loop(folder, space, baselines, executor)
                 require_same_gpu(self.device, loop.store.records)
+                tried, compared = loop.store.counted, len(baselines.records)
                 try:
                     loop.restore_best()
                     baselines.run(executor, lambda: time.monotonic() < end)
@@ -100,6 +102,12 @@ class StudyRunner:
                         loop.confirm_best()
                 except Interrupted:
                     outcome = Outcome.INTERRUPTED
+                nothing_new = (loop.store.counted, len(baselines.records)) == (tried, compared)
+                if outcome is Outcome.DONE and nothing_new:
+                    self.observer.note(
+                        f"the study was finished before, with {tried} trials; nothing new was "
+                        f"tried. For more: --trials N, with N above {tried}"
+                    )
                 return self._conclude(loop, baselines, data, outcome)
 
     def prepare(self, folder: RunFolder) -> tuple[SearchSpace, Splits, Baselines]:

@@ -38,15 +38,18 @@ def main() -> None:
     postpone("metaformer")
 
 
-main.add_command(run)
-main.add_command(doctor)
-main.add_command(export)
-main.add_command(fork)
-main.add_command(measure)
-main.add_command(mixers)
-main.add_command(plan)
-main.add_command(rerun)
-main.add_command(resume)
-main.add_command(spec)
-main.add_command(status)
-main.add_command(zoo)
+def _show_whole_summaries(group: click.Group) -> None:
+    """Have `--help` list the first sentence of each command, which click would cut."""
+    for command in group.commands.values():
+        first, _, _ = (command.help or "").partition("\n\n")
+        sentence, stop, _ = " ".join(first.split()).partition(". ")
+        command.short_help = sentence + ("." if stop else "")
+        if isinstance(command, click.Group):
+            _show_whole_summaries(command)
+
+
+for _command in (
+    run, doctor, export, fork, measure, mixers, plan, rerun, resume, spec, status, zoo
+):  # fmt: skip
+    main.add_command(_command)
+_show_whole_summaries(main)

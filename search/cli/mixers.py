@@ -146,7 +146,7 @@ def _described(description: dict[str, Any]) -> str:
     type=click.FloatRange(min=0, min_open=True),
     default=300.0,
     show_default=True,
-    help="Seconds for all checks.",
+    help="Seconds that each check may take.",
 )
 @click.option(
     "--device",

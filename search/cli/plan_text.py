@@ -8,14 +8,14 @@ from typing import Any
 
 from mixers.scan import OWN_DISTRIBUTION
 from search.cli.status import in_time
+from search.speed_words import budget_words
 
 _SHOWN = 12  # values that never make the budget
 
 
 def lines_of(plan: dict[str, Any]) -> Iterator[str]:
     """What `search plan` prints."""
-    budget = ", ".join(f"{name} {limit:g}" for name, limit in plan["budget"].items())
-    yield f"{plan['name']}: budget {budget}, seed {plan['seed']}"
+    yield f"{plan['name']}: budget {budget_words(plan['budget'])}, seed {plan['seed']}"
     yield from _space(plan)
     yield from _candidates(plan["candidates"])
     yield from _never(plan["never"])

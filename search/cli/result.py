@@ -13,6 +13,7 @@ from rich.table import Table
 
 from search.cli.status import refuted_text
 from search.set_aside import SetAside
+from search.speed_words import budget_words
 
 SHOWN_REASONS = 3
 _ENDED = {  # outcomes that the number of trials does not explain
@@ -52,16 +53,28 @@ def _print_found(summary: dict[str, Any], folder: Path) -> None:
             if (folder / name).exists():
                 click.echo(folder / name)
         return
-    limits = ", ".join(f"{key} {value:g}" for key, value in summary["budget"].items())
-    budget = limits or "none"
+    budget = budget_words(summary["budget"])
     if miss is not None:
-        click.echo(f"No candidate made the budget ({budget}).")
+        click.echo(f"No candidate met the budget ({budget}).")
         Console().print(_table("Nearest miss", miss))
+        click.echo(_within_reach(miss))
     elif summary["reasons"] and not failed(summary):
         click.echo(f"No candidate came to be judged and trained (budget: {budget}):")
         click.echo(describe_reasons(summary))
     elif not summary["reasons"]:
         click.echo(f"No candidate was tried (budget: {budget}).")
+
+
+def _within_reach(miss: dict[str, Any]) -> str:
+    """The speeds of the nearest miss, and the command that says what the space allows."""
+    seen = [
+        f"{mode} at most {found['at_most']:.3g} images/s"
+        if "at_most" in found
+        else f"{mode} {found['images_per_second']:.0f} images/s"
+        for mode, found in miss["throughput"].items()
+    ]
+    closest = f"The closest reached {', '.join(seen)}. " if seen else ""
+    return f"{closest}`search plan` with the same arguments says which share of the space meets it."
 
 
 def _print_baselines(summary: dict[str, Any]) -> None:

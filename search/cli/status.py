@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from search.cli.errors import user_errors
-from search.speed_words import interval, speed
+from search.speed_words import budget_words, interval, speed
 
 
 @click.command()
@@ -101,8 +101,9 @@ def _text(study: dict[str, Any]) -> str:
 
 
 def _budget(study: dict[str, Any]) -> str:
-    limits = ", ".join(f"{name} {limit}" for name, limit in study["budget"].items())
-    return f"budget {limits or 'none'}"
+    limits = study["budget"]
+    numbers = {name: limit for name, limit in limits.items() if isinstance(limit, int | float)}
+    return f"budget {budget_words(numbers)}"
 
 
 def _progress(study: dict[str, Any]) -> str:

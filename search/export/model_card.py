@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from metaformer.spec import BackboneSpec, StageSpec
 from metaformer.spec_parts import DownsampleSpec
-from mixers import MixerRegistry
+from mixers import MixerRegistry, MixerSpec
 from mixers.scan import OWN_DISTRIBUTION
 from search.data import pixels
 from search.devices import GIB
@@ -111,11 +112,16 @@ def architecture_in_words(spec: BackboneSpec, registry: MixerRegistry) -> list[s
 
 def _stage(stage: StageSpec) -> str:
     before = "" if stage.downsample is None else f"{_downsample(stage.downsample)}, then "
-    mixers = " | ".join(str(mixer) for mixer in stage.mixer)
+    mixers = " | ".join(_mixer(mixer) for mixer in stage.mixer)
     return (
         f"{before}{stage.depth} {stage.block} blocks of {stage.width} channels; mixer {mixers}; "
         f"norm {stage.norm.kind}; MLP ratio {stage.mlp.ratio:g}, {stage.mlp.activation}"
     )
+
+
+def _mixer(mixer: MixerSpec) -> str:
+    options = ", ".join(f"{name} {in_words(value)}" for name, value in mixer.options.items())
+    return f"{mixer.name} ({options})" if options else mixer.name
 
 
 def _downsample(step: DownsampleSpec) -> str:
@@ -144,7 +150,7 @@ def _figures(chosen: Chosen) -> list[str]:
     epochs = (record.score or {}).get("epochs", config.train.epochs)
     lines.append(
         f"validation accuracy: {chosen.accuracy:.4f} on {data.get('validation', '?')} images of "
-        f"{config.train.data} at {config.train.image_size} pixels, epochs {epochs} on "
+        f"{_data(config)} at {config.train.image_size} pixels, epochs {epochs} on "
         f"{data.get('train', '?')} images, seed {config.search.seed}, {config.train.precision}"
     )
     if chosen.retrained:
@@ -176,8 +182,8 @@ def _throughput(measured: dict[str, Any]) -> str:
 def _mixers(chosen: Chosen) -> str:
     rows = ["| mixer | distribution | version | origin |", "|---|---|---|---|"]
     rows += [
-        "| " + " | ".join(str(mixer.get(key, "")) for key in keys) + " |"
-        for keys in [("name", "distribution", "version", "origin")]
+        f"| {mixer.get('name', '')} | {mixer.get('distribution', '')} | "
+        f"{mixer.get('version', '')} | {without_place(str(mixer.get('origin', '')))} |"
         for mixer in chosen.record.mixers
     ]
     return "\n".join(rows)
@@ -193,7 +199,8 @@ def _installing(chosen: Chosen) -> str:
     )
     lines = [f"\nIts mixers come with `pip install {' '.join(others)}`."] if others else []
     lines += [
-        f"\n`{mixer['name']}` is {mixer['origin']}, which a plugins.toml must name in [local]."
+        f"\n`{mixer['name']}` is {without_place(mixer['origin'])}, "
+        "which a plugins.toml must name in [local]."
         for mixer in chosen.record.mixers
         if mixer["name"].startswith("local/")
     ]
@@ -208,7 +215,8 @@ def _preprocessing(chosen: Chosen) -> str:
     more = len(names) - _SHOWN_CLASSES
     return (
         f"RGB images, the square at the centre scaled to {size}×{size} ({said['interpolation']}), "
-        f"divided by 255, less the mean {said['mean']}, over the deviation {said['std']}. "
+        f"divided by 255, less the mean {in_words(said['mean'])}, over the deviation "
+        f"{in_words(said['std'])}. "
         "preprocessing.json has the same for programs. Files are read by the rules under its "
         f"`reading`, as this Python does:\n\n```python\n{reading_code(size)}```\n\n"
         f"Classes, by the place of their logit: {shown}" + (f" and {more} more" if more > 0 else "")
@@ -234,12 +242,12 @@ def _origin(chosen: Chosen) -> list[str]:
     record, config = chosen.record, chosen.past.study.config
     versions = read_summary(chosen.past.folder.path).get("versions") or {}
     said = ", ".join(f"{name} {version}" for name, version in versions.items())
-    train = config.train.model_dump(mode="json")
+    train = {**config.train.model_dump(mode="json"), "data": _data(config)}
     lines = [
         f"study `{config.name}`, trial {record.number}, digest of the backbone {record.digest}",
-        f"data: {config.train.data}, fingerprint "
+        f"data: {_data(config)}, fingerprint "
         f"{(chosen.past.study.frozen_data or {}).get('fingerprint', '?')}",
-        "training: " + ", ".join(f"{key} {value}" for key, value in train.items()),
+        "training: " + ", ".join(f"{key} {in_words(value)}" for key, value in train.items()),
     ]
     if record.inherited is not None:
         share = record.inherited.get("share", 0.0)
@@ -248,6 +256,35 @@ def _origin(chosen: Chosen) -> list[str]:
             f"{record.inherited['digest']}), {share:.0%} of its own"
         )
     return [*lines, f"versions: {said}"] if said else lines
+
+
+def in_words(value: Any) -> str:
+    """A setting as a reader of the card knows it, without Python's ways of writing it."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key} {in_words(item)}" for key, item in value.items()) + ")"
+    if isinstance(value, list | tuple):
+        return ", ".join(in_words(item) for item in value)
+    return str(value)
+
+
+def without_place(origin: str) -> str:
+    """Where a mixer came from without folders of this machine, which say nothing elsewhere."""
+    kind, _, place = origin.partition(" ")
+    if kind == "editable":
+        return "editable install"
+    if kind == "file":
+        return f"file {PurePath(place).name}"
+    return "local folder" if "file:" in origin else origin
+
+
+def _data(config: StudyConfig) -> str:
+    """The data set's name without the folder that it lies in."""
+    kind, colon, place = config.train.data.partition(":")
+    if kind == "folder":
+        return f"folder:{PurePath(place).name}"
+    return f"{kind}{colon}{place.partition('@')[0]}"
 
 
 def _limits(chosen: Chosen) -> list[str]:

@@ -47,3 +47,12 @@ def test_an_unknown_command_or_option_is_a_usage_error() -> None:
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == ExitCode.USAGE
         assert "Traceback" not in result.output
+
+
+def test_help_lists_whole_summaries() -> None:
+    for arguments in (["--help"], ["mixers", "--help"]):
+        listed = CliRunner().invoke(main, arguments).output.partition("Commands:")[2]
+        assert "..." not in listed
+    assert "whether it makes a budget." in " ".join(
+        CliRunner().invoke(main, ["--help"]).output.split()
+    )

@@ -331,6 +331,29 @@ def test_a_figure_beside_that_fails_does_not_lose_the_measurement(
     assert json.loads(command(*options, "--json").stdout)["images_per_second"] > 0
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("timm:resnet18.nonsense", "has no tag 'nonsense'; allowed: none, a1_in1k, a2_in1k"),
+        ("timm:resnet18.a1_in1", "did you mean timm:resnet18.a1_in1k?"),
+        ("timm:resnet18.", "has no tag ''; allowed: none, a1_in1k"),
+        ("timm:mf_swin_t.ms_in1k", "mf_swin_t has no pretrained tags; allowed: timm:mf_swin_t"),
+    ],
+)
+def test_a_tag_that_timm_does_not_have_is_answered_with_those_that_exist(
+    source: str, words: str
+) -> None:
+    result = command(source, "--image-size", "32")
+    assert result.exit_code == 2, result.output
+    assert words in result.output
+    study = write_study()
+    for arguments in (["run", str(study), "--baseline", source], ["plan", str(study), "--baseline",
+                                                                  source]):  # fmt: skip
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 2, done.output
+        assert words in done.output
+
+
 @pytest.mark.parametrize("fresh", [(), ("--fresh",)], ids=["asked", "fresh"])
 @pytest.mark.parametrize("cache", ["no home", "a file", "a dangling link", "not writable"])
 def test_a_cache_that_cannot_be_had_is_a_note_and_the_measurement_is_shown(

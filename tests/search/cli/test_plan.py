@@ -32,7 +32,7 @@ def test_a_plan_is_told_in_lines() -> None:
     result = plan(str(write_study()), "--trials", "40", "--measurements", "12")
     assert result.exit_code == 0, result.output
     for words in (
-        "tiny: budget train 1, seed 0",
+        "tiny: budget train 1 images/s, seed 0",
         "space: 18 combinations of choices",
         "2 mixers of metaformer-search",
         "of 100 candidates drawn, 0 cannot be built; ",

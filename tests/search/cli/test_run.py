@@ -63,7 +63,10 @@ def test_json_prints_the_summary_and_nothing_else_to_the_standard_output() -> No
 def test_an_unreachable_budget_finishes_and_shows_the_nearest_miss() -> None:
     result = run(str(write_study()), "--budget-throughput", "1e9", "--trials", "2")
     assert result.exit_code == 3
-    assert "No candidate made the budget (train 1e+09)." in result.output
+    assert "No candidate met the budget (train 1000000000 images/s)." in result.output
+    assert re.search(
+        r"The closest reached train (at most )?\S+ images/s\. `search plan`", result.output
+    )
     assert "Nearest miss" in result.output
     assert "images/s whatever the kernels, not measured" in " ".join(result.output.split())
 
@@ -186,7 +189,7 @@ def test_others_at_work_on_the_machine_have_the_machines_exit_code(
 def test_a_counted_budget_has_a_nearest_miss_too() -> None:
     result = run(str(write_study(STUDY.replace("{train: 1}", "{params: 10}"))))
     assert result.exit_code == 3, result.output
-    assert "No candidate made the budget (params 10)." in result.output
+    assert "No candidate met the budget (params 10)." in result.output
     assert "Nearest miss" in result.output
     assert "budget of params" in result.output
 
@@ -195,7 +198,7 @@ def test_candidates_that_made_the_budget_and_failed_are_not_said_to_have_missed_
     text = STUDY.replace("epochs: 1", "epochs: 1, learning_rate: 1.0e+30")
     result = run(str(write_study(text)), "--trials", "2")
     assert result.exit_code == 5, result.output
-    assert "No candidate made the budget" not in result.output
+    assert "No candidate met the budget" not in result.output
     assert "× diverged: " in result.output
     assert "errors.log" not in result.output
 
@@ -210,7 +213,7 @@ def test_a_folder_with_brackets_in_its_name_is_printed_as_it_is() -> None:
 def test_the_time_limit_reaches_the_loop() -> None:
     result = run(str(write_study()), "--time-limit", "0.000001")
     assert result.exit_code == 3, result.output
-    assert "No candidate was tried (budget: train 1)." in result.output
+    assert "No candidate was tried (budget: train 1 images/s)." in result.output
     assert "The time limit ended the search. To go on: search" in result.output
 
 
@@ -220,3 +223,16 @@ def test_a_space_that_is_known_is_said_to_have_ended_the_search() -> None:
     assert result.exit_code == 3, result.output
     assert "tiny: 18 of 30 trials" in result.output
     assert "it found no backbone in the space that is new" in result.output
+
+
+@pytest.mark.usefixtures("rejecting")
+def test_a_finished_study_says_that_nothing_was_left_to_try() -> None:
+    words = (
+        "the study was finished before, with 2 trials; nothing new was tried. For more: --trials"
+    )
+    first = run(str(write_study()), "--trials", "2")
+    assert words not in first.output
+    again = run(str(write_study()), "--trials", "2")
+    assert words in again.output
+    assert again.exit_code == first.exit_code
+    assert words not in run(str(write_study()), "--trials", "3").output

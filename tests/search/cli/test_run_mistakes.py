@@ -91,7 +91,7 @@ def test_a_bad_study_file_is_one_message_with_its_place(old: str, new: str, expe
 @pytest.mark.parametrize(
     ("spoil", "code", "expected"),
     [
-        (lambda root: None, 3, "No candidate made the budget"),
+        (lambda root: None, 3, "No candidate met the budget"),
         (
             lambda root: (root / "train" / "a" / "0.png").write_bytes(b"x"),
             3,

@@ -23,7 +23,7 @@ def test_one_study_is_told_with_its_best_and_its_last_trials(finished: Path) -> 
     result = status(str(finished))
     assert result.exit_code == 0
     for words in (
-        "tiny in runs/tiny: budget train 1.0",
+        "tiny in runs/tiny: budget train 1 images/s",
         "trained on digits at 8 pixels",
         "2 of 2 trials (2 COMPLETE)",
         "best: trial ",
