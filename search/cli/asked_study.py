@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search.cli.budgets import budgets_by_mode
+from search.cli.output import echo
 
 if TYPE_CHECKING:
     from search.study import StudyRunner
@@ -126,7 +127,7 @@ def _trainer(name: str | None, plugins: str | None) -> TrainerEntry | None:
 
     trainer = find_trainer(name, read_plugin_rules(plugins))
     trainer.function  # noqa: B018  # importing it is what may fail
-    click.echo(f"training is by {trainer.label}", err=True)
+    echo(f"training is by {trainer.label}", err=True)
     return trainer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import click
+from search.cli.output import echo
 
 SHOWN_MIXERS = 3
 OTHER = "norms, activations, shortcuts"
@@ -16,7 +16,7 @@ _WIDTHS = (9, 6, 12, 10, 8, 10, 8, 8)
 def print_breakdown(data: Mapping[str, Any], mixers: Collection[str] = ()) -> None:
     """Prints `Breakdown.to_data()`; `mixers` names those of its parts that are mixers."""
     for line in breakdown_lines(data, mixers):
-        click.echo(line)
+        echo(line)
 
 
 def breakdown_lines(data: Mapping[str, Any], mixers: Collection[str] = ()) -> list[str]:

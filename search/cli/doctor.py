@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from search.cli.errors import ExitCode, user_errors
+from search.cli.output import echo
 
 if TYPE_CHECKING:
     from search.doctor import Facts, Finding
@@ -54,9 +55,9 @@ def doctor(
         found = findings(facts)
         if as_json:
             data = {**facts.to_data(), "findings": [finding.to_data() for finding in found]}
-            click.echo(json.dumps(data, indent=2))
+            echo(json.dumps(data, indent=2))
         else:
-            click.echo("\n".join([*_as_lines(facts), "", *_found(found)]))
+            echo("\n".join([*_as_lines(facts), "", *_found(found)]))
     if any(finding.stops for finding in found):
         sys.exit(ExitCode.ENVIRONMENT)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn
 
-import click
+from search.cli.output import echo
 
 if TYPE_CHECKING:
     from mixers import MixerRegistry
@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
 
 def stop(message: str, code: ExitCode) -> NoReturn:
     """Prints the message to the standard error and leaves with `code`."""
-    click.echo(message, err=True)
+    echo(message, err=True)
     sys.exit(code)
 
 
@@ -55,4 +55,4 @@ def user_errors() -> Iterator[None]:
 def say_local_code(registry: MixerRegistry) -> None:
     """Says on the standard error which mixers were run from the user's own files."""
     for line in registry.local_in_use():
-        click.echo(line, err=True)
+        echo(line, err=True)

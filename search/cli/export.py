@@ -9,6 +9,7 @@ import click
 
 from search.cli.errors import say_local_code, user_errors
 from search.cli.interrupt import interrupted
+from search.cli.output import echo
 
 FORMS = ("folder", "onnx", "timm")
 
@@ -69,10 +70,10 @@ def export(
         with placed(place, force=force) as filling:
             lines = writer.write(chosen, filling)
         for line in lines:
-            click.echo(line)
+            echo(line)
         for file in sorted(place.iterdir()):
-            click.echo(file)
+            echo(file)
 
 
 def _note(text: str) -> None:
-    click.echo(text, err=True)
+    echo(text, err=True)

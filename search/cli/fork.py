@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from search.cli.errors import user_errors
+from search.cli.output import echo
 
 
 @click.command()
@@ -47,16 +48,16 @@ def fork(
             named = {"name": _legal(name or f"{new.config.name}-fork")}
             new = replace(new, config=new.config.model_copy(update=named))
         begun = begin(old, folder, new, out or folder.parent, registry)
-        click.echo(f"{begun.folder}: {begun.carried} trials carried over")
+        echo(f"{begun.folder}: {begun.carried} trials carried over")
         if begun.left_behind:
             numbers = ", ".join(str(number) for number in begun.left_behind[:20])
-            click.echo(f"outside the new space: {len(begun.left_behind)} trials: {numbers}")
+            echo(f"outside the new space: {len(begun.left_behind)} trials: {numbers}")
         if begun.to_try_again:
             numbers = ", ".join(str(number) for number in begun.to_try_again)
-            click.echo(f"left behind, since they failed with a mixer that was set aside: {numbers}")
+            echo(f"left behind, since they failed with a mixer that was set aside: {numbers}")
         where = "" if begun.folder.parent == Path("runs") else f" --out {begun.folder.parent}"
         total = max(new.config.search.trials, begun.carried + 1)
-        click.echo(f"next: search run {begun.folder}/study.yaml{where} --trials {total}")
+        echo(f"next: search run {begun.folder}/study.yaml{where} --trials {total}")
 
 
 def _legal(name: str) -> str:

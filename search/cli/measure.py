@@ -10,6 +10,7 @@ import click
 
 from search.cli.budgets import ThroughputBudget, budgets_by_mode
 from search.cli.errors import ExitCode, say_local_code, user_errors
+from search.cli.output import echo
 
 if TYPE_CHECKING:
     import torch
@@ -119,12 +120,12 @@ def measure(
                         _print(record)
         finally:
             if as_json and records:
-                click.echo(json.dumps(records[0] if len(records) == 1 else records, indent=2))
+                echo(json.dumps(records[0] if len(records) == 1 else records, indent=2))
         sys.exit(max(_code(record) for record in records))
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    echo(text, err=True)
 
 
 def _protocol(
@@ -188,27 +189,27 @@ def _print(record: dict[str, Any]) -> None:
     layout = record["memory_format"]
     compiled = "compiled" if record["compile"] else "eager"
     optimizer = f", {record['optimizer']}" if record["mode"] == "train" else ""
-    click.echo(
+    echo(
         f"{record['name']}: {record['mode']}{optimizer}, batch {record['batch_size']}, "
         f"{record['image_size']} pixels, {record['precision']}, {layout}, {compiled}"
     )
     facts = record["environment"]
     where = facts["device_name"]
     where += f", {facts['threads']} of {facts['cpus']} threads" if facts["device"] == "cpu" else ""
-    click.echo(f"on {where}, torch {facts['torch']}")
+    echo(f"on {where}, torch {facts['torch']}")
     if record["images_per_second"] is not None:
         interval = f"[{record['low']:.4g}, {record['high']:.4g}] at {1 - record['alpha']:.0%}"
-        click.echo(f"{record['images_per_second']:.4g} images/s {interval}")
+        echo(f"{record['images_per_second']:.4g} images/s {interval}")
     if record["host_share"] is not None and record["host_share"] > 0.95:
-        click.echo("the host is the limit: the device waits to be asked; try --compile")
+        echo("the host is the limit: the device waits to be asked; try --compile")
     if record["budget"] is not None:
         reason = f": {record['reason']}" if record["reason"] else ""
         margin = ""
         if record["images_per_second"] is not None:
             margin = f", margin {record['images_per_second'] / record['budget'] - 1:+.1%}"
-        click.echo(f"budget {record['budget']:g} images/s{margin}: {record['verdict']}{reason}")
+        echo(f"budget {record['budget']:g} images/s{margin}: {record['verdict']}{reason}")
     elif record["images_per_second"] is None:
-        click.echo(record["reason"] or record["verdict"])
+        echo(record["reason"] or record["verdict"])
     if not record["reason"]:
         _print_work(record)
     _print_side_figures(record)
@@ -220,7 +221,7 @@ def _print_work(record: dict[str, Any]) -> None:
     blocks = f"{len(record['block_seconds'])} blocks of {record['steps_per_block']} steps"
     discarded = "".join(f"; discarded {n}: {why}" for why, n in record["discarded"].items())
     cached = f" (from the cache, {record['cached']})" if record["cached"] else ""
-    click.echo(f"{seconds:.1f} s of measured work, {blocks}{discarded}{cached}")
+    echo(f"{seconds:.1f} s of measured work, {blocks}{discarded}{cached}")
 
 
 def _print_side_figures(record: dict[str, Any]) -> None:
@@ -230,15 +231,15 @@ def _print_side_figures(record: dict[str, Any]) -> None:
         peak, budget = record["peak_memory_bytes"] / 2**30, record["budget_memory_gib"]
         verdict = "" if budget is None else f", budget {budget:g} GiB: "
         verdict += "" if budget is None else ("PASS" if peak <= budget else "FAIL")
-        click.echo(f"a step takes {peak:.3f} GiB at its peak{verdict}")
+        echo(f"a step takes {peak:.3f} GiB at its peak{verdict}")
     if "latency" in record:
         milliseconds = [
             1000 * record["latency"][name]
             for name in ("median_seconds", "p90_seconds", "p99_seconds")
         ]
         figures = "{:.3g} ms, 90 % within {:.3g}, 99 % within {:.3g}".format(*milliseconds)
-        click.echo(f"one image, forward: {figures}, over {record['latency']['runs']} runs")
+        echo(f"one image, forward: {figures}, over {record['latency']['runs']} runs")
     if "largest_batch" in record:
-        click.echo(f"largest batch that fits: {record['largest_batch']} (no throughput of it here)")
+        echo(f"largest batch that fits: {record['largest_batch']} (no throughput of it here)")
     if "breakdown" in record:
         print_breakdown(record["breakdown"], record["breakdown"]["mixers"])

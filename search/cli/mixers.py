@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search.cli.errors import ExitCode, say_local_code, user_errors
+from search.cli.output import echo
 
 if TYPE_CHECKING:
     from mixers import MixerEntry, MixerRegistry
@@ -35,7 +36,7 @@ def mixers(context: click.Context, plugins: str | None, as_json: bool, verify: b
 
         registry = load_registry(plugins)
         rows = [_row(entry, registry, plugins, verify) for entry in registry.all_entries()]
-        click.echo(json.dumps(rows, indent=2) if as_json else _as_text(rows))
+        echo(json.dumps(rows, indent=2) if as_json else _as_text(rows))
 
 
 def _row(
@@ -100,7 +101,7 @@ def show(
             raise PluginError(f"{reason}{shown}")
         site = Site(channels=channels, height=map_size, width=map_size)
         description = describe_mixer(entry, registry, MixerSpec(entry.name), site)
-        click.echo(json.dumps(description, indent=2) if as_json else _described(description))
+        echo(json.dumps(description, indent=2) if as_json else _described(description))
 
 
 def _found(name: str, registry: MixerRegistry) -> MixerEntry:
@@ -172,9 +173,9 @@ def check(
             device = str(require_device(device))
         records = check_in_child(entry.name, plugins=plugins, time_limit=time_limit, device=device)
         if as_json:
-            click.echo(json.dumps([record.to_data() for record in records], indent=2))
+            echo(json.dumps([record.to_data() for record in records], indent=2))
         else:
-            click.echo(_checked(records))
+            echo(_checked(records))
     if any(record.status == "FAILED" for record in records):
         sys.exit(ExitCode.ENVIRONMENT)
 
@@ -203,4 +204,4 @@ def new(name: str, out: Path) -> None:
         from mixers.skeleton import write_skeleton
 
         folder = write_skeleton(name, out)
-        click.echo(f"{folder}\nnext: pip install -e {folder} && search mixers check {name}")
+        echo(f"{folder}\nnext: pip install -e {folder} && search mixers check {name}")

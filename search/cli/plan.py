@@ -12,6 +12,7 @@ import click
 from search.cli.asked_study import observing, prepared
 from search.cli.errors import ExitCode, user_errors
 from search.cli.interrupt import interrupted
+from search.cli.output import echo
 from search.cli.run import run
 
 _NOT_OF_A_PLAN = ("time_limit", "as_json")
@@ -53,7 +54,7 @@ def plan(
             runner = begin(observer=observer, should_stop=lambda: False)
             found = plan_study(runner, measurements=measurements)
         if as_json:
-            click.echo(json.dumps(found, indent=2))
+            echo(json.dumps(found, indent=2))
         else:
             _print(found)
     if is_hopeless(found):
@@ -67,4 +68,4 @@ def _print(found: dict[str, Any]) -> None:
     from search.cli.plan_text import lines_of
 
     for line in lines_of(found):
-        click.echo(line)
+        echo(line)

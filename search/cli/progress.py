@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from search.cli.output import echo, plain
 from search.records import BaselineRecord, Record, TrialRecord
 from search.speed_words import interval, speed
 
@@ -37,19 +37,19 @@ class PlainObserver:
     """One line an event to the standard error, for logs of jobs."""
 
     def note(self, text: str) -> None:
-        click.echo(text, err=True)
+        echo(text, err=True)
 
     def trial_started(self, number: int, done: int, total: int) -> None:
-        click.echo(f"[{done + 1}/{total}] trial {number}", err=True)
+        echo(f"[{done + 1}/{total}] trial {number}", err=True)
 
     def phase(self, text: str, number: int | None = None) -> None:
         pass
 
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
-        click.echo(f"  {describe(record)}  best: {describe_best(best)}", err=True)
+        echo(f"  {describe(record)}  best: {describe_best(best)}", err=True)
 
     def baseline_finished(self, record: BaselineRecord) -> None:
-        click.echo(f"  {describe(record)}", err=True)
+        echo(f"  {describe(record)}", err=True)
 
 
 class LiveObserver:
@@ -72,7 +72,7 @@ class LiveObserver:
         self._live.stop()
 
     def note(self, text: str) -> None:
-        self._live.console.print(text, markup=False, highlight=False)
+        self._live.console.print(plain(text), markup=False, highlight=False)
 
     def trial_started(self, number: int, done: int, total: int) -> None:
         if not self._total:
@@ -106,7 +106,7 @@ class LiveObserver:
         lines = ["  ·  ".join(parts)]
         if several:
             lines += [f"  trial {number}  {what}" for number, what in self._under_way.items()]
-        self._live.update(Text("\n".join(lines)))
+        self._live.update(Text(plain("\n".join(lines))))
 
     def _single(self) -> str:
         """The one candidate that is under way, or what else is done."""

@@ -11,6 +11,7 @@ import click
 
 from search.cli.errors import ExitCode, say_local_code, user_errors
 from search.cli.interrupt import interrupted
+from search.cli.output import echo
 
 
 @click.command()
@@ -73,7 +74,7 @@ def rerun(
         if out is not None:
             out.write_text(line + "\n", encoding="utf-8")
         if as_json:
-            click.echo(json.dumps(done.to_data(recorded), indent=2))
+            echo(json.dumps(done.to_data(recorded), indent=2))
         else:
             _print(trial, done, line)
     if not done.agrees:
@@ -82,10 +83,10 @@ def rerun(
 
 def _print(trial: int, done: Any, line: str) -> None:
     for comparison in done.comparisons:
-        click.echo(str(comparison))
+        echo(str(comparison))
     verdict = "comes out as on record" if done.agrees else "does not come out as on record"
-    click.echo(f"trial {trial} {verdict}; the new record:")
-    click.echo(line)
+    echo(f"trial {trial} {verdict}; the new record:")
+    echo(line)
 
 
 def _require_writable(out: Path | None) -> None:
@@ -103,4 +104,4 @@ def _require_writable(out: Path | None) -> None:
 
 
 def _note(text: str) -> None:
-    click.echo(text, err=True)
+    echo(text, err=True)

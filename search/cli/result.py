@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from search.cli.output import cell, echo
 from search.cli.status import refuted_text
 from search.set_aside import SetAside
 from search.speed_words import budget_words
@@ -27,16 +26,16 @@ def print_result(summary: dict[str, Any], folder: Path, go_on: str) -> None:
     trials = summary["trials"]
     states = ", ".join(f"{count} {state}" for state, count in sorted(trials["by_state"].items()))
     total = max(trials["total"], trials["counted"])
-    click.echo(f"{summary['name']}: {trials['counted']} of {total} trials ({states or 'none'})")
+    echo(f"{summary['name']}: {trials['counted']} of {total} trials ({states or 'none'})")
     if summary["outcome"] in _ENDED:
-        click.echo(_ENDED[summary["outcome"]].format(go_on=go_on))
+        echo(_ENDED[summary["outcome"]].format(go_on=go_on))
     for line in _predictions(summary["prediction"]):
-        click.echo(line)
+        echo(line)
     for mixer in summary["set_aside"]:
-        click.echo(str(SetAside.from_data(mixer)))
+        echo(str(SetAside.from_data(mixer)))
     _print_found(summary, folder)
     for trial in summary["refuted"]:
-        click.echo(refuted_text(trial))
+        echo(refuted_text(trial))
     if summary["baselines"]:
         _print_baselines(summary)
 
@@ -51,18 +50,18 @@ def _print_found(summary: dict[str, Any], folder: Path) -> None:
         Console().print(_table(title, best))
         for name in ("best.yaml", "best.safetensors"):
             if (folder / name).exists():
-                click.echo(folder / name)
+                echo(folder / name)
         return
     budget = budget_words(summary["budget"])
     if miss is not None:
-        click.echo(f"No candidate met the budget ({budget}).")
+        echo(f"No candidate met the budget ({budget}).")
         Console().print(_table("Nearest miss", miss))
-        click.echo(_within_reach(miss))
+        echo(_within_reach(miss))
     elif summary["reasons"] and not failed(summary):
-        click.echo(f"No candidate came to be judged and trained (budget: {budget}):")
-        click.echo(describe_reasons(summary))
+        echo(f"No candidate came to be judged and trained (budget: {budget}):")
+        echo(describe_reasons(summary))
     elif not summary["reasons"]:
-        click.echo(f"No candidate was tried (budget: {budget}).")
+        echo(f"No candidate was tried (budget: {budget}).")
 
 
 def _within_reach(miss: dict[str, Any]) -> str:
@@ -99,14 +98,14 @@ def _print_baselines(summary: dict[str, Any]) -> None:
     for heading in ["", *cells]:
         table.add_column(heading, overflow="fold")
     for index, (title, _) in enumerate(rows):
-        table.add_row(*map(escape, [title, *(told[index] or "-" for told in cells.values())]))
+        table.add_row(*map(cell, [title, *(told[index] or "-" for told in cells.values())]))
     Console().print(table)
     for one in summary["baselines"]:
         if one["state"] != "COMPLETE":
             reason = one["reason"].partition("\n")[0]
-            click.echo(f"baseline {Path(one['name']).name}: {one['state']}: {reason}")
+            echo(f"baseline {Path(one['name']).name}: {one['state']}: {reason}")
         elif not one["within_budget"]:
-            click.echo(f"baseline {Path(one['name']).name} misses the budget: {one['reason']}")
+            echo(f"baseline {Path(one['name']).name} misses the budget: {one['reason']}")
 
 
 def _short_speed(throughput: dict[str, Any] | None) -> str | None:
@@ -184,14 +183,14 @@ def _table(title: str, trial: dict[str, Any]) -> Table:
     table.add_column(overflow="fold")
     table.add_row("trial", str(trial["trial"]))
     for mode, measured in trial["throughput"].items():
-        table.add_row(f"{mode} throughput", escape(_speed(measured)))
+        table.add_row(f"{mode} throughput", cell(_speed(measured)))
         if measured["budget"] is not None:
             table.add_row(
                 "budget", f"{measured['budget']:g} images/s, margin {measured['margin']:+.1%}"
             )
     latency = trial["latency"]
     if latency is not None:
-        table.add_row("latency", escape(_latency(latency)))
+        table.add_row("latency", cell(_latency(latency)))
         if latency["budget"] is not None:
             words = f"{latency['budget']:g} ms, margin {latency['margin']:+.1%}"
             table.add_row("budget of latency", words)
@@ -205,7 +204,7 @@ def _table(title: str, trial: dict[str, Any]) -> Table:
     for name, limit in trial["limits"].items():
         table.add_row(f"budget of {name}", _limit(name, limit, trial[name]))
     for index, stage in enumerate(trial["stages"]):
-        table.add_row(f"stage {index}", escape(stage))
+        table.add_row(f"stage {index}", cell(stage))
     return table
 
 

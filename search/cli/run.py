@@ -13,6 +13,7 @@ from search.cli.asked_study import observing, prepared
 from search.cli.budgets import ThroughputBudget
 from search.cli.errors import ExitCode, stop, user_errors
 from search.cli.interrupt import Interrupt, command_line, interrupted_before_the_study
+from search.cli.output import echo
 from search.cli.parameters import CudaDevices, Device, Duration
 
 _positive = click.IntRange(min=1)
@@ -130,7 +131,7 @@ def _finish(summary: dict[str, Any], folder: Path, as_json: bool) -> None:
     from search.cli.result import describe_reasons, failed, print_result
 
     if as_json:
-        click.echo(json.dumps(summary, indent=2))
+        echo(json.dumps(summary, indent=2))
     else:
         print_result(summary, folder, command_line())
     if summary["outcome"] == "interrupted":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search.cli.errors import say_local_code, user_errors
+from search.cli.output import echo
 
 if TYPE_CHECKING:
     from metaformer.backbone import Backbone
@@ -47,7 +48,7 @@ def spec(source: str, image_size: int | None, plugins: str | None, as_json: bool
                 raise UsageError(f"--image-size: got {image_size}; {error}") from None
             raise place_problems(error, source) from None
         description = _describe(backbone, model, cost)
-        click.echo(json.dumps(description, indent=2)) if as_json else _print(description)
+        echo(json.dumps(description, indent=2)) if as_json else _print(description)
 
 
 def _can_be_built(spec: BackboneSpec, registry: MixerRegistry) -> bool:
@@ -117,20 +118,20 @@ def _describe(spec: BackboneSpec, model: Backbone, cost: BackboneCost) -> dict[s
 
 
 def _print(description: dict[str, Any]) -> None:
-    click.echo(f"{description['name']} at {description['image_size']} pixels")
-    click.echo(f"{'':28}{'params':>15}{'MACs':>15}")
+    echo(f"{description['name']} at {description['image_size']} pixels")
+    echo(f"{'':28}{'params':>15}{'MACs':>15}")
     _print_part("stem", description["stem"])
     for index, stage in enumerate(description["stages"]):
         _print_part(f"stage {index}   {'×'.join(str(side) for side in stage['shape'])}", stage)
         plural = "s" if stage["depth"] > 1 else ""
-        click.echo(f"  {stage['depth']} {stage['block']} block{plural}")
+        echo(f"  {stage['depth']} {stage['block']} block{plural}")
         for mixer in stage["mixer"]:
             options = ", ".join(f"{key}={value}" for key, value in mixer["options"].items())
-            click.echo(f"    {mixer['name']}({options})")
+            echo(f"    {mixer['name']}({options})")
     _print_part(f"head      {description['num_classes']}", description["head"])
     _print_part("all", description)
-    click.echo(f"digest {description['digest']}")
+    echo(f"digest {description['digest']}")
 
 
 def _print_part(name: str, part: dict[str, Any]) -> None:
-    click.echo(f"{name:28}{part['params']:>15,}{part['macs'] / 1e6:>13,.2f} M")
+    echo(f"{name:28}{part['params']:>15,}{part['macs'] / 1e6:>13,.2f} M")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from search.cli.errors import user_errors
+from search.cli.output import echo
 from search.speed_words import budget_words, interval, speed
 
 
@@ -36,12 +37,12 @@ def status(folder: Path | None, out: Path | None, as_json: bool) -> None:
             if not found:
                 words = "no study in it; allowed: a folder of run folders, or FOLDER"
                 raise UsageError(f"{place}: {words}")
-            click.echo(json.dumps(found, indent=2) if as_json else _list(found))
+            echo(json.dumps(found, indent=2) if as_json else _list(found))
             return
         if out is not None:
             raise click.UsageError("--out lists the studies of a folder; give it or FOLDER")
         one = study_status(require_study_folder(folder))
-        click.echo(json.dumps(one, indent=2) if as_json else _text(one))
+        echo(json.dumps(one, indent=2) if as_json else _text(one))
 
 
 def _status_or_problem(folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from search.cli.errors import user_errors
+from search.cli.output import echo
 
 if TYPE_CHECKING:
     from metaformer.zoo_table import ZooEntry
@@ -38,10 +39,10 @@ def zoo(family: str | None, as_json: bool, markdown: bool) -> None:
         entries = _of_family(zoo_table(), family)
         if as_json:
             rows = [{**asdict(e), "published": e.published.model_dump()} for e in entries]
-            click.echo(json.dumps(rows, indent=2))
+            echo(json.dumps(rows, indent=2))
             return
         table = [_row(entry) for entry in entries]
-        click.echo(_as_markdown(table) if markdown else _as_text(table))
+        echo(_as_markdown(table) if markdown else _as_text(table))
 
 
 def _of_family(entries: list[ZooEntry], family: str | None) -> list[ZooEntry]:
