@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from metaformer.errors import Problem, SpecError
+from metaformer.errors import Problem, SpecError, distinct
 from metaformer.extends import merge, resolve_extends, zoo_names
 from metaformer.spec_yaml import shorten, validate_node
 from metaformer.yaml_tree import Node, plain_node, read_yaml
@@ -102,10 +102,17 @@ def _read_study(file: str | Path) -> Node:
     node = read_yaml(file)
     if not isinstance(node.value, dict):
         raise SpecError(Problem("", "a study must be a map of keys and values", node.mark))
-    for key in _SECTIONS:
-        if key in node.map and not isinstance(node.map[key].value, dict):
-            words = f"got {shorten(node.map[key].plain())}; allowed: a map of settings"
-            raise SpecError(Problem(key, words, node.map[key].mark))
+    problems = [
+        Problem(
+            key,
+            f"got {shorten(node.map[key].plain())}; allowed: a map of settings",
+            node.map[key].mark,
+        )
+        for key in _SECTIONS
+        if key in node.map and not isinstance(node.map[key].value, dict)
+    ]
+    if problems:
+        raise SpecError(distinct(problems))
     if "stages" in node.map and "space" not in node.map:
         words = "this is a backbone; a study holds it under space, beside budget and the rest"
         raise SpecError(Problem("stages", words, node.key_marks["stages"]))

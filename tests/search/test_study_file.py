@@ -387,3 +387,10 @@ def test_baselines_that_are_no_names_are_refused_at_their_place() -> None:
         load(STUDY.replace("trials: 3", "trials: 3, baselines: [7]"))
     with pytest.raises(SpecError, match=r"tiny.yaml:6:.*search.baselines"):
         load(STUDY.replace("trials: 3", "trials: 3, baselines: inceptionnext_t"))
+
+
+def test_every_section_that_is_no_map_is_named_in_the_order_of_the_lines() -> None:
+    Path("study.yaml").write_text("schema: 1\ntrain: 1\nsearch: x\nbudget: [1]\n")
+    with pytest.raises(SpecError) as caught:
+        load_study("study.yaml", {}, device="cpu")
+    assert [problem.path for problem in caught.value.problems] == ["train", "search", "budget"]
