@@ -27,6 +27,7 @@ _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MERGE = re.compile(r"<<")
 _SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
@@ -204,6 +205,8 @@ class _Reader:
     def _short(self, event: Any) -> str:
         if len(event.value) > MAX_SCALAR:
             raise self._problem(f"a value of over {MAX_SCALAR} characters", event.start_mark)
+        if _SURROGATE.search(event.value):  # an escape can write it, and nothing can print it
+            raise self._problem("a lone surrogate, which is no character", event.start_mark)
         return str(event.value)
 
     def _count(self, nodes: int, event: Any) -> None:

@@ -95,6 +95,7 @@ class Record(ABC):
             ValueError: A key is missing, unknown or of another type, or the checksum differs.
         """
         own = {key: value for key, value in data.items() if key != _CHECKSUM}
+        json.dumps(own, ensure_ascii=False).encode()  # a lone surrogate can be read, never printed
         names = {field.name for field in fields(cls)}
         if unknown := sorted(own.keys() - names):
             raise ValueError(f"{', '.join(unknown)}: unknown key")
@@ -211,6 +212,32 @@ def _measurement(value: Any) -> bool:
     )
 
 
+def _spec(value: Any) -> bool:
+    stages = value.get("stages") if isinstance(value, dict) else None
+    return isinstance(stages, list) and all(map(_stage, stages))
+
+
+def _stage(value: Any) -> bool:
+    if not isinstance(value, dict) or not {"depth", "width", "block", "mixer"} <= value.keys():
+        return False
+    mixers = value["mixer"] if isinstance(value["mixer"], list) else [value["mixer"]]
+    return all(isinstance(mixer, str) or _mixer_and_options(mixer) for mixer in mixers)
+
+
+def _mixer_and_options(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) == 1 and _map_of(_is(dict))(value)
+
+
+def _inherited(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and "trial" in value
+        and _optional(_is(int))(value["trial"])
+        and isinstance(value.get("digest"), str)
+        and _number(value.get("share", 0))
+    )
+
+
 def _mixer(value: Any) -> bool:
     return _map_of(_is(str))(value) and "name" in value
 
@@ -227,8 +254,8 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "epochs": _optional(_is(int)),
     "continues": _optional(_is(int)),
     "confirms": _optional(_is(int)),
-    "inherited": _optional(_is(dict)),
-    "spec": _optional(_is(dict)),
+    "inherited": _optional(_inherited),
+    "spec": _optional(_spec),
     "digest": _optional(_is(str)),
     "params": _optional(_is(int)),
     "macs": _optional(_is(int)),

@@ -217,6 +217,18 @@ class Study:
     frozen_data: dict[str, Any] | None = None
     frozen_trainer: dict[str, Any] | None = None
 
+    @staticmethod
+    def is_frozen_mixers(value: Any) -> bool:
+        """Return whether `value` is of the form of `frozen_mixers`, as a list or tuple."""
+        return isinstance(value, list | tuple) and all(
+            isinstance(mixer, dict) and isinstance(mixer.get("name"), str) for mixer in value
+        )
+
+    @staticmethod
+    def is_frozen_data(value: Any) -> bool:
+        """Return whether `value` is of the form of `frozen_data`."""
+        return value is None or (isinstance(value, dict) and isinstance(value.get("classes"), list))
+
     def to_data(self) -> dict[str, Any]:
         """The study as `study.yaml` holds it, complete; the name comes first."""
         data = self.config.model_dump(mode="json", by_alias=True)

@@ -77,24 +77,21 @@ _Known: TypeAlias = dict[str, Any] | None
 def _frozen(own: Node) -> tuple[tuple[dict[str, Any], ...], _Known, _Known]:
     """What a study.yaml of a run folder holds beside the settings: mixers, data, trainer."""
     mixers, data, trainer = (own.map.get(key) for key in ("mixers", "data", "trainer"))
-    items = mixers.value if mixers is not None else ()
-    if mixers is not None and not (
-        isinstance(items, tuple) and all("name" in item.map for item in items)
-    ):
+    known_mixers = mixers.plain() if mixers is not None else []
+    if mixers is not None and not Study.is_frozen_mixers(known_mixers):
         words = (
             "is written by `search run` into a run folder's study.yaml; "
             "say which mixers are searched in the space"
         )
         raise SpecError(Problem("mixers", words, own.key_marks["mixers"]))
-    if data is not None and not isinstance(data.value, dict | None):
+    known_data = data.plain() if data is not None else None
+    if data is not None and not Study.is_frozen_data(known_data):
         words = "is written by `search run` into a run folder's study.yaml; train.data names data"
         raise SpecError(Problem("data", words, own.key_marks["data"]))
     if trainer is not None and not isinstance(trainer.value, dict):
         words = "is written by `search run`; train.trainer names a trainer"
         raise SpecError(Problem("trainer", words, own.key_marks["trainer"]))
-    plain = [item.plain() for item in items] if isinstance(items, tuple) else []
-    known_data = data.plain() if data is not None else None
-    return tuple(plain), known_data, trainer.plain() if trainer is not None else None
+    return tuple(known_mixers), known_data, trainer.plain() if trainer is not None else None
 
 
 def _read_study(file: str | Path) -> Node:

@@ -14,7 +14,7 @@ from metaformer.yaml_tree import read_yaml
 from search.errors import EnvironmentProblem
 from search.journal import exclusive
 from search.run_folder import RunFolder
-from search.study_config import MeasureConfig, SearchConfig, TrainConfig
+from search.study_config import MeasureConfig, SearchConfig, Study, TrainConfig
 from search.study_path import require_own_files
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -70,9 +70,21 @@ def read_own_study(file: Path) -> dict[str, Any]:
         old = read_yaml(file).plain()
     except SpecError as error:
         raise EnvironmentProblem(f"{refusal}\n{error}") from None
-    if not isinstance(old, dict) or not isinstance(old.get("mixers"), list):
+    if not isinstance(old, dict) or not _is_own_study(old):
         raise EnvironmentProblem(refusal)
     return {"data": None, **old, **_completed(old)}
+
+
+def _is_own_study(old: dict[str, Any]) -> bool:
+    """Whether what other versions wrote too, and is used unread, is of the right types."""
+    search = old.get("search")
+    baselines = search.get("baselines", []) if isinstance(search, dict) else None
+    return (
+        Study.is_frozen_mixers(old.get("mixers"))
+        and Study.is_frozen_data(old.get("data"))
+        and isinstance(baselines, list)
+        and all(isinstance(name, str) for name in baselines)
+    )
 
 
 def _completed(old: dict[str, Any]) -> dict[str, Any]:

@@ -308,6 +308,9 @@ def _read_record(text: str, trial: FrozenTrial) -> TrialRecord:
         raise ValueError(f"it is that of trial {record.number}")
     if trial.user_attrs.get(_PARAMS, _checksum(trial.params)) != _checksum(trial.params):
         raise ValueError("the values of its parameters were changed after they were written")
+    written = {name: trial.constraints.get(name) for name in record.constraints}
+    if written != record.constraints:
+        raise ValueError(f"its constraints are {trial.constraints}, on record {record.constraints}")
     if trial.state is OptunaState.COMPLETE and trial.value != record.accuracy:
         raise ValueError(f"its value is {trial.value}, the accuracy on record {record.accuracy}")
     return record

@@ -54,3 +54,21 @@ def test_a_long_list_of_numbers_is_cut() -> None:
 def test_what_was_not_trained_is_not_complete() -> None:
     rejected = TrialRecord(number=1, state=TrialState.REJECTED)
     assert complete([*written(0), rejected]) == [TrialRecord(number=0, state=TrialState.COMPLETE)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"inherited": {}},
+        {"inherited": {"trial": 0}},
+        {"inherited": {"trial": 0, "digest": "a", "share": None}},
+        {"spec": {"stages": [{"a": 1}]}},
+        {"spec": {"stages": [{"depth": 1, "width": 4, "block": "metanext", "mixer": 0.5}]}},
+        {"spec": {}},
+        {"reason": "\ud800"},
+    ],
+)
+def test_a_record_of_another_form_without_a_checksum_is_refused(changes: dict[str, Any]) -> None:
+    record = TrialRecord(number=0, state=TrialState.COMPLETE).to_data()
+    with pytest.raises(ValueError):
+        TrialRecord.from_data({**record, **changes})
