@@ -164,7 +164,7 @@ def read_study(folder: str) -> Study:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nowhere"], "nowhere/study.yaml: no such study file"),
+        (["nowhere"], "nowhere: no such folder; allowed: the folder of a study"),
         (["runs/tiny", "wide.yaml"], "wide.yaml: no such study file"),
         (["runs/tiny", "--name", "tiny"], "runs/tiny is there already; choose another --name"),
         (["runs/tiny", "--name", "a b"], "--name: got 'a b'; allowed: "),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,5 +71,5 @@ def test_what_was_not_trained_is_not_complete() -> None:
 )
 def test_a_record_of_another_form_without_a_checksum_is_refused(changes: dict[str, Any]) -> None:
     record = TrialRecord(number=0, state=TrialState.COMPLETE).to_data()
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="another type|surrogates"):
         TrialRecord.from_data({**record, **changes})
