@@ -1,7 +1,8 @@
 """Parameters, MACs and memory before anything is allocated, on the meta device.
 
-A MAC is one multiplication with its addition; convolutions and matrix products count, those
-inside attention included, norms and activations do not. fvcore, with which published tables are
+A MAC is one multiplication with its addition; convolutions, matrix products, those inside
+attention included, and Fourier transforms count, norms and activations do not; a mixer may state
+more by its method `macs`. fvcore, with which published tables are
 made, counts norms as well and needs real tensors: `fvcore_macs` is for comparing with those.
 """
 
@@ -16,12 +17,12 @@ from typing import Any
 import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
 
 from metaformer.backbone import Backbone, build_backbone
 from metaformer.errors import Problem, SpecError
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry, Site
+from mixers.macs import autocast_on_meta, macs_by_module
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class BackboneCost:
 
 def count_macs(model: nn.Module, image_size: int, *, in_channels: int = 3) -> int:
     """MACs of `model`, on whatever device it lies, for one image of `image_size` pixels."""
-    return _flops(model, image_size, in_channels)[""] // 2
+    return _macs(model, image_size, in_channels)[""]
 
 
 def count_params(model: nn.Module) -> int:
@@ -67,41 +68,37 @@ def count_backbone(
 
 def cost_of(model: Backbone) -> BackboneCost:
     """The cost of a built backbone at the size that it was built for."""
-    flops = _flops(model, model.image_size, model.in_chans)
+    macs = _macs(model, model.image_size, model.in_chans)
 
     def cost(part: nn.Module, name: str) -> Cost:
-        return Cost(count_params(part), flops.get(name, 0) // 2)
+        return Cost(count_params(part), macs.get(name, 0))
 
     return BackboneCost(
         total=cost(model, ""),
         stem=cost(model.stem, "stem"),
         stages=tuple(cost(stage, f"stages.{index}") for index, stage in enumerate(model.stages)),
-        head=Cost(count_params(model.head) + count_params(model.norm), flops.get("head", 0) // 2),
+        head=Cost(count_params(model.head) + count_params(model.norm), macs.get("head", 0)),
         image_size=model.image_size,
     )
 
 
 def cost_of_mixer(mixer: nn.Module, site: Site) -> Cost:
     """The cost of a mixer, built on the meta device, for one image at its site."""
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        mixer.eval()(torch.empty(1, site.channels, site.height, site.width, device="meta"))
-    return Cost(count_params(mixer), counter.get_total_flops() // 2)
+    images = torch.empty(1, site.channels, site.height, site.width, device="meta")
+    return Cost(count_params(mixer), macs_by_module(mixer.eval(), images)[""])
 
 
-def _flops(model: nn.Module, image_size: int, in_channels: int) -> dict[str, int]:
-    """Floating point operations by module name; the whole model's under the empty name.
+def _macs(model: nn.Module, image_size: int, in_channels: int) -> dict[str, int]:
+    """MACs by module name; the whole model's under the empty name.
 
     SpecError where the maps have more positions than torch can address.
     """
     modes = [(module, module.training) for module in model.modules()]
     device = next(model.parameters()).device
     images = torch.empty(1, in_channels, image_size, image_size, device=device)
-    counter = FlopCounterMode(display=False)
     model.eval()
     try:
-        with counter, torch.no_grad():
-            model(images)
+        return macs_by_module(model, images)
     except RuntimeError as error:
         if "overflow" not in str(error):
             raise
@@ -110,12 +107,6 @@ def _flops(model: nn.Module, image_size: int, in_channels: int) -> dict[str, int
     finally:
         for module, training in modes:
             module.training = training
-    root = type(model).__name__
-    counts = {
-        name.removeprefix(root).removeprefix("."): sum(by_operation.values())
-        for name, by_operation in counter.get_flop_counts().items()
-    }
-    return {**counts, "": counter.get_total_flops()}
 
 
 def fvcore_macs(model: nn.Module, image_size: int, *, in_channels: int = 3) -> dict[str, int]:
@@ -172,7 +163,7 @@ def inference_bytes(
     ]
     images = torch.empty(batch_size, in_channels, image_size, image_size, device="meta")
     try:
-        with torch.inference_mode():
+        with autocast_on_meta(), torch.inference_mode():
             model(images)
     finally:
         for handle in handles:
@@ -203,7 +194,7 @@ def training_bytes(
 
     images = torch.empty(batch_size, in_channels, image_size, image_size, device="meta")
     weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
+    with autocast_on_meta(), saved_tensors_hooks(keep, lambda tensor: tensor):
         outputs = model(images)
     activations = sum(size for key, size in kept.items() if key not in weights)
     del outputs  # until here it kept the storages alive, and so their keys apart

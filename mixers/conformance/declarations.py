@@ -7,11 +7,14 @@ import inspect
 from torch import nn
 
 from mixers.class_attributes import requirements, undecayed_parameters
+from mixers.conformance.names import CHECK_NAMES
 from mixers.conformance.records import CheckFailed, NotApplicable, require
 from mixers.conformance.subject import Subject
-from mixers.errors import SignatureError
+from mixers.errors import SignatureError, nearest
 from mixers.signature import read_options
 
+# what no mixer may expect to fail: without it the rest says nothing
+_NEVER_EXPECTED = ("signature", "declarations")
 _FLAGS = (
     "needs_normalised_input",
     "fixed_map_size",
@@ -46,6 +49,10 @@ def check_declarations(subject: Subject) -> str:
         )
         if value:
             declared.append(name)
+    expected = getattr(subject.mixer_class, "expected_failed_checks", None)
+    if expected is not None:
+        _require_expected_failures(expected)
+        declared += [f"that {name} fails" for name in expected]
     needs = requirements(subject.mixer_class)
     declared += [f"requires {', '.join(needs)}"] if needs else []
     mixer = _default_mixer(subject)
@@ -55,6 +62,35 @@ def check_declarations(subject: Subject) -> str:
     if field is not None:
         declared.append(f"receptive_field {field[0]}×{field[1]}")
     return "declares " + (", ".join(declared) or "nothing")
+
+
+def _require_expected_failures(expected: object) -> None:
+    """CheckFailed unless it is a dict of checks' names, each with a reason."""
+    allowed = "allowed: a dict {check: reason}, on the class"
+    require(isinstance(expected, dict), f"expected_failed_checks: got {expected!r}; {allowed}")
+    assert isinstance(expected, dict)
+    known = [name for name in CHECK_NAMES if name not in _NEVER_EXPECTED]
+    for name, reason in expected.items():
+        require(
+            name in known,
+            f"expected_failed_checks: {name}: no check that may be expected to fail; allowed: "
+            f"{', '.join(known)}{nearest(name, known)}",
+        )
+        require(
+            isinstance(reason, str) and bool(reason.strip()),
+            f"expected_failed_checks: {name}: got {reason!r}; allowed: a reason in words",
+        )
+
+
+def expected_failures(mixer_class: object) -> dict[str, str]:
+    """The checks that the class expects to fail, with its reasons; none if it says so wrongly."""
+    expected = getattr(mixer_class, "expected_failed_checks", None)
+    try:
+        _require_expected_failures(expected)
+    except CheckFailed:
+        return {}
+    assert isinstance(expected, dict)
+    return expected
 
 
 def _default_mixer(subject: Subject) -> nn.Module | None:

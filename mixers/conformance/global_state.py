@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import random
+import signal
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+
+from mixers.conformance.functions import Functions
 
 TORCH_RANDOM = "torch's random state"
 
@@ -53,6 +60,166 @@ def _write_device(device: torch.device) -> None:
     torch.set_default_device(None if device.type == "cpu" else device)
 
 
+def _read_directory() -> str:
+    with suppress(FileNotFoundError):
+        return os.getcwd()
+    return ""
+
+
+def _write_directory(path: str) -> None:
+    if path:
+        os.chdir(path)
+
+
+def _read_umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _write_signals(handlers: dict[int, Any]) -> None:
+    if threading.current_thread() is threading.main_thread():  # python allows it nowhere else
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) != handler:
+                signal.signal(number, handler)
+
+
+def _read_log() -> tuple[int, int, list[Any], list[Any]]:
+    root = logging.getLogger()
+    return root.level, root.manager.disable, list(root.handlers), list(root.filters)
+
+
+def _write_log(state: tuple[int, int, list[Any], list[Any]]) -> None:
+    root = logging.getLogger()
+    root.setLevel(state[0])
+    root.manager.disable = state[1]
+    root.handlers[:], root.filters[:] = state[2:]
+
+
+def _read_streams() -> tuple[Any, ...]:
+    return sys.stdin, sys.stdout, sys.stderr, sys.excepthook
+
+
+def _write_streams(streams: tuple[Any, ...]) -> None:
+    sys.stdin, sys.stdout, sys.stderr, sys.excepthook = streams
+
+
+def _read_interpreter() -> tuple[Any, ...]:
+    return sys.getrecursionlimit(), sys.getswitchinterval(), gc.isenabled(), gc.get_threshold()
+
+
+def _write_interpreter(state: tuple[Any, ...]) -> None:
+    sys.setrecursionlimit(state[0])
+    sys.setswitchinterval(state[1])
+    (gc.enable if state[2] else gc.disable)()
+    gc.set_threshold(*state[3])
+
+
+_HOOKS = (
+    "_global_forward_pre_hooks",
+    "_global_forward_hooks",
+    "_global_backward_pre_hooks",
+    "_global_backward_hooks",
+    "_global_parameter_registration_hooks",
+    "_global_buffer_registration_hooks",
+    "_global_module_registration_hooks",
+)
+
+
+def _read_hooks() -> dict[str, dict[Any, Any]]:
+    return {name: dict(getattr(torch.nn.modules.module, name)) for name in _HOOKS}
+
+
+def _write_hooks(hooks: dict[str, dict[Any, Any]]) -> None:
+    for name, before in hooks.items():
+        now = getattr(torch.nn.modules.module, name)
+        now.clear()
+        now.update(before)
+
+
+def _backend(name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    """Getter and setter of a backend's flag in torch._C, which warn of no mixture of interfaces."""
+
+    def read() -> Any:
+        with suppress(RuntimeError):  # set by the other of torch's two interfaces
+            return getattr(torch._C, f"_get_{name}")()
+        return None
+
+    def write(value: Any) -> None:
+        if value is not None:
+            getattr(torch._C, f"_set_{name}")(value)
+
+    return read, write
+
+
+_BACKENDS = {
+    "torch.backends.cudnn.enabled": _backend("cudnn_enabled"),
+    "torch.backends.cudnn.benchmark": _backend("cudnn_benchmark"),
+    "torch.backends.cudnn.deterministic": _backend("cudnn_deterministic"),
+    "torch.backends.cudnn.allow_tf32": _backend("cudnn_allow_tf32"),
+    "torch.backends.cuda.matmul.allow_tf32": _backend("cublas_allow_tf32"),
+    "torch.backends.mkldnn.enabled": _backend("mkldnn_enabled"),
+    "torch.backends.mkldnn.deterministic": _backend("mkldnn_deterministic"),
+    "torch.backends.nnpack": _backend("nnpack_enabled"),
+    "torch.backends.cuda.flash_sdp": (
+        torch.backends.cuda.flash_sdp_enabled,
+        torch.backends.cuda.enable_flash_sdp,
+    ),
+    "torch.backends.cuda.mem_efficient_sdp": (
+        torch.backends.cuda.mem_efficient_sdp_enabled,
+        torch.backends.cuda.enable_mem_efficient_sdp,
+    ),
+    "torch.backends.cuda.math_sdp": (
+        torch.backends.cuda.math_sdp_enabled,
+        torch.backends.cuda.enable_math_sdp,
+    ),
+    "torch.backends.cuda.cudnn_sdp": (
+        torch.backends.cuda.cudnn_sdp_enabled,
+        torch.backends.cuda.enable_cudnn_sdp,
+    ),
+    "torch.backends.mha.fastpath": (
+        torch.backends.mha.get_fastpath_enabled,
+        torch.backends.mha.set_fastpath_enabled,
+    ),
+}
+if hasattr(torch._C, "_get_fp32_precision_getter"):  # since torch 2.9
+    for _where in ("generic.all", "cuda.all", "cuda.matmul", "cuda.conv", "mkldnn.matmul"):
+        _BACKENDS[f"the fp32_precision of {_where}"] = (
+            lambda where=_where: torch._C._get_fp32_precision_getter(*where.split(".")),
+            lambda value, where=_where: torch._C._set_fp32_precision_setter(
+                *where.split("."), value
+            ),
+        )
+
+
+def _read_autocast() -> tuple[Any, ...]:
+    devices = ("cpu", "cuda")
+    enabled = tuple(torch.is_autocast_enabled(device) for device in devices)
+    return enabled, tuple(torch.get_autocast_dtype(device) for device in devices)
+
+
+def _write_autocast(state: tuple[Any, ...]) -> None:
+    for device, enabled, dtype in zip(("cpu", "cuda"), *state, strict=True):
+        torch.set_autocast_enabled(device, enabled)
+        torch.set_autocast_dtype(device, dtype)
+
+
+def _read_anomaly() -> tuple[bool, bool]:
+    return torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
+
+
+def _write_anomaly(state: tuple[bool, bool]) -> None:
+    torch.autograd.set_detect_anomaly(*state)
+
+
+def _write_numpy_errors(state: Any) -> None:
+    np.seterr(**state)
+
+
+def _write_import_path(path: list[str]) -> None:
+    sys.path[:] = path
+
+
 _PARTS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
     "python's random state": (random.getstate, random.setstate),
     "numpy's random state": (_read_numpy, np.random.set_state),
@@ -66,6 +233,21 @@ _PARTS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
         torch.get_float32_matmul_precision,
         torch.set_float32_matmul_precision,
     ),
+    **_BACKENDS,
+    "torch's autocast": (_read_autocast, _write_autocast),
+    "torch's anomaly detection": (_read_anomaly, _write_anomaly),
+    "torch's hooks of all modules": (_read_hooks, _write_hooks),
+    "numpy's treatment of errors": (np.geterr, _write_numpy_errors),
+    "the working directory": (_read_directory, _write_directory),
+    "the umask": (_read_umask, os.umask),
+    "the signal handlers": (
+        lambda: {number: signal.getsignal(number) for number in signal.valid_signals()},
+        _write_signals,
+    ),
+    "sys.path": (lambda: list(sys.path), _write_import_path),
+    "the root logger": (_read_log, _write_log),
+    "the standard streams": (_read_streams, _write_streams),
+    "the interpreter's settings": (_read_interpreter, _write_interpreter),
     "os.environ": (lambda: dict(os.environ), _write_environment),
     "the warnings filters": (lambda: list(warnings.filters), _write_warning_filters),
 }
@@ -76,18 +258,23 @@ class GlobalState:
     """The shared state at one moment, by the words that name each part."""
 
     parts: dict[str, Any]
+    functions: Functions
 
     @classmethod
     def take(cls) -> GlobalState:
-        return cls({words: read() for words, (read, _) in _PARTS.items()})
+        parts = {words: read() for words, (read, _) in _PARTS.items()}
+        return cls(parts, Functions.take())
 
     def changed(self) -> list[str]:
         """The parts that are no longer as they were."""
-        return [words for words, (read, _) in _PARTS.items() if read() != self.parts[words]]
+        parts = [words for words, (read, _) in _PARTS.items() if read() != self.parts[words]]
+        return [*parts, *self.functions.changed()]
 
     def restore(self) -> None:
-        for words in self.changed():
-            _PARTS[words][1](self.parts[words])
+        self.functions.restore()
+        for words, (read, write) in _PARTS.items():
+            if read() != self.parts[words]:
+                write(self.parts[words])
 
 
 def seed_torch(seed: int) -> None:

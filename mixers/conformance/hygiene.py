@@ -1,57 +1,96 @@
-"""What a mixer leaves alone: the process, its input, the other images of the batch."""
+"""Checks for side effects on global state, the input, and other images of the batch."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
+from torch import nn
 
-from mixers.conformance.global_state import TORCH_RANDOM, GlobalState
+from mixers.conformance.global_state import TORCH_RANDOM, GlobalState, seed_torch
 from mixers.conformance.records import require
-from mixers.conformance.subject import Subject, require_equal, run
+from mixers.conformance.subject import Subject, kept_precision, require_equal, run
 
 
 def check_side_effects(subject: Subject) -> str:
-    """Neither constructor nor evaluation changes what the process shares.
+    """Neither constructor nor forward changes what the process shares.
 
-    The constructor may draw torch's random numbers.
+    Constructor and training may draw torch's random numbers, and may not seed them.
     """
     site, images = subject.site, subject.images()
     random.random()  # away from where a seed would lead back to
     np.random.random()
     before = GlobalState.take()
     mixer = subject.build(site)
-    changed = [words for words in before.changed() if words != TORCH_RANDOM]
-    require(not changed, f"the constructor changes {', '.join(changed)}")
-    mixer.eval()
-    before = GlobalState.take()
-    run(mixer, images)
-    changed = before.changed()
-    require(not changed, f"evaluation changes {', '.join(changed)}")
+    _require_unchanged(before, "the constructor", may_draw=True)
+    for words, step in _steps(mixer):
+        before = GlobalState.take()
+        output = step(images.clone().requires_grad_())
+        _require_unchanged(before, words, may_draw=words != "evaluation")
+        if words != "evaluation":
+            output.sum().backward()
+            _require_unchanged(before, "the backward pass", may_draw=True)
+    _require_no_seed(mixer, images)
     return ""
 
 
+def _steps(mixer: nn.Module) -> list[tuple[str, Callable[[torch.Tensor], torch.Tensor]]]:
+    def in_mode(training: bool) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda images: run(mixer.train(training), images)
+
+    return [("training", in_mode(True)), ("evaluation", in_mode(False))]
+
+
+def _require_unchanged(before: GlobalState, words: str, *, may_draw: bool) -> None:
+    allowed = {TORCH_RANDOM} if may_draw else set()
+    changed = [part for part in before.changed() if part not in allowed]
+    require(not changed, f"{words} changes {', '.join(changed)}")
+
+
+def _require_no_seed(mixer: nn.Module, images: torch.Tensor) -> None:
+    """CheckFailed if torch's numbers after a training step do not depend on those before it."""
+    drawn = []
+    for seed in (5, 6):
+        seed_torch(seed)
+        run(mixer.train(), images)
+        drawn.append(torch.rand(8))
+    words = "training seeds torch: what is drawn after it is the same"
+    require(not torch.equal(*drawn), words)
+
+
 def check_batch_independence(subject: Subject) -> str:
-    """In evaluation an image gives the same alone as beside others, in double precision."""
+    """In evaluation an image gives the same alone as in a batch, in double precision."""
     for site in subject.sites[:2]:
         mixer = subject.telling(site, dtype=torch.float64)
         images = subject.images(3, site, torch.float64)
+        tolerance = kept_precision(mixer, images).rounding
         with torch.no_grad():
             together = run(mixer, images)
             for index in range(3):
                 alone = run(mixer, images[index : index + 1])
                 words = f"image {index} of a batch, alone"
-                require_equal(alone, together[index : index + 1], words, tolerance=1e-10)
+                require_equal(alone, together[index : index + 1], words, tolerance=tolerance)
     return ""
 
 
+_GRADIENT_MODES: tuple[tuple[str, Callable[[], AbstractContextManager[object]]], ...] = (
+    ("", nullcontext),
+    (" under no_grad", torch.no_grad),
+    (" under inference_mode", torch.inference_mode),
+)
+
+
 def check_input_untouched(subject: Subject) -> str:
-    """Neither mode writes into its input."""
+    """Neither mode writes into its input, with gradients, without, and in inference mode."""
     mixer = subject.build()
     for training, words in ((True, "training"), (False, "evaluation")):
-        images = subject.images()
-        before = images.clone()
-        mixer.train(training)(images)
-        require(torch.equal(images, before), f"{words} writes into the input")
+        for gradients, mode in _GRADIENT_MODES:
+            with mode():
+                images = subject.images()
+                before = images.clone()
+                mixer.train(training)(images)
+                require(torch.equal(images, before), f"{words}{gradients} writes into the input")
     return ""

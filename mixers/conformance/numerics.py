@@ -16,7 +16,7 @@ from mixers.contract import Site
 
 
 def check_gradients_fp32(subject: Subject) -> str:
-    """Finite gradients for the input and for every parameter."""
+    """Finite gradients for the input and for every parameter that is not frozen."""
     return _check_gradients(subject, nullcontext())
 
 
@@ -60,8 +60,13 @@ def _gradients(
     (output.float() * torch.randn(output.shape)).sum().backward()
     return {
         "the input": images.grad,
-        **{name: parameter.grad for name, parameter in mixer.named_parameters()},
+        **{name: parameter.grad for name, parameter in _trained(mixer)},
     }
+
+
+def _trained(mixer: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The parameters that are not frozen by requires_grad=False."""
+    return [(name, tensor) for name, tensor in mixer.named_parameters() if tensor.requires_grad]
 
 
 def check_determinism(subject: Subject) -> str:
@@ -91,17 +96,30 @@ def _tensors(mixer: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def check_train_and_eval(subject: Subject) -> str:
-    """Both modes run; evaluation gives the same twice and changes no buffer."""
+    """Both modes run and are left to the caller; evaluation gives the same twice and changes no
+    buffer; training gives the shape and type of its input."""
     mixer = randomise(subject.build())
     images = subject.images()
-    run(mixer.train(), images)
-    mixer.eval()
+    output = run(mixer.train(), images)
+    require(mixer.training, "training switches the mixer to evaluation, or train() does nothing")
+    require(
+        (output.shape, output.dtype) == (images.shape, images.dtype),
+        f"in training an input of {tuple(images.shape)} and {images.dtype} gives an output of "
+        f"{tuple(output.shape)} and {output.dtype}",
+    )
+    _require_evaluation(mixer.eval(), "eval() leaves")
     before = {name: buffer.clone() for name, buffer in mixer.named_buffers()}
     first, second = run(mixer, images), run(mixer, images)
     require_equal(second, first, "two calls in evaluation mode")
+    _require_evaluation(mixer, "evaluation switches")
     for name, buffer in mixer.named_buffers():
         require(
             name in before and torch.equal(buffer, before[name]),
             f"evaluation changes the buffer {name}",
         )
     return ""
+
+
+def _require_evaluation(mixer: nn.Module, words: str) -> None:
+    in_training = [name or "the mixer" for name, part in mixer.named_modules() if part.training]
+    require(not in_training, f"{words} {', '.join(in_training)} in training mode")

@@ -12,10 +12,20 @@ from mixers.conformance.declarations import receptive_field_of
 from mixers.conformance.records import NotApplicable, require
 from mixers.conformance.shapes import telling_values
 from mixers.conformance.sites import LARGE_MAPS, describe
-from mixers.conformance.subject import NO_OPTIONS, Options, Refusal, Subject, random_images, run
+from mixers.conformance.subject import (
+    NO_OPTIONS,
+    Options,
+    Refusal,
+    Subject,
+    kept_precision,
+    random_images,
+    run,
+)
 from mixers.contract import Site
 
-_ROUNDING = 1e-12  # of the largest gradient; windows mask by adding −100, transforms round
+# of the largest gradient, by the precision kept; windows mask by adding −100, transforms round
+_ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-5}
+_COARSE_ROUNDING = 1e-2
 _MARGIN = 4  # positions around what is declared that must fit on the map too
 
 
@@ -76,6 +86,7 @@ def measure(mixer: nn.Module, site: Site) -> tuple[int, int]:
     The largest of several positions, since those of a window see different ways.
     """
     images = random_images(1, site.channels, site.height, site.width, torch.float64)
+    kept = kept_precision(mixer, images).dtype
     images.requires_grad_()
     output = run(mixer, images)
     weights = torch.randn(site.channels, dtype=torch.float64)
@@ -84,13 +95,13 @@ def measure(mixer: nn.Module, site: Site) -> tuple[int, int]:
     for down, right in ((0, 0), (-2, 3), (3, -4)):
         at = output[0, :, (row + down) % site.height, (column + right) % site.width]
         (gradient,) = torch.autograd.grad((at * weights).sum(), images, retain_graph=True)
-        boxes.append(_box(gradient[0]))
+        boxes.append(_box(gradient[0], _ROUNDING.get(kept, _COARSE_ROUNDING)))
     return max(height for height, _ in boxes), max(width for _, width in boxes)
 
 
-def _box(gradient: Tensor) -> tuple[int, int]:
+def _box(gradient: Tensor, rounding: float) -> tuple[int, int]:
     seen = gradient.abs().amax(0)
-    seen = seen > _ROUNDING * seen.amax()
+    seen = seen > rounding * seen.amax()
     rows, columns = seen.any(1).nonzero(), seen.any(0).nonzero()
     if not len(rows):
         return 0, 0

@@ -8,9 +8,14 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
+    """The outcome of a check; only FAILED says that the contract is broken."""
+
     PASSED = "PASSED"
     FAILED = "FAILED"
     SKIPPED = "SKIPPED"
+    WARNING = "WARNING"  # threads, processes, files or memory are kept
+    XFAIL = "XFAIL"  # fails, as the class's `expected_failed_checks` says
+    XPASS = "XPASS"  # passes, though the class expects it to fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,10 @@ class CheckRecord:
 
 class CheckFailed(Exception):
     """A mixer does not do what the contract says; the message is for its author."""
+
+
+class Warned(Exception):
+    """A mixer uses resources that the contract leaves to it; the message is for its author."""
 
 
 class NotApplicable(Exception):

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import torch
 from torch import nn
 
 from mixers.conformance.records import CheckFailed, NotApplicable, require
 from mixers.conformance.sites import SITES, describe
-from mixers.conformance.subject import Refusal, Subject, random_images, run
+from mixers.conformance.subject import (
+    Options,
+    Refusal,
+    Subject,
+    random_images,
+    require_equal,
+    run,
+)
 from mixers.contract import Site
 from mixers.options import Choice, Domain, FloatRange, IntRange, OptionValue
+from mixers.signature import Option
 
 
 def check_shapes(subject: Subject) -> str:
@@ -52,7 +63,11 @@ def _require_keeps(mixer: nn.Module, shape: tuple[int, int, int, int], words: st
 
 
 def check_options(subject: Subject) -> str:
-    """Every legal value builds and runs, or is refused in words, one at a time."""
+    """Every legal value builds and runs, or is refused in words, one at a time and together.
+
+    Together: a seeded sample of combinations, in which two values of any two options meet as far
+    as its size allows.
+    """
     options = subject.options
     refusals = [subject.build_or_refusal(site) for site in SITES]
     if all(isinstance(found, Refusal) for found in refusals):
@@ -61,29 +76,90 @@ def check_options(subject: Subject) -> str:
     for option in options:
         for value in telling_values(option.domain):
             tried += 1
-            if not _runs_somewhere(subject, option.name, value):
+            if not _runs_somewhere(subject, {option.name: value}, SITES):
                 nowhere.append(f"{option.name}={value}")
-    detail = f"{tried} values"
+    sampled = sampled_combinations(options)
+    for combination in sampled:
+        _runs_somewhere(subject, combination, _FOR_COMBINATIONS)
+    detail = f"{tried} values" + (f", {len(sampled)} combinations" if sampled else "")
     return f"{detail}; refused at every site: {', '.join(nowhere)}" if nowhere else detail
 
 
-def _runs_somewhere(subject: Subject, name: str, value: OptionValue) -> bool:
-    """Whether any site takes the value; CheckFailed where it goes wrong at one that does."""
+def _runs_somewhere(subject: Subject, options: Options, sites: Sequence[Site]) -> bool:
+    """Whether any of `sites` takes the options; CheckFailed if something is wrong at one.
+
+    The first that takes them shows training and evaluation, the others the shape.
+    """
     somewhere = False
-    for site in SITES:
-        words = f"{name}={value!r} at {describe(site)}"
+    for site in sites:
+        words = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        words = f"{words} at {describe(site)}"
         try:
-            mixer = subject.build_or_refusal(site, {name: value})
+            mixer = subject.build_or_refusal(site, options)
             if isinstance(mixer, Refusal):
                 continue
             _require_same_shape(mixer, site, words, batches=(2,))
+            if not somewhere:
+                _require_training_and_evaluation(mixer, site, words)
         except CheckFailed:
             raise
         except Exception as error:  # whatever an author's code raises, with where it did
             error.add_note(words)
             raise
         somewhere = True
+        if sites is _FOR_COMBINATIONS:
+            break
     return somewhere
+
+
+def _require_training_and_evaluation(mixer: nn.Module, site: Site, words: str) -> None:
+    """Finite outputs of the input's type and finite gradients in training, the same twice in
+    evaluation."""
+    images = random_images(2, site.channels, site.height, site.width)
+    output = run(mixer.train(), images.requires_grad_())
+    require(
+        (output.shape, output.dtype) == (images.shape, images.dtype),
+        f"{words}: in training an input of {tuple(images.shape)} and {images.dtype} gives an "
+        f"output of {tuple(output.shape)} and {output.dtype}",
+    )
+    require(bool(output.isfinite().all()), f"{words}: the output is not finite")
+    if output.requires_grad:
+        output.sum().backward()
+    for name, tensor in (("the input", images), *mixer.named_parameters()):
+        finite = tensor.grad is None or bool(tensor.grad.isfinite().all())
+        require(finite, f"{words}: the gradient of {name} is not finite")
+    with torch.no_grad():
+        first, second = (run(mixer.eval(), images) for _ in range(2))
+    require_equal(second, first, f"{words}: two calls in evaluation mode")
+
+
+_FOR_COMBINATIONS = (SITES[2], SITES[0], SITES[1], SITES[3], SITES[4])  # the cheapest first
+_MOST_COMBINATIONS = 32
+
+
+def sampled_combinations(options: Sequence[Option]) -> list[dict[str, OptionValue]]:
+    """Combinations of two or more options, the same at each call.
+
+    Each begins with two values that have not met, and draws the others.
+    """
+    values = {option.name: telling_values(option.domain) for option in options}
+    generator = random.Random(0)
+    pending = [
+        ((one, value), (other, second))
+        for one, other in combinations(values, 2)
+        for value in range(len(values[one]))
+        for second in range(len(values[other]))
+    ]
+    generator.shuffle(pending)
+    unmet = dict.fromkeys(pending)
+    sampled: list[Mapping[str, int]] = []
+    while unmet and len(sampled) < _MOST_COMBINATIONS:
+        places = {name: generator.randrange(len(listed)) for name, listed in values.items()}
+        places.update(next(iter(unmet)))
+        for pair in combinations(places.items(), 2):
+            unmet.pop(pair, None)
+        sampled.append(places)
+    return [{name: values[name][place] for name, place in places.items()} for places in sampled]
 
 
 def telling_values(domain: Domain) -> list[OptionValue]:

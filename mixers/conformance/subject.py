@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mixers.class_attributes import disallowed_reason, requirements
 from mixers.conformance.global_state import isolated, seed_torch
@@ -85,6 +86,12 @@ class Subject:
     def site(self) -> Site:
         """The first of `sites`, for what is tried once."""
         return self.sites[0]
+
+    @property
+    def small_site(self) -> Site:
+        """The one with the fewest values among those of more than one position, if there are."""
+        spread = [site for site in self.sites if site.height * site.width > 1] or self.sites
+        return min(spread, key=lambda site: site.channels * site.height * site.width)
 
     def _can_be_built(self, site: Site) -> bool:
         try:
@@ -213,3 +220,44 @@ def require_equal(found: Tensor, expected: Tensor, words: str, *, tolerance: flo
         difference <= tolerance * largest,  # also false for nan
         f"{words}: values differ by {difference:.3g}, the largest is {largest:.3g}",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """The coarsest floating-point type that a mixer computes in, though its input is finer."""
+
+    dtype: torch.dtype
+
+    @property
+    def rounding(self) -> float:
+        """The largest difference, relative to the largest value, that rounding explains."""
+        return {torch.float64: 1e-10, torch.float32: 1e-4}.get(self.dtype, 5e-2)
+
+
+def kept_precision(mixer: nn.Module, images: Tensor) -> Precision:
+    """The precision that `mixer` keeps of `images`: some norms and transforms are in float32."""
+    with _CoarsestType(images.dtype) as seen, torch.no_grad():
+        run(mixer, images)
+    return Precision(seen.coarsest)
+
+
+class _CoarsestType(TorchDispatchMode):
+    """Notes the coarsest floating-point type among the outputs of operators."""
+
+    def __init__(self, coarsest: torch.dtype) -> None:
+        super().__init__()
+        self.coarsest = coarsest
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if isinstance(output, Tensor) and output.numel() > 1:
+            dtype = output.dtype.to_real() if output.is_complex() else output.dtype
+            coarser = dtype.is_floating_point and dtype.itemsize < self.coarsest.itemsize
+            self.coarsest = dtype if coarser else self.coarsest
+        return output

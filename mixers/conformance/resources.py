@@ -1,0 +1,140 @@
+"""What a mixer leaves running, open or in memory."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mixers.conformance.records import Warned
+from mixers.conformance.subject import Subject, run
+
+_CALLS = 4
+
+
+def check_resources(subject: Subject) -> str:
+    """No threads, processes or open files are left, and no call's tensors stay in memory.
+
+    A warning, since a mixer may have reasons.
+    """
+    run(torch.nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 2, 2))  # what torch opens once is not its own
+    before = _Running.take()
+    mixer = subject.build()
+    kept: dict[str, int] = {}
+    for training, words in ((True, "training"), (False, "evaluation")):
+        mixer.train(training)
+        kept[words] = _kept_of_each_call(mixer, subject)
+    del mixer
+    left = before.left_since()
+    left += [
+        f"{count} tensors of each call in {words} stay in memory"
+        for words, count in kept.items()
+        if count
+    ]
+    if left:
+        raise Warned("; ".join(left))
+    return ""
+
+
+def _kept_of_each_call(mixer: torch.nn.Module, subject: Subject) -> int:
+    """How many storages of every call but the first, which may fill caches, and the last, whose
+    may stand in attributes, are alive at the end."""
+    calls: list[_Storages] = []
+    known = {StorageWeakRef(tensor.untyped_storage()) for tensor in _tensors_of(mixer)}
+    for _ in range(_CALLS):
+        with _Storages(known) as storages:
+            images = subject.images()
+            storages.add(images)
+            output = mixer(images.requires_grad_(mixer.training))
+            if mixer.training:
+                output.sum().backward()
+                mixer.zero_grad()
+            del images, output
+        known |= storages.references
+        calls.append(storages)
+    gc.collect()
+    return min(storages.alive() for storages in calls[1:-1])
+
+
+def _tensors_of(mixer: torch.nn.Module) -> list[Tensor]:
+    return [*mixer.parameters(), *mixer.buffers()]
+
+
+class _Storages(TorchDispatchMode):
+    """Weak references to the storages of all tensors that operators make, less the known ones."""
+
+    def __init__(self, known: set[StorageWeakRef]) -> None:
+        super().__init__()
+        self.known = known
+        self.references: set[StorageWeakRef] = set()
+
+    def add(self, tensor: Tensor) -> None:
+        reference = StorageWeakRef(tensor.untyped_storage())
+        if reference not in self.known:
+            self.references.add(reference)
+
+    def alive(self) -> int:
+        return sum(not reference.expired() for reference in self.references)
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        for item in output if isinstance(output, tuple | list) else (output,):
+            if isinstance(item, Tensor):
+                self.add(item)
+        return output
+
+
+class _Running:
+    """Python's threads, the child processes and the open files of this process."""
+
+    def __init__(self) -> None:
+        self.threads = set(threading.enumerate())
+        self.processes = _child_processes()
+        self.files = _open_files()
+
+    @classmethod
+    def take(cls) -> _Running:
+        gc.collect()  # files that nothing refers to are closed
+        return cls()
+
+    def left_since(self) -> list[str]:
+        now = _Running.take()
+        found = {
+            "threads": len(now.threads - self.threads),
+            "child processes": len(now.processes - self.processes),
+            "open files": len(now.files.items() - self.files.items()),
+        }
+        return [f"{count} {words} are left" for words, count in found.items() if count > 0]
+
+
+def _child_processes() -> set[int]:
+    """Process ids of the children, on Linux only."""
+    children: set[int] = set()
+    for file in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):
+            children.update(int(number) for number in file.read_text().split())
+    return children
+
+
+def _open_files() -> dict[int, str]:
+    """Open descriptors and what they lead to, on Linux only; none elsewhere."""
+    files = {}
+    for link in Path("/proc/self/fd").glob("*"):
+        with suppress(OSError):
+            files[int(link.name)] = os.readlink(link)
+    return {number: target for number, target in files.items() if not target.startswith("/proc/")}
