@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TypeAlias
 
-OptionValue: TypeAlias = bool | int | float | str
+# What YAML, JSON and Optuna's journal keep as it is.
+OptionValue: TypeAlias = bool | int | float | str | None
 
 
 def _same_kind(value: OptionValue, like: OptionValue) -> bool:
@@ -18,33 +21,75 @@ def _same_kind(value: OptionValue, like: OptionValue) -> bool:
 
 @dataclass(frozen=True, init=False)
 class Choice:
-    """One of the values listed; `search` names those worth searching, all by default."""
+    """One of the values listed; `search` names those worth searching, all by default.
+
+    Args:
+        values: True, False, integers, finite floats, strings, None, or members of an `Enum` with
+            such values, each of which stands for its value. No two may be equal, as 1 and True are.
+        search: Some of the values.
+
+    Raises:
+        ValueError: A value is of another type, not finite, or equal to another one.
+    """
 
     values: tuple[OptionValue, ...]
     search: tuple[OptionValue, ...]
 
-    def __init__(self, *values: OptionValue, search: tuple[OptionValue, ...] | None = None) -> None:
+    def __init__(
+        self, *values: OptionValue | Enum, search: Sequence[OptionValue | Enum] | None = None
+    ) -> None:
         if not values:
             raise ValueError("Choice: needs at least one value")
-        object.__setattr__(self, "values", values)
-        object.__setattr__(self, "search", values)
+        plain = tuple(_plain(value) for value in values)
+        _refuse_equal(plain)
+        object.__setattr__(self, "values", plain)
+        object.__setattr__(self, "search", plain)
         if search is not None:
             object.__setattr__(self, "search", _searched(self, search))
 
-    def normalise(self, value: OptionValue) -> OptionValue:
-        """The listed value that `value` stands for; ValueError where there is none."""
+    def normalise(self, value: OptionValue | Enum) -> OptionValue:
+        """The listed value that `value` stands for; ValueError if there is none."""
+        plain: OptionValue = value.value if isinstance(value, Enum) else value
         for legal in self.values:
-            if _same_kind(value, legal) and value == legal:
+            if _same_kind(plain, legal) and plain == legal:
                 return legal
         raise ValueError(f"got {value!r}; allowed: {self.describe()}")
 
     def describe(self) -> str:
-        return ", ".join(
-            str(value).lower() if isinstance(value, bool) else str(value) for value in self.values
-        )
+        return ", ".join(_as_yaml(value) for value in self.values)
 
     def search_domain(self) -> Domain:
         return Choice(*self.search)
+
+
+def _as_yaml(value: OptionValue) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _plain(value: object) -> OptionValue:
+    """The value itself, or that of a member of an Enum; ValueError for what no file keeps."""
+    plain = value.value if isinstance(value, Enum) else value
+    if plain is not None and type(plain) not in (bool, int, float, str):
+        of = f", the value of {value}," if isinstance(value, Enum) else ""
+        raise ValueError(
+            f"Choice: got {plain!r}{of} of type {type(plain).__name__}; allowed: True, False, "
+            "integers, floats, strings, None, and members of an Enum with such values, since these "
+            "survive YAML and JSON; name each alternative by a string and look it up"
+        )
+    if isinstance(plain, float) and not math.isfinite(plain):
+        raise ValueError(f"Choice: got {plain!r}; allowed: finite numbers")
+    return plain  # type: ignore[return-value]  # one of the types above
+
+
+def _refuse_equal(values: tuple[OptionValue, ...]) -> None:
+    """ValueError if two of the values are equal: Optuna and YAML could not tell them apart."""
+    for index, value in enumerate(values):
+        for earlier in values[:index]:
+            if value == earlier:
+                same = "is listed twice" if value is earlier else f"equals {earlier!r}"
+                raise ValueError(f"Choice: {value!r} {same}; allowed: values that differ")
 
 
 @dataclass(frozen=True)
@@ -69,7 +114,7 @@ class IntRange:
         if self.search is not None:
             _searched(self, self.search)
 
-    def normalise(self, value: OptionValue) -> int:
+    def normalise(self, value: OptionValue | Enum) -> int:
         """`value` itself; ValueError where it is no integer of the range."""
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"got {value!r}; allowed: {self.describe()}")
@@ -109,7 +154,7 @@ class FloatRange:
         if self.search is not None:
             _searched(self, self.search)
 
-    def normalise(self, value: OptionValue) -> float:
+    def normalise(self, value: OptionValue | Enum) -> float:
         """`value` as a float; ValueError where it lies outside."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"got {value!r}; allowed: {self.describe()}")
@@ -133,8 +178,10 @@ class FloatRange:
 Domain: TypeAlias = Choice | IntRange | FloatRange
 
 
-def _searched(domain: Domain, search: tuple[OptionValue, ...]) -> tuple[OptionValue, ...]:
-    """The values worth searching, checked to be legal ones."""
+def _searched(domain: Domain, search: Sequence[OptionValue | Enum]) -> tuple[OptionValue, ...]:
+    """The values worth searching, checked to be legal ones and no two the same."""
     if not search:
         raise ValueError(f"{type(domain).__name__}: search names no value")
-    return tuple(domain.normalise(value) for value in search)
+    values = tuple(domain.normalise(value) for value in search)
+    _refuse_equal(values)
+    return values

@@ -20,7 +20,7 @@ from mixers.local import LOCAL_DISTRIBUTION, LocalMixer
 from mixers.plugins_file import RESERVED_WORDS, PluginRules, read_plugin_rules
 from mixers.provenance import Publication, published, unmet_requirement
 from mixers.scan import OWN_DISTRIBUTION, Damaged, damaged, scan
-from mixers.signature import resolve_options
+from mixers.signature import arguments, resolve_options
 from mixers.spec import MixerSpec
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class MixerRegistry:
         if reason is not None:
             raise ValueError(reason)
         try:
-            return entry.mixer_class(site, **resolved.options)
+            return entry.mixer_class(site, **arguments(entry.options, resolved.options))
         except _AUTHORS_MISTAKES as error:
             raise PluginError(
                 f"{entry.name} of {entry.distribution} {entry.version} cannot be built for "

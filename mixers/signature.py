@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from enum import Enum
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mixers.errors import OptionError, SignatureError, nearest
 from mixers.options import Choice, Domain, FloatRange, IntRange, OptionValue
@@ -14,12 +16,20 @@ from mixers.options import Choice, Domain, FloatRange, IntRange, OptionValue
 @dataclass(frozen=True, slots=True)
 class Option:
     """One keyword option of a mixer: its legal values, its default, and what a project narrows
-    its search to."""
+    its search to.
+
+    Values are plain ones; a constructor that is annotated with `enum` is called with its members.
+    """
 
     name: str
     domain: Domain
     default: OptionValue
     search: Domain | None = None
+    enum: type[Enum] | None = None
+
+    def argument(self, value: OptionValue) -> OptionValue | Enum:
+        """What the constructor is called with for `value`."""
+        return value if self.enum is None or value is None else self.enum(value)
 
     def search_domain(self) -> Domain:
         """The values worth searching."""
@@ -65,24 +75,77 @@ def _read_option(where: str, parameter: inspect.Parameter, hints: Mapping[str, A
         raise SignatureError(
             f"{where}: {parameter} must be keyword-only: write (self, site, *, {name}: ... = ...)"
         )
-    hint = hints.get(name)
-    if get_origin(hint) is not Annotated:
-        raise SignatureError(
-            f"{where}: {name} has no legal values; "
-            f"annotate it, for instance {name}: Annotated[int, Choice(3, 5, 7)] = 7"
-        )
-    domains = [arg for arg in get_args(hint)[1:] if isinstance(arg, Choice | IntRange | FloatRange)]
-    if len(domains) != 1:
-        raise SignatureError(
-            f"{where}: {name} needs exactly one of Choice, IntRange, FloatRange in its annotation"
-        )
+    try:
+        domain, enum = _read_domain(hints.get(name))
+    except ValueError as error:
+        raise SignatureError(f"{where}: {name}: {error}") from None
+    except TypeError as error:
+        raise SignatureError(f"{where}: {name} {error}") from None
     if parameter.default is inspect.Parameter.empty:
         raise SignatureError(f"{where}: {name} has no default")
     try:
-        default = domains[0].normalise(parameter.default)
+        default = domain.normalise(parameter.default)
     except ValueError as error:
         raise SignatureError(f"{where}: the default of {name}: {error}") from None
-    return Option(name, domains[0], default)
+    return Option(name, domain, default, enum=enum)
+
+
+def _read_domain(hint: Any) -> tuple[Domain, type[Enum] | None]:
+    """The legal values that an annotation says, and the Enum of which they are members.
+
+    TypeError, in words that follow the option's name, if it says none, ValueError for values that
+    no option may have.
+    """
+    if get_origin(hint) is Annotated:
+        kind, *said = get_args(hint)
+        domains = [item for item in said if isinstance(item, Choice | IntRange | FloatRange)]
+        if len(domains) == 1:
+            return domains[0], _enum_of(kind)
+        if domains:
+            raise TypeError("needs exactly one of Choice, IntRange, FloatRange in its annotation")
+        return _read_domain(kind)
+    if get_origin(hint) is Literal:
+        return Choice(*get_args(hint)), _enum_of_members(get_args(hint))
+    if hint is bool:
+        return Choice(False, True), None
+    if isinstance(hint, type) and issubclass(hint, Enum) and len(hint):
+        return Choice(*hint), hint
+    if get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint):
+        kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+        if len(kinds) == 1:
+            domain, enum = _read_domain(kinds[0])
+            if not isinstance(domain, Choice):
+                raise TypeError("is a range or None; list its values with None: Choice(None, 1, 2)")
+            if None in domain.values:
+                return domain, enum
+            return Choice(*domain.values, None, search=(*domain.search, None)), enum
+    raise TypeError(
+        "has no legal values; annotate it, for instance kernel_size: Annotated[int, "
+        'Choice(3, 5, 7)] = 7, mode: Literal["sum", "mean"] = "sum" or flag: bool = False'
+    )
+
+
+def _enum_of(kind: Any) -> type[Enum] | None:
+    """The Enum that `kind` is, alone or in a union with None."""
+    kinds = [item for item in (kind, *get_args(kind)) if isinstance(item, type)]
+    return next((item for item in kinds if issubclass(item, Enum)), None)
+
+
+def _enum_of_members(members: Sequence[Any]) -> type[Enum] | None:
+    kinds = {type(member) for member in members if member is not None}
+    kind = kinds.pop() if len(kinds) == 1 else None
+    return kind if kind is not None and issubclass(kind, Enum) else None
+
+
+def arguments(
+    options: Sequence[Option], values: Mapping[str, OptionValue]
+) -> dict[str, OptionValue | Enum]:
+    """The keyword arguments of a constructor for plain values of its options."""
+    known = {option.name: option for option in options}
+    return {
+        name: known[name].argument(value) if name in known else value
+        for name, value in values.items()
+    }
 
 
 def resolve_options(

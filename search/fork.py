@@ -162,9 +162,10 @@ def said_by(spec: Any, name: str) -> OptionValue:
             place = place[int(part)]
         else:
             raise KeyError(name)
-    if not isinstance(place, bool | int | float | str):
+    if isinstance(place, dict | list):
         raise KeyError(name)
-    return place
+    value: OptionValue = place
+    return value
 
 
 def _in_stage(stage: dict[str, Any], part: str) -> Any:

@@ -105,8 +105,7 @@ class SearchSpace:
 
         def choose(name: str, domain: Domain) -> OptionValue:
             if isinstance(domain, Choice):
-                value: OptionValue = trial.suggest_categorical(name, domain.values)  # type: ignore[assignment]  # none of the values is None
-                return value
+                return trial.suggest_categorical(name, domain.values)
             low, high, log = domain.low, domain.high, domain.log
             if isinstance(domain, IntRange):
                 return trial.suggest_int(name, int(low), int(high), step=domain.step, log=log)

@@ -38,6 +38,10 @@ def choice_items(node: Node, place: Place) -> tuple[Node, ...]:
     if not isinstance(listed.value, tuple) or not listed.value:
         words = f"got {shorten(listed.plain())}; allowed: a list of one or more values"
         raise SpecError(Problem(where, words, listed.mark))
+    for item in listed.value:
+        if isinstance(item.value, float) and not isfinite(item.value):
+            words = f"got {item.value}; allowed: finite numbers"
+            raise SpecError(Problem(where, words, item.mark))
     labels = [_label(item) for item in listed.value]
     for index, label in enumerate(labels):
         if label in labels[:index]:
@@ -71,7 +75,7 @@ def scalar_domain(node: Node, place: Place) -> Domain | None:
         return None
     values: list[OptionValue] = []
     for item in choice_items(node, place):
-        if not isinstance(item.value, bool | int | float | str):
+        if isinstance(item.value, dict | tuple):
             words = f"got {shorten(item.plain())}; allowed: plain values"
             raise SpecError(Problem(format_path(place), words, item.mark))
         values.append(item.value)

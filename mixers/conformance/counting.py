@@ -83,7 +83,7 @@ class _Uncounted(TorchDispatchMode):
     """Counts elementwise multiplications, and names operators that no counter knows."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.products = 0
         self.unknown: set[str] = set()
 

@@ -77,6 +77,10 @@ def _read_umask() -> int:
     return mask
 
 
+def _write_umask(mask: int) -> None:
+    os.umask(mask)
+
+
 def _write_signals(handlers: dict[int, Any]) -> None:
     if threading.current_thread() is threading.main_thread():  # python allows it nowhere else
         for number, handler in handlers.items():
@@ -152,6 +156,17 @@ def _backend(name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
     return read, write
 
 
+def _fp32_precision(device: str, kind: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    def read() -> Any:
+        return torch._C._get_fp32_precision_getter(device, kind)
+
+    def write(value: Any) -> None:
+        setter: Any = torch._C._set_fp32_precision_setter  # its stub lacks an argument
+        setter(device, kind, value)
+
+    return read, write
+
+
 _BACKENDS = {
     "torch.backends.cudnn.enabled": _backend("cudnn_enabled"),
     "torch.backends.cudnn.benchmark": _backend("cudnn_benchmark"),
@@ -184,12 +199,7 @@ _BACKENDS = {
 }
 if hasattr(torch._C, "_get_fp32_precision_getter"):  # since torch 2.9
     for _where in ("generic.all", "cuda.all", "cuda.matmul", "cuda.conv", "mkldnn.matmul"):
-        _BACKENDS[f"the fp32_precision of {_where}"] = (
-            lambda where=_where: torch._C._get_fp32_precision_getter(*where.split(".")),
-            lambda value, where=_where: torch._C._set_fp32_precision_setter(
-                *where.split("."), value
-            ),
-        )
+        _BACKENDS[f"the fp32_precision of {_where}"] = _fp32_precision(*_where.split("."))
 
 
 def _read_autocast() -> tuple[Any, ...]:
@@ -239,7 +249,7 @@ _PARTS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
     "torch's hooks of all modules": (_read_hooks, _write_hooks),
     "numpy's treatment of errors": (np.geterr, _write_numpy_errors),
     "the working directory": (_read_directory, _write_directory),
-    "the umask": (_read_umask, os.umask),
+    "the umask": (_read_umask, _write_umask),
     "the signal handlers": (
         lambda: {number: signal.getsignal(number) for number in signal.valid_signals()},
         _write_signals,

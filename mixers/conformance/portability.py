@@ -126,5 +126,5 @@ def _convolutions_in(mixer: nn.Module, memory_format: torch.memory_format) -> nn
     """
     for module in mixer.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            module.to(memory_format=memory_format)  # type: ignore[call-overload]
+            module.to(memory_format=memory_format)
     return mixer

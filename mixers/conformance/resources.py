@@ -52,10 +52,9 @@ def _kept_of_each_call(mixer: torch.nn.Module, subject: Subject) -> int:
     known = {StorageWeakRef(tensor.untyped_storage()) for tensor in _tensors_of(mixer)}
     for _ in range(_CALLS):
         with _Storages(known) as storages:
-            images = subject.images()
-            storages.add(images)
-            output = mixer(images.requires_grad_(mixer.training))
-            if mixer.training:
+            images = subject.images().requires_grad_(mixer.training)
+            output = run(mixer, images)
+            if output.requires_grad:
                 output.sum().backward()
                 mixer.zero_grad()
             del images, output
@@ -73,11 +72,11 @@ class _Storages(TorchDispatchMode):
     """Weak references to the storages of all tensors that operators make, less the known ones."""
 
     def __init__(self, known: set[StorageWeakRef]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.known = known
         self.references: set[StorageWeakRef] = set()
 
-    def add(self, tensor: Tensor) -> None:
+    def _add(self, tensor: Tensor) -> None:
         reference = StorageWeakRef(tensor.untyped_storage())
         if reference not in self.known:
             self.references.add(reference)
@@ -95,7 +94,7 @@ class _Storages(TorchDispatchMode):
         output = func(*args, **(kwargs or {}))
         for item in output if isinstance(output, tuple | list) else (output,):
             if isinstance(item, Tensor):
-                self.add(item)
+                self._add(item)
         return output
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from search.data import ImageSet
 from search.data.pixels import READING
+from search.throughput.workload import in_memory_format
 
 PREPROCESSING = {
     "mean": list(IMAGENET_DEFAULT_MEAN),
@@ -48,8 +49,8 @@ def normalise(images: Tensor, device: torch.device) -> Tensor:
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model on `device`, its weights in channels_last."""
-    return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """The model on `device`, its convolutions' weights in channels_last."""
+    return in_memory_format(model.to(device=device), torch.channels_last)
 
 
 def autocast(precision: str, device: torch.device) -> nullcontext[None] | torch.autocast:

@@ -12,6 +12,7 @@ from mixers.conformance import CHECK_NAMES, Status, check_mixer
 
 # other checks that the same fault trips by itself
 INEVITABLE = {
+    "gradients_bf16": {"half_precision"},  # it raises under autocast
     "gradients_fp32": {"gradients_bf16"},  # an unused parameter has no gradient in any precision
     # what is not in the state is not in its file, and random numbers are not to be had again
     "state_dict": {"safetensors", "non_persistent_buffers"},
@@ -30,13 +31,16 @@ WORDS = {
     "gradients_bf16": "RuntimeError: expected dtype .*broken/gradients_bf16.py:",
     "gradients_fp32": "forgotten gets no gradient",
     "input_untouched": "training writes into the input",
-    "macs": "0 MACs, though there is weight",
+    "gradient_values": "evaluation: along a random direction of the input the loss changes by",
+    "half_precision": "autocast to bfloat16: outputs are wrong by",
+    "macs": "0 MACs are counted, and 802816 elementwise multiplications are not",
     "meta_device": "table is on cpu and not on the meta device",
     "non_persistent_buffers": "default options at .*: scale has other values when rebuilt: a state",
     "options": "kernel_size=4 at 64 channels on a map of 14×14: an input of",
     "other_map_sizes": "built for 14×14, run on 28×15; a mixer that cannot declares fixed_map_size",
     "receptive_field": "default options at .*: declares 3×3, depends on 5×5",
-    "safetensors": "safetensors does not take the state: .*again.weight",
+    "resources": "1 tensors of each call in training stay in memory",
+    "safetensors": "safetensors does not take the state: 'dict' object has no attribute 'clone'",
     "serialisation": "local object 'Broken.__init__.<locals>.<lambda>'",
     "shapes": r"20 channels on a map of 5×11: an input of \(1, 20, 5, 11\) gives an output of",
     "side_effects": "the constructor changes python's random state",
@@ -54,7 +58,8 @@ def test_every_check_has_a_mixer_that_breaks_it() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_broken_mixer_trips_its_check_and_no_other_and_says_why(name: str) -> None:
     records = check_mixer(broken(name))
-    failed = {r.check: r.detail for r in records if r.status is Status.FAILED}
+    answered = (Status.FAILED, Status.WARNING)
+    failed = {r.check: r.detail for r in records if r.status in answered}
     assert set(failed) == {name} | INEVITABLE.get(name, set())
     assert re.search(WORDS[name], failed[name]), failed[name]
     assert "\n" not in failed[name]

@@ -58,7 +58,7 @@ class Tied(nn.Module):
 
 
 class ChannelGate(nn.Module):
-    """ECA-Net (Wang et al. 2019, arXiv:1910.03151), eq. 6: a convolution over the channels' means."""
+    """ECA-Net (Wang et al. 2019, arXiv:1910.03151), eq. 6: a convolution of channels' means."""
 
     def __init__(self, site: Site, *, kernel_size: Annotated[int, Choice(3, 5)] = 3) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from mixers import Choice, IntRange, Site
 
 
 class GlobalFilter(nn.Module):
-    """GFNet (Rao et al. 2021, arXiv:2107.00645), eq. 5: X̃ = K ⊙ F[X], then the inverse transform."""
+    """GFNet (Rao et al. 2021, arXiv:2107.00645), eq. 5: X̃ = K ⊙ F[X], and back."""
 
     fixed_map_size = True
 
