@@ -78,6 +78,8 @@ class Mixer(Protocol):
 
         def __init__(self, site: Site, *, kernel_size: Annotated[int, Choice(3, 5, 7)] = 7): ...
 
+    An option may be annotated with `Literal[...]`, `bool`, an `Enum`, or one of these or None too.
+
     It initialises its own weights. What it declares in addition to its options are plain class
     attributes:
 
@@ -115,6 +117,14 @@ class Mixer(Protocol):
     - `receptive_field` (not declared by default): `tuple[int, int]`, how many positions in height
       and in width one output may depend on at most, dilation included; `(site.height,
       site.width)` for the whole map.
+
+    Two things are declared where they are needed:
+
+    - `macs(self) -> int`, a method: the multiply-accumulates for one image at the site, if the
+      mixer computes by operators that torch's counter does not know or by elementwise products.
+      The larger of this and of what torch counts is what a spec, a budget and a record have.
+    - `expected_failed_checks: dict[str, str]`, on the class: checks of the conformance suite that
+      the mixer fails, each with the reason; they are shown as XFAIL and fail nothing.
 
     `mixers.conformance` checks all of this.
     """

@@ -13,11 +13,18 @@ from torch.utils.flop_counter import flop_registry
 from mixers.conformance.records import CheckFailed, require
 from mixers.conformance.subject import Subject
 from mixers.contract import Site
-from mixers.macs import autocast_on_meta, flop_counter, macs_by_module, stated_macs
+from mixers.macs import (
+    autocast_on_meta,
+    counted_kernels,
+    flop_counter,
+    macs_by_module,
+    stated_macs,
+)
 
 _FREE_PRODUCTS = 8  # for each output value: gates, scales and norms are not counted anywhere
 _PRODUCTS = ("mul", "mul_", "addcmul", "addcmul_")
 _COMPLEX_FACTOR = 4  # real multiplications in a complex one
+_VECTOR_PRODUCTS = {"mv": 0, "addmv": 1, "dot": 0, "vdot": 0}  # which argument has the products
 _TORCHS_OWN = ("aten", "prim", "prims")
 
 
@@ -56,9 +63,13 @@ def _require_all_counted(subject: Subject, macs: int) -> None:
     with torch.device("meta"):
         mixer = subject.build().eval()
         counter, watch = flop_counter(), _Uncounted()
-        with counter, watch, autocast_on_meta(), torch.no_grad():
+        with counter, watch, counted_kernels(), autocast_on_meta():  # gradients are kept
             mixer(_zeros(site))
     counted, stated = counter.get_total_flops() // 2, stated_macs(mixer)
+    require(
+        stated is not None or counted == macs,
+        f"{macs} MACs under no_grad, {counted} while gradients are kept",
+    )
     require(
         stated is None or stated >= counted,
         f"macs() states {stated} at {site.channels}×{site.height}×{site.width}, and torch counts "
@@ -102,4 +113,8 @@ class _Uncounted(TorchDispatchMode):
         if packet.__name__ in _PRODUCTS and len(factors) > 1 and isinstance(output, Tensor):
             factor = _COMPLEX_FACTOR if output.is_complex() else 1
             self.products += factor * output.numel()
+        elif packet.__name__ in _VECTOR_PRODUCTS:
+            self.products += args[_VECTOR_PRODUCTS[packet.__name__]].numel()
+        elif packet.__name__ == "_cdist_forward":
+            self.products += output.numel() * args[0].shape[-1]
         return output

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import builtins
+import logging
 import math
 import os
 import random
 import time
+import types
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,12 +32,15 @@ _MODULES = (
     np,
     np.random,
     builtins,
+    logging,
     math,
     os,
     random,
     time,
+    warnings,
 )
 _CLASSES = (torch.Tensor, torch.autograd.Function)  # in addition to nn.Module and all its kinds
+_TORCH = Path(torch.__file__).parent
 _KINDS = (staticmethod, classmethod, property)
 
 
@@ -49,17 +56,31 @@ class Functions:
 
     def changed(self) -> list[str]:
         """`the function torch.nn.functional.gelu` for each that is another one now, or gone."""
-        return [f"the function {_name(owner)}.{name}" for owner, name, _ in self._replaced()]
+        replaced = [(owner, name) for owner, name, _ in self._replaced()]
+        return [
+            f"the function {_name(owner)}.{name}" for owner, name in [*replaced, *self._added()]
+        ]
 
     def restore(self) -> None:
         for owner, name, before in list(self._replaced()):
             setattr(owner, name, before)
+        for owner, name in list(self._added()):
+            delattr(owner, name)
+
+    def _added(self) -> Iterator[tuple[Any, str]]:
+        """Functions that classes have gained; modules gain some when torch loads lazily."""
+        for owner, before in self.by_owner.items():
+            if isinstance(owner, type) and len(vars(owner)) > len(before):
+                for name, value in vars(owner).items():
+                    if name not in before and isinstance(value, types.FunctionType):
+                        yield owner, name
 
     def _replaced(self) -> Iterator[tuple[Any, str, Any]]:
         for owner, before in self.by_owner.items():
             now = vars(owner)
             for name, function in before.items():
-                if now.get(name) is not function:
+                found = now.get(name)
+                if found is not function and not _is_torchs_wrapper(found, function):
                     yield owner, name, function
 
 
@@ -82,6 +103,15 @@ def _kinds() -> Iterator[type[nn.Module]]:
             yield kind
             subclasses: Callable[..., list[type[nn.Module]]] = type.__subclasses__
             pending += subclasses(kind)
+
+
+def _is_torchs_wrapper(found: Any, function: Any) -> bool:
+    """Whether torch itself has wrapped `function`, as it does some when Dynamo is imported."""
+    code = getattr(found, "__code__", None)
+    if code is None or not Path(code.co_filename).is_relative_to(_TORCH):
+        return False
+    wrapped = (getattr(found, name, None) for name in ("__wrapped__", "_torchdynamo_orig_callable"))
+    return any(inner is function for inner in wrapped)
 
 
 def _name(owner: Any) -> str:

@@ -222,6 +222,18 @@ def _write_anomaly(state: tuple[bool, bool]) -> None:
     torch.autograd.set_detect_anomaly(*state)
 
 
+def _write_denormals(flushed: bool) -> None:
+    torch.set_flush_denormal(flushed)
+
+
+def _read_affinity() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
+def _write_affinity(processors: set[int]) -> None:
+    os.sched_setaffinity(0, processors)
+
+
 def _write_numpy_errors(state: Any) -> None:
     np.seterr(**state)
 
@@ -244,6 +256,17 @@ _PARTS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
         torch.set_float32_matmul_precision,
     ),
     **_BACKENDS,
+    "torch's flushing of denormals": (
+        lambda: float(torch.tensor(1e-40) * 1) == 0,
+        _write_denormals,
+    ),
+    "torch's number of interop threads": (torch.get_num_interop_threads, lambda _: None),
+    "torch's warnings at each occurrence": (torch.is_warn_always_enabled, torch.set_warn_always),
+    "torch's sharing strategy": (
+        torch.multiprocessing.get_sharing_strategy,
+        torch.multiprocessing.set_sharing_strategy,
+    ),
+    "the processors that may be used": (_read_affinity, _write_affinity),
     "torch's autocast": (_read_autocast, _write_autocast),
     "torch's anomaly detection": (_read_anomaly, _write_anomaly),
     "torch's hooks of all modules": (_read_hooks, _write_hooks),

@@ -11,7 +11,7 @@ from mixers.conformance.records import CheckFailed, require
 from mixers.conformance.subject import Subject, run
 
 # The error allowed, as its root mean square over that of the outputs
-_TOLERANCES = {torch.bfloat16: 0.1, torch.float16: 0.03}
+_TOLERANCES = {torch.bfloat16: 0.05, torch.float16: 0.01}
 _NOT_ON_THE_CPU = "not implemented for"
 
 
@@ -37,13 +37,13 @@ def check_half_precision(subject: Subject) -> str:
     errors = dict.fromkeys((half for half, _, _ in found), 0.0)
     for half, given, output in found:
         errors[half] = max(errors[half], _error(mixer, given, output))
-    for half, error in errors.items():
+    for half, found_error in errors.items():
         require(
-            error <= _TOLERANCES[half],
-            f"autocast to {_name(half)}: outputs are wrong by {error:.2g} of their size; rounding "
-            f"explains {_TOLERANCES[half]}",
+            found_error <= _TOLERANCES[half],
+            f"autocast to {_name(half)}: outputs are wrong by {found_error:.2g} of their size; "
+            f"rounding explains {_TOLERANCES[half]}",
         )
-        details.append(f"{_name(half)} within {error:.2g}")
+        details.append(f"{_name(half)} within {found_error:.2g}")
     return ", ".join(details)
 
 

@@ -14,6 +14,8 @@ from mixers.conformance.sites import describe
 from mixers.conformance.subject import Subject, randomise, require_equal, run
 from mixers.contract import Site
 
+_REORDERED = 1e-5  # other kernels may serve where no gradients are kept
+
 
 def check_gradients_fp32(subject: Subject) -> str:
     """Finite gradients for the input and for every parameter that is not frozen."""
@@ -111,6 +113,9 @@ def check_train_and_eval(subject: Subject) -> str:
     before = {name: buffer.clone() for name, buffer in mixer.named_buffers()}
     first, second = run(mixer, images), run(mixer, images)
     require_equal(second, first, "two calls in evaluation mode")
+    for words, mode in (("no_grad", torch.no_grad), ("inference_mode", torch.inference_mode)):
+        with mode():
+            require_equal(run(mixer, images), first, f"under {words}", tolerance=_REORDERED)
     _require_evaluation(mixer, "evaluation switches")
     for name, buffer in mixer.named_buffers():
         require(

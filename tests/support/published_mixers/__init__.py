@@ -22,11 +22,10 @@ BAD: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     kind.__name__: (kind, checks)
     for checks, kinds in {
         ("input_untouched",): (numbers.WritesWithoutGradients, numbers.WritesInInference),
+        ("side_effects", "determinism"): (process.DrawsFromPython, process.DrawsFromNumpy),
         ("side_effects",): (
             process.SeedsInTraining,
             process.SeedsWhatItDrew,
-            process.DrawsFromPython,
-            process.DrawsFromNumpy,
             process.ChangesDirectory,
             process.ChangesUmask,
             process.ChangesEnvironmentInTraining,

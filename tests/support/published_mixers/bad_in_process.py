@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -231,11 +231,11 @@ class StartsThread(_Depthwise):
 class StartsProcess(_Depthwise):
     """It starts a compiler's server."""
 
-    started: Any = None
+    all_started: ClassVar[list[subprocess.Popen[bytes]]] = []
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
-        type(self).started = subprocess.Popen(["sleep", "20"])
+        self.all_started.append(subprocess.Popen(["sleep", "20"]))
 
 
 _LOGS: list[Any] = []
