@@ -27,7 +27,7 @@ def check_resources(subject: Subject) -> str:
     A warning, since a mixer may have reasons.
     """
     run(torch.nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 2, 2))  # what torch opens once is not its own
-    before = _Running.take()
+    before = _Running()
     mixer = subject.build()
     kept: dict[str, int] = {}
     for training, words in ((True, "training"), (False, "evaluation")):
@@ -46,8 +46,8 @@ def check_resources(subject: Subject) -> str:
 
 
 def _kept_of_each_call(mixer: torch.nn.Module, subject: Subject) -> int:
-    """How many storages of every call but the first, which may fill caches, and the last, whose
-    may stand in attributes, are alive at the end."""
+    """How many storages of a call are alive after others; the first may fill caches, and those of
+    the last may stand in attributes."""
     calls: list[_Storages] = []
     known = {StorageWeakRef(tensor.untyped_storage()) for tensor in _tensors_of(mixer)}
     for _ in range(_CALLS):
@@ -60,7 +60,13 @@ def _kept_of_each_call(mixer: torch.nn.Module, subject: Subject) -> int:
             del images, output
         known |= storages.references
         calls.append(storages)
-    gc.collect()
+    if _fewest_alive(calls):
+        gc.collect()  # slow, and seldom needed: what refers to itself is no one's
+    return _fewest_alive(calls)
+
+
+def _fewest_alive(calls: Sequence[_Storages]) -> int:
+    """Of all calls but the first and the last."""
     return min(storages.alive() for storages in calls[1:-1])
 
 
@@ -106,19 +112,20 @@ class _Running:
         self.processes = _child_processes()
         self.files = _open_files()
 
-    @classmethod
-    def take(cls) -> _Running:
-        gc.collect()  # files that nothing refers to are closed
-        return cls()
-
     def left_since(self) -> list[str]:
-        now = _Running.take()
+        if not self._more_than_before():
+            return []
+        gc.collect()  # files that nothing refers to are closed
+        return [f"{count} {words} are left" for words, count in self._more_than_before().items()]
+
+    def _more_than_before(self) -> dict[str, int]:
+        now = _Running()
         found = {
             "threads": len(now.threads - self.threads),
             "child processes": len(now.processes - self.processes),
             "open files": len(now.files.items() - self.files.items()),
         }
-        return [f"{count} {words} are left" for words, count in found.items() if count > 0]
+        return {words: count for words, count in found.items() if count}
 
 
 def _child_processes() -> set[int]:
