@@ -109,7 +109,7 @@ def check_train_and_eval(subject: Subject) -> str:
         f"in training an input of {tuple(images.shape)} and {images.dtype} gives an output of "
         f"{tuple(output.shape)} and {output.dtype}",
     )
-    _require_evaluation(mixer.eval(), "eval() leaves")
+    _require_evaluation(mixer.eval(), "mixer.eval() leaves")
     before = {name: buffer.clone() for name, buffer in mixer.named_buffers()}
     first, second = run(mixer, images), run(mixer, images)
     require_equal(second, first, "two calls in evaluation mode")
