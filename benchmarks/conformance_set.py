@@ -4,8 +4,8 @@
 
 The mixers are those of tests/support/published_mixers. A good one is answered rightly if no check
 fails and none warns; a bad one if a check that is named for its fault fails, or warns of the use of
-resources. Each mixer has a process of its own, since bad ones change theirs; it is forked when torch
-is loaded.
+resources. Each mixer has a process of its own, since bad ones change theirs, forked when torch is
+loaded.
 """
 
 from __future__ import annotations

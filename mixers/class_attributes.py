@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from mixers.contract import Site
@@ -42,7 +43,7 @@ def has_allows(mixer_class: type) -> bool:
 
 
 def disallowed_reason(
-    mixer_class: type, site: Site, options: Mapping[str, OptionValue]
+    mixer_class: type, site: Site, options: Mapping[str, OptionValue | Enum]
 ) -> str | None:
     """The answer of the mixer's `allows`, None if it has no such method.
 

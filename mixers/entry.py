@@ -18,7 +18,7 @@ from mixers.errors import MixerError, PluginError, PluginsFileError
 from mixers.provenance import files_digest, install_origin
 from mixers.rules import MixerRules
 from mixers.scan import OWN_DISTRIBUTION
-from mixers.signature import Option, read_options
+from mixers.signature import Option, arguments, read_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -186,7 +186,8 @@ class MixerEntry:
         PluginError if its `allows` raises, or returns neither a reason nor None.
         """
         try:
-            return disallowed_reason(self.mixer_class, site, options)
+            values = arguments(self.options, options)
+            return disallowed_reason(self.mixer_class, site, values)
         except (Exception, SystemExit) as error:  # third-party code may raise anything
             raise PluginError(
                 f"{self.name} of {self.distribution} {self.version} cannot be asked whether it "

@@ -40,14 +40,14 @@ def _require_right(
 ) -> None:
     exact = kept_precision(mixer, images).dtype is torch.float64
     step, tolerance, rounding = _EXACT if exact else _COARSE
-    generator = torch.Generator().manual_seed(2)
-    weights = torch.randn(images.shape, generator=generator, dtype=torch.float64)
+    generator = torch.Generator("cpu").manual_seed(2)
+    weights = _random_like(images, generator)
     loss = _loss(mixer, images, weights)
     terms = loss()
     gradients = torch.autograd.grad(terms.sum(), list(tensors.values()), allow_unused=True)
     floor = rounding * float(terms.detach().abs().sum())
     for (name, tensor), gradient in zip(tensors.items(), gradients, strict=True):
-        direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        direction = _random_like(tensor, generator)
         gradient = torch.zeros_like(tensor) if gradient is None else gradient
         stated = float((gradient * direction).sum())
         found = _difference(loss, tensor, direction, step)
@@ -57,6 +57,12 @@ def _require_right(
             f"{words}: along a random direction of {name} the loss changes by {found:.4g}, its "
             f"gradient says {stated:.4g}",
         )
+
+
+def _random_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """The same numbers on every device."""
+    shape, dtype = tensor.shape, torch.float64
+    return torch.randn(shape, generator=generator, dtype=dtype, device="cpu").to(tensor.device)
 
 
 def _loss(mixer: nn.Module, images: Tensor, weights: Tensor) -> Callable[[], Tensor]:

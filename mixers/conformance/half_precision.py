@@ -27,7 +27,7 @@ def check_half_precision(subject: Subject) -> str:
         try:
             for kind in (torch.float32, half):
                 given = images.to(kind)
-                with torch.no_grad(), torch.autocast("cpu", dtype=half):
+                with torch.no_grad(), torch.autocast(given.device.type, dtype=half):
                     found.append((half, given, run(mixer, given)))
         except RuntimeError as error:
             if _NOT_ON_THE_CPU not in str(error):

@@ -104,7 +104,8 @@ class Subject:
     def disallowed(self, site: Site, options: Options = NO_OPTIONS) -> str | None:
         """What the mixer's `allows` answers, None if it has none."""
         defaults = {option.name: option.default for option in self.options}
-        return disallowed_reason(self.mixer_class, site, {**defaults, **options})
+        values = arguments(self.options, {**defaults, **options})
+        return disallowed_reason(self.mixer_class, site, values)
 
     def declares(self, name: str) -> bool:
         return bool(getattr(self.mixer_class, name, False))

@@ -219,3 +219,17 @@ def test_a_number_of_a_space_that_is_not_finite_is_answered_with_its_line() -> N
     tree = resolve_extends(parse_yaml(text, source="space.yaml"))
     with pytest.raises(SpecError, match=r"space.yaml:8:.*got nan; allowed: finite numbers"):
         SearchSpace(tree, with_varied())
+
+
+class AllowingMembers(Varied):
+    """`allows` gets the members of the Enum, as the constructor does."""
+
+    @staticmethod
+    def allows(site: Site, **options: Any) -> str | None:
+        assert isinstance(options["size"], Enum)
+        return "size: too large" if options["size"].name == "LARGE" and site.height == 1 else None
+
+
+def test_allows_gets_the_members_of_an_enum_too() -> None:
+    records = check_mixer(AllowingMembers, only=["allows", "shapes", "options"])
+    assert Status.FAILED not in {record.status for record in records}, records
