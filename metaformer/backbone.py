@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from metaformer.head import Head
 from metaformer.layers import Stem, build_norm
 from metaformer.sites import drop_path_rates, stage_sites
-from metaformer.spec import BackboneSpec
+from metaformer.spec import BackboneSpec, mixer_path
 from metaformer.spec_yaml import resolve_mixers
 from metaformer.stage import Stage
-from mixers import MixerRegistry, load_registry
+from mixers import MixerFault, MixerRegistry, load_registry
 from mixers.class_attributes import undecayed_parameters
 
 
@@ -40,14 +40,31 @@ def build_backbone(
     instead. On the meta device nothing is allocated; a model that gets its memory later, by
     `to_empty`, needs its weights loaded, and `init_non_persistent_buffers` of every module that
     has it. SpecError where a mixer is unknown, an option illegal, a mixer does not fit its site or
-    cannot dilate, or the image is too small for the stages.
+    cannot dilate, or the image is too small for the stages; MixerFault if a mixer's own code is
+    at fault.
     """
     registry = registry if registry is not None else load_registry()
     spec = resolve_mixers(spec, registry)
     size = spec.image_size if image_size is None else image_size
     with torch.device(device) if device is not None else nullcontext():
-        model = Backbone(spec, registry, size, global_pool=global_pool, output_stride=output_stride)
+        try:
+            model = Backbone(
+                spec, registry, size, global_pool=global_pool, output_stride=output_stride
+            )
+        except MixerFault as fault:  # of a class attribute, if it has no path
+            path = fault.path or _first_use(spec, fault.mixer)
+            raise MixerFault(fault.mixer, fault.message, path=path) from fault.__cause__
     return model if dtype is None else model.to(dtype)
+
+
+def _first_use(spec: BackboneSpec, mixer: str) -> str:
+    """The path of the first place where a backbone names that mixer."""
+    return next(
+        mixer_path(index, place, stage)
+        for index, stage in enumerate(spec.stages)
+        for place, written in enumerate(stage.mixer)
+        if written.name == mixer
+    )
 
 
 class Backbone(nn.Module):

@@ -20,8 +20,9 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from metaformer.backbone import Backbone, build_backbone
 from metaformer.errors import Problem, SpecError
+from metaformer.mixer_faults import checked_outputs, mixer_faults
 from metaformer.spec import BackboneSpec
-from mixers import MixerRegistry, Site
+from mixers import MixerRegistry, Site, load_registry
 from mixers.macs import autocast_on_meta, macs_by_module
 
 
@@ -62,8 +63,10 @@ def count_backbone(
     spec: BackboneSpec, registry: MixerRegistry | None = None, *, image_size: int | None = None
 ) -> BackboneCost:
     """The cost of `spec` at `image_size` (the spec's by default); allocates nothing."""
+    registry = registry if registry is not None else load_registry()
     model = build_backbone(spec, registry, image_size=image_size, device="meta")
-    return cost_of(model)
+    with mixer_faults(registry, spec):
+        return cost_of(model)
 
 
 def cost_of(model: Backbone) -> BackboneCost:
@@ -98,7 +101,8 @@ def _macs(model: nn.Module, image_size: int, in_channels: int) -> dict[str, int]
     images = torch.empty(1, in_channels, image_size, image_size, device=device)
     model.eval()
     try:
-        return macs_by_module(model, images)
+        with checked_outputs(model):
+            return macs_by_module(model, images)
     except RuntimeError as error:
         if "overflow" not in str(error):
             raise

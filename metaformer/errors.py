@@ -30,11 +30,17 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: where in the spec, what was got and what is allowed."""
+    """One thing that is wrong: where in the spec, what was got and what is allowed.
+
+    `mixer` is the canonical name of the mixer that refused, if one did; `is_fault` says that its
+    code is at fault, not what was asked of it.
+    """
 
     path: str
     message: str
     mark: Mark | None = None
+    mixer: str = ""
+    is_fault: bool = False
 
     def __str__(self) -> str:
         words = f"{self.path}: {self.message}" if self.path else self.message

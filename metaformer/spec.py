@@ -118,6 +118,11 @@ class StageSpec(SpecPart):
         return tuple(self.mixer[block % len(self.mixer)] for block in range(self.depth))
 
 
+def mixer_path(stage: int, place: int, spec: StageSpec) -> str:
+    """Path of the mixer at `place` in the pattern of a stage, as in `stages[1].mixer[0]`."""
+    return f"stages[{stage}].mixer" + (f"[{place}]" if len(spec.mixer) > 1 else "")
+
+
 def _mixer_as_read(item: Any) -> Any:
     """`name` and `{name: options}` as a MixerSpec; anything else is left to pydantic."""
     if isinstance(item, str):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from metaformer.errors import Problem, SpecError, distinct, format_path, parse_path, shorten
+from metaformer.errors import Mark, Problem, SpecError, distinct, format_path, parse_path, shorten
 from metaformer.extends import ZOO, find_spec_file, mark_of, resolve_extends
 from metaformer.forms import refuse_forms
 from metaformer.spec import BackboneSpec
@@ -17,6 +18,7 @@ from metaformer.spec_problems import ProblemReader
 from metaformer.yaml_tree import Node, read_yaml, write_yaml
 from mixers import (
     MixerError,
+    MixerFault,
     MixerRegistry,
     MixerSpec,
     OptionError,
@@ -29,7 +31,7 @@ from mixers import (
 
 __all__ = [
     "dump_spec", "load_spec", "load_spec_tree", "mixer_parts", "parse_spec", "place_problems",
-    "resolve_mixers", "shorten", "validate_node",
+    "placed_fault", "placing",     "resolve_mixers", "shorten", "validate_node",
 ]  # fmt: skip
 _STUDY_KEYS = ("budget", "measure", "train", "search", "space")
 _SUGAR = ("extends", "every_stage", "downsample")  # keys that the fields do not show
@@ -83,6 +85,26 @@ def parse_spec(
     return spec
 
 
+@contextmanager
+def placing(source: str | Path) -> Iterator[None]:
+    """Give what is wrong with the backbone of `source` its line in that file, if it has none."""
+    try:
+        yield
+    except SpecError as error:
+        raise place_problems(error, source) from error.__cause__
+    except MixerFault as fault:
+        if not fault.path:
+            raise
+        mark = mark_of(load_spec_tree(source), parse_path(fault.path))
+        raise placed_fault(fault, fault.path, mark) from fault.__cause__
+
+
+def placed_fault(fault: MixerFault, path: str, mark: Mark | None) -> MixerFault:
+    """The same fault, with its place in a spec and in a file."""
+    shown = str(Problem(path, fault.message, mark))
+    return MixerFault(fault.mixer, fault.message, path="" if mark else path, shown=shown)
+
+
 def place_problems(error: SpecError, source: str | Path) -> SpecError:
     """The same error, its problems placed in the file of `source` where they have no place yet."""
     node = load_spec_tree(source)
@@ -104,14 +126,19 @@ def dump_spec(spec: BackboneSpec) -> str:
 def resolve_mixers(spec: BackboneSpec, registry: MixerRegistry) -> BackboneSpec:
     """The spec with canonical names and every option of every mixer stated.
 
-    SpecError where a mixer is unknown or an option illegal.
+    SpecError if a mixer is unknown or an option illegal, PluginError if a mixer is broken.
     """
     stages = []
     for index, stage in enumerate(spec.stages):
+        where = f"stages[{index}].mixer"
         try:
             pattern = tuple(registry.resolve(mixer) for mixer in stage.mixer)
+        except MixerFault as fault:
+            raise MixerFault(fault.mixer, fault.message, path=where) from fault.__cause__
+        except (PluginError, SignatureError) as error:  # the author's, not the spec's
+            raise PluginError(str(Problem(where, str(error)))) from error
         except MixerError as error:
-            raise SpecError(Problem(f"stages[{index}].mixer", str(error))) from error
+            raise SpecError(Problem(where, str(error))) from error
         stages.append(stage.model_copy(update={"mixer": pattern}))
     return spec.model_copy(update={"stages": tuple(stages)})
 
@@ -144,6 +171,8 @@ def _read_mixer(
     mixer = MixerSpec.of(name, options.plain() if options else None)
     try:
         return registry.resolve(mixer, as_published=Path(node.mark.source).parent == ZOO)
+    except MixerFault as fault:
+        raise placed_fault(fault, format_path(path), mark) from fault.__cause__
     except (PluginError, SignatureError) as error:  # the author's, not the spec's
         raise PluginError(str(Problem(format_path(path), str(error), mark))) from error
     except PluginsFileError:

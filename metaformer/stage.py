@@ -9,8 +9,16 @@ from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does e
 from metaformer.blocks import BLOCKS, build_downsample
 from metaformer.errors import Problem, SpecError
 from metaformer.sites import StageSite, mixer_sites
-from metaformer.spec import StageSpec
-from mixers import MixerRegistry, MixerSpec, PluginError, Site
+from metaformer.spec import StageSpec, mixer_path
+from mixers import (
+    MixerFault,
+    MixerRegistry,
+    MixerSpec,
+    PluginError,
+    SignatureError,
+    Site,
+)
+from mixers.third_party_code import one_line
 
 
 class Stage(nn.Module):
@@ -40,7 +48,8 @@ class Stage(nn.Module):
             drop_path_rates,
             strict=True,
         ):
-            built = _build_mixer(mixer, place, registry)
+            path = mixer_path(site.index, place.block % len(spec.mixer), spec)
+            built = _build_mixer(mixer, place, registry, path)
             self.blocks.append(BLOCKS[spec.block](spec, built, rate))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,15 +60,16 @@ class Stage(nn.Module):
         return self.blocks(self.downsample(x))
 
 
-def _build_mixer(mixer: MixerSpec, site: Site, registry: MixerRegistry) -> nn.Module:
+def _build_mixer(mixer: MixerSpec, site: Site, registry: MixerRegistry, path: str) -> nn.Module:
     try:
         return registry.build(mixer, site)
-    except PluginError:  # the author's, not the spec's
+    except MixerFault as fault:
+        raise MixerFault(fault.mixer, fault.message, path=path) from fault.__cause__
+    except (PluginError, SignatureError):
         raise
     except ValueError as error:
-        where = f"stages[{site.stage}].mixer"
-        words = f"block {site.block}: {mixer.name}: {error}"
-        raise SpecError(Problem(where, words)) from error
+        words = f"block {site.block}: {mixer.name}: {one_line(str(error))}"
+        raise SpecError(Problem(path, words, mixer=mixer.name)) from error
 
 
 def _require_dilation(spec: StageSpec, site: StageSite, registry: MixerRegistry) -> None:

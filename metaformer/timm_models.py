@@ -7,6 +7,7 @@ something.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -28,7 +29,7 @@ from metaformer.extends import zoo_names
 from metaformer.layers import PatchMerging
 from metaformer.sites import map_sizes
 from metaformer.spec import BackboneSpec
-from metaformer.spec_yaml import load_spec, parse_spec
+from metaformer.spec_yaml import load_spec, parse_spec, placing
 from metaformer.weights import fitted, our_names
 from metaformer.yaml_tree import plain_node
 from metaformer.zoo_table import published
@@ -168,10 +169,11 @@ def mf_spec(
     """
     if spec is None:
         raise ValueError("mf_spec: spec: missing; allowed: a YAML file or a known backbone")
+    source = None
     if isinstance(spec, Mapping):
         spec = parse_spec(plain_node(dict(spec), source="mf_spec: spec"))
     elif not isinstance(spec, BackboneSpec):
-        spec = load_spec(spec)
+        source, spec = spec, load_spec(spec)
     settings.setdefault("num_classes", spec.num_classes)
     settings.setdefault("in_chans", spec.in_channels)
     size = settings.get("img_size", spec.image_size)
@@ -179,7 +181,8 @@ def mf_spec(
     settings["pretrained_cfg"] = settings.get("pretrained_cfg") or pretrained_cfg_of(
         spec, load_registry()
     )
-    return create(spec, "mf_spec", pretrained, **settings)
+    with placing(source) if source is not None else nullcontext():
+        return create(spec, "mf_spec", pretrained, **settings)
 
 
 _REGISTRY = installed_mixers()

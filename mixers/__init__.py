@@ -9,6 +9,7 @@ from mixers.entry import MixerEntry, MixerState
 from mixers.errors import (
     InputError,
     MixerError,
+    MixerFault,
     OptionError,
     PluginError,
     PluginsFileError,
@@ -29,6 +30,7 @@ __all__ = [
     "Mixer",
     "MixerEntry",
     "MixerError",
+    "MixerFault",
     "MixerRegistry",
     "MixerSpec",
     "MixerState",

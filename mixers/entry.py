@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
 from enum import StrEnum
 from functools import cached_property
 from importlib.metadata import EntryPoint
@@ -14,11 +12,17 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import canonicalize_name
 
 from mixers.class_attributes import disallowed_reason, has_allows, requirements
-from mixers.errors import MixerError, PluginError, PluginsFileError
+from mixers.errors import MixerError, MixerFault, PluginsFileError, SignatureError
 from mixers.provenance import files_digest, install_origin
 from mixers.rules import MixerRules
 from mixers.scan import OWN_DISTRIBUTION
 from mixers.signature import Option, arguments, read_options
+from mixers.third_party_code import (
+    ThirdPartyError,
+    call_guarded,
+    definition_line,
+    is_refusal,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,7 +67,7 @@ class MixerEntry:
         self.rules = rules or MixerRules()
         self._load = load
         self._origin = origin
-        self._failure: PluginError | None = None
+        self._failure: MixerFault | None = None
 
     @classmethod
     def installed(cls, point: EntryPoint, distribution: str, version: str) -> MixerEntry:
@@ -89,7 +93,7 @@ class MixerEntry:
 
     @property
     def mixer_class(self) -> type[nn.Module]:
-        """The mixer's class; PluginError where it cannot be imported."""
+        """The mixer's class; MixerFault if it cannot be imported."""
         if self._failure is not None:
             raise self._failure
         return self._class
@@ -99,30 +103,52 @@ class MixerEntry:
         from torch import nn
 
         try:
-            with redirect_stdout(sys.stderr):  # what is printed for machines stays clean
-                loaded = self._load()
-        except (Exception, SystemExit) as error:  # a stranger's module may raise anything
-            raise self._failed(
-                f"cannot be imported from {self.entry_point}: {type(error).__name__}: {error}"
-            ) from error
-        if not (isinstance(loaded, type) and issubclass(loaded, nn.Module)):
+            loaded = call_guarded(self._load)
+        except ThirdPartyError as error:
+            words = f"cannot be imported from {self.entry_point}: {error}"
+            raise self._failed(words) from error.__cause__
+        # an object may lie about its class, or raise when it is asked for it
+        if not (issubclass(type(loaded), type) and issubclass(loaded, nn.Module)):  # type: ignore[arg-type]
             raise self._failed(f"{self.entry_point} is not a class of torch.nn.Module")
-        return loaded
+        return loaded  # type: ignore[return-value]  # checked without asking the object
 
     @property
     def is_imported(self) -> bool:
         """Whether its module has been run."""
         return self._failure is not None or "_class" in self.__dict__
 
-    def _failed(self, words: str) -> PluginError:
-        self._failure = PluginError(f"{self.name} of {self.distribution} {self.version} {words}")
+    @property
+    def label(self) -> str:
+        """Name, distribution and version, for messages."""
+        return f"{self.name} of {self.distribution} {self.version}"
+
+    def fault(self, words: str) -> MixerFault:
+        """The error that says `words` of this mixer."""
+        return MixerFault(self.name, f"{self.label} {words}")
+
+    def _failed(self, words: str) -> MixerFault:
+        self._failure = self.fault(words)
         return self._failure
 
     @cached_property
     def own_options(self) -> tuple[Option, ...]:
-        """The options as the author wrote them; SignatureError where the contract is broken."""
+        """The options as the author wrote them.
+
+        Raises:
+            SignatureError: The constructor breaks the contract.
+            MixerFault: Reading the constructor or its annotations raises.
+        """
+        mixer_class = self.mixer_class
         self.requires  # noqa: B018  # a class that requires what there is not is broken
-        return read_options(self.mixer_class)
+        try:
+            return call_guarded(read_options, mixer_class)
+        except ThirdPartyError as error:
+            cause, where = error.__cause__, definition_line(mixer_class)
+            defined = f", defined at {where}" if where else ""
+            if isinstance(cause, SignatureError):
+                raise SignatureError(f"{self.label}: {cause}{defined}") from cause
+            words = f"has a constructor that cannot be read: {error}{defined}"
+            raise self._failed(words) from cause
 
     @cached_property
     def options(self) -> tuple[Option, ...]:
@@ -162,8 +188,21 @@ class MixerEntry:
 
     @cached_property
     def requires(self) -> tuple[str, ...]:
-        """The device types that the mixer needs; SignatureError if its class names others."""
-        return requirements(self.mixer_class)
+        """The device types that the mixer needs.
+
+        Raises:
+            SignatureError: The class names what is no device type that can be required.
+            MixerFault: Reading the class attribute raises.
+        """
+        mixer_class = self.mixer_class
+        try:
+            return call_guarded(requirements, mixer_class)
+        except ThirdPartyError as error:
+            cause = error.__cause__
+            if isinstance(cause, SignatureError):
+                raise SignatureError(f"{self.label}: {cause}") from cause
+            words = f"has a class attribute requires that cannot be read: {error}"
+            raise self._failed(words) from cause
 
     def unmet_requirement(self, device_type: str) -> str | None:
         """Why the mixer does not run on devices of that type, None if it does.
@@ -172,8 +211,7 @@ class MixerEntry:
         """
         if device_type == "meta" or not self.requires or device_type in self.requires:
             return None
-        words = f"requires {', '.join(self.requires)}; the device is {device_type}"
-        return f"{self.name} of {self.distribution} {self.version} {words}"
+        return f"{self.label} requires {', '.join(self.requires)}; the device is {device_type}"
 
     @property
     def has_allows(self) -> bool:
@@ -183,28 +221,64 @@ class MixerEntry:
     def disallowed(self, site: Site, options: Mapping[str, OptionValue]) -> str | None:
         """The mixer's own reason why all these options do not go with `site`, None if they do.
 
-        PluginError if its `allows` raises, or returns neither a reason nor None.
+        MixerFault if its `allows` raises, or returns neither a reason nor None.
         """
+        mixer_class = self.mixer_class
         try:
-            values = arguments(self.options, options)
-            return disallowed_reason(self.mixer_class, site, values)
-        except (Exception, SystemExit) as error:  # third-party code may raise anything
-            raise PluginError(
-                f"{self.name} of {self.distribution} {self.version} cannot be asked whether it "
-                f"allows {site}: {type(error).__name__}: {error}"
-            ) from error
+            return call_guarded(
+                disallowed_reason, mixer_class, site, arguments(self.options, options)
+            )
+        except ThirdPartyError as error:
+            words = f"cannot be asked whether it allows {site}: {error}"
+            raise self.fault(words) from error.__cause__
 
     @property
     def needs_normalised_input(self) -> bool:
-        return self._declares("needs_normalised_input")
+        return self.declares("needs_normalised_input")
 
     @property
     def fixed_map_size(self) -> bool:
-        return self._declares("fixed_map_size")
+        return self.declares("fixed_map_size")
 
     @property
     def supports_dilation(self) -> bool:
-        return self._declares("supports_dilation")
+        return self.declares("supports_dilation")
 
-    def _declares(self, name: str) -> bool:
-        return bool(getattr(self.mixer_class, name, False))
+    def declares(self, name: str) -> bool:
+        """Whether the class attribute `name` is true; MixerFault if reading it raises."""
+        mixer_class = self.mixer_class
+        try:
+            return call_guarded(lambda: bool(getattr(mixer_class, name, False)))
+        except ThirdPartyError as error:
+            words = f"has a class attribute {name} that cannot be read: {error}"
+            raise self._failed(words) from error.__cause__
+
+    def build(self, site: Site, options: Mapping[str, OptionValue]) -> nn.Module:
+        """The mixer for `site`, under options that are legal and complete.
+
+        Raises:
+            ValueError: `allows` or the constructor says that the options do not go with the site.
+            MixerFault: The constructor raises anything else, or makes no complete module.
+        """
+        from torch import nn
+
+        mixer_class = self.mixer_class
+        reason = self.disallowed(site, options)
+        if reason is not None:
+            raise ValueError(reason)
+        try:
+            mixer = call_guarded(mixer_class, site, **arguments(self.options, options))
+        except ThirdPartyError as error:
+            cause = error.__cause__
+            assert cause is not None
+            if not isinstance(cause, MixerError) and is_refusal(cause, options):
+                assert isinstance(cause, ValueError)
+                raise cause from None
+            raise self.fault(f"cannot be built for {site}: {error}") from cause
+        if not isinstance(mixer, nn.Module):
+            words = f"its constructor makes {type(mixer).__name__}; allowed: a torch.nn.Module"
+            raise self.fault(f"cannot be built for {site}: {words}")
+        if "_parameters" not in vars(mixer):
+            words = "its constructor does not call super().__init__()"
+            raise self.fault(f"cannot be built for {site}: {words}")
+        return mixer

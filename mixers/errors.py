@@ -90,5 +90,22 @@ class PluginError(MixerError):
     """An installed mixer that cannot be used, or a `plugins.toml` that may not be read."""
 
 
+class MixerFault(PluginError):
+    """A mistake in a mixer's own code: it raised, or returned what breaks the contract.
+
+    Attributes:
+        mixer: Canonical name of the mixer.
+        message: What is wrong, without a place.
+        path: Where the mixer is used in a spec, such as `stages[1].mixer`; empty if not known.
+    """
+
+    def __init__(self, mixer: str, message: str, *, path: str = "", shown: str = "") -> None:
+        """`shown` is the text of the error, if it says more than `path` and `message`."""
+        super().__init__(shown or (f"{path}: {message}" if path else message))
+        self.mixer = mixer
+        self.message = message
+        self.path = path
+
+
 class PluginsFileError(MixerError):
     """A `plugins.toml` that is not there though it was named, or says what it cannot say."""

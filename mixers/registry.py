@@ -15,25 +15,17 @@ from packaging.utils import canonicalize_name
 
 from mixers.contract import Site
 from mixers.entry import MixerEntry, MixerState
-from mixers.errors import PluginError, UnknownMixerError, nearest
+from mixers.errors import UnknownMixerError, nearest
 from mixers.local import LOCAL_DISTRIBUTION, LocalMixer
 from mixers.plugins_file import RESERVED_WORDS, PluginRules, read_plugin_rules
 from mixers.provenance import Publication, published, unmet_requirement
 from mixers.scan import OWN_DISTRIBUTION, Damaged, damaged, scan
-from mixers.signature import arguments, resolve_options
+from mixers.signature import resolve_options
 from mixers.spec import MixerSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
-_AUTHORS_MISTAKES = (
-    TypeError,
-    NameError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    AssertionError,
-)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _Candidate: TypeAlias = tuple[MixerEntry, Publication | None]  # None where it is a local one
 
@@ -164,22 +156,12 @@ class MixerRegistry:
         return self[resolved.name].disallowed(site, resolved.options)
 
     def build(self, spec: MixerSpec, site: Site) -> nn.Module:
-        """The mixer of `spec` for `site`; ValueError where the two do not go together.
+        """The mixer of `spec` for `site`; ValueError if the two do not go together.
 
-        PluginError where the mixer's constructor has a mistake.
+        MixerFault if the mixer's constructor has a mistake.
         """
         resolved = self.resolve(spec)
-        entry = self[resolved.name]
-        reason = entry.disallowed(site, resolved.options)
-        if reason is not None:
-            raise ValueError(reason)
-        try:
-            return entry.mixer_class(site, **arguments(entry.options, resolved.options))
-        except _AUTHORS_MISTAKES as error:
-            raise PluginError(
-                f"{entry.name} of {entry.distribution} {entry.version} cannot be built for "
-                f"{site}: {type(error).__name__}: {error}"
-            ) from error
+        return self[resolved.name].build(site, resolved.options)
 
 
 def load_registry(plugins_toml: str | Path | None = None) -> MixerRegistry:

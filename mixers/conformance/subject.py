@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,11 +19,10 @@ from mixers.conformance.sites import SITES, describe
 from mixers.contract import Site
 from mixers.options import OptionValue
 from mixers.signature import Option, arguments, read_options
+from mixers.third_party_code import is_refusal
 
 Options: TypeAlias = Mapping[str, OptionValue]
 NO_OPTIONS: Options = MappingProxyType({})
-
-_SITES_WORDS = r"channels?|height|width|map|stage|block|occurrence|dilation|site"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +127,7 @@ class Subject:
         try:
             return self.build(site, options)
         except ValueError as error:
-            names = "|".join([_SITES_WORDS, *(re.escape(option.name) for option in self.options)])
-            if re.search(rf"\b({names})\b", str(error)):
+            if is_refusal(error, [option.name for option in self.options]):
                 return Refusal(str(error))
             raise CheckFailed(
                 f"{stated(options)} at {describe(site)}: ValueError: {error}; a refusal must name "

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Collection
-from pathlib import Path
 
-import torch
 from torch import nn
 
 from mixers.conformance.allowed_sites import check_allows
@@ -51,6 +48,7 @@ from mixers.conformance.shapes import (
     check_shapes,
 )
 from mixers.conformance.subject import Subject
+from mixers.third_party_code import described
 
 CHECKS: dict[str, Callable[[Subject], str]] = {
     "signature": check_signature,
@@ -85,9 +83,6 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "export": check_export,
 }
 assert tuple(CHECKS) == CHECK_NAMES
-
-_NOT_THE_AUTHORS = (Path(__file__).parent, Path(torch.__file__).parent)
-_STANDARD_LIBRARY = Path(traceback.__file__).parent
 
 
 def check_mixer(
@@ -134,24 +129,4 @@ def _outcome(name: str, subject: Subject) -> CheckRecord:
     except CheckFailed as failure:
         return CheckRecord(name, Status.FAILED, str(failure))
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- a stranger's may raise anything
-        return CheckRecord(name, Status.FAILED, _in_words(error))
-
-
-def _in_words(error: BaseException) -> str:
-    """Type and message of an exception, and the line of the author's code that it came from."""
-    message = " ".join(str(error).split())  # on one line: compilers write pages
-    words = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    stack = traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in stack if _is_the_authors(Path(frame.filename))]
-    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-    if not frames:
-        return words + notes
-    last = frames[-1]
-    return f"{words}{notes}, at {last.filename}:{last.lineno} in {last.name}: {last.line}"
-
-
-def _is_the_authors(file: Path) -> bool:
-    """Whether a line of that file may be the author's: not ours, not torch's, not python's."""
-    if not file.is_absolute() or any(file.is_relative_to(own) for own in _NOT_THE_AUTHORS):
-        return False
-    return not file.is_relative_to(_STANDARD_LIBRARY) or "site-packages" in file.parts
+        return CheckRecord(name, Status.FAILED, described(error))

@@ -26,7 +26,7 @@ def spec(source: str, image_size: int | None, plugins: str | None, as_json: bool
     """Validate SPEC, a YAML file or a known backbone, and print it resolved, stage by stage."""
     with user_errors():
         from metaformer.errors import SpecError
-        from metaformer.spec_yaml import load_spec, place_problems
+        from metaformer.spec_yaml import load_spec, placing
         from mixers import load_registry
         from search.errors import UsageError
         from search.model_names import require_spec
@@ -38,15 +38,18 @@ def spec(source: str, image_size: int | None, plugins: str | None, as_json: bool
 
         from metaformer.backbone import build_backbone
         from metaformer.counting import cost_of
+        from metaformer.mixer_faults import mixer_faults
 
-        try:
-            model = build_backbone(backbone, registry, image_size=image_size, device="meta")
-            _refuse_what_does_not_fit(backbone, model)
-            cost = cost_of(model)
-        except SpecError as error:
-            if image_size is not None and _can_be_built(backbone, registry):
-                raise UsageError(f"--image-size: got {image_size}; {error}") from None
-            raise place_problems(error, source) from None
+        with placing(source):
+            try:
+                with mixer_faults(registry, backbone):
+                    model = build_backbone(backbone, registry, image_size=image_size, device="meta")
+                    _refuse_what_does_not_fit(backbone, model)
+                    cost = cost_of(model)
+            except SpecError as error:
+                if image_size is not None and _can_be_built(backbone, registry):
+                    raise UsageError(f"--image-size: got {image_size}; {error}") from None
+                raise
         description = _describe(backbone, model, cost)
         echo(json.dumps(description, indent=2)) if as_json else _print(description)
 

@@ -19,9 +19,8 @@ import torch
 from torch import nn
 
 from metaformer.backbone import build_backbone
-from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
-from metaformer.spec_yaml import load_spec, place_problems
+from metaformer.spec_yaml import load_spec, placing
 from metaformer.yaml_tree import read_yaml
 from mixers import MixerRegistry
 from mixers.errors import did_you_mean, nearest_names, nearest_path
@@ -94,10 +93,8 @@ def _of_file(source: str, registry: MixerRegistry, said: dict[str, int], **more:
     subject = subject_of(load_spec(source, registry).model_copy(update=said), registry, **more)
 
     def build(image_size: int, device: torch.device | str) -> nn.Module:
-        try:
+        with placing(source):
             return subject.build(image_size, device)
-        except SpecError as error:
-            raise place_problems(error, source) from None
 
     return replace(subject, build=build)
 

@@ -143,7 +143,11 @@ def test_a_precision_that_the_gpu_lacks_is_refused_before_anything_is_measured(
     ("arguments", "code", "words"),
     [
         (["timm:resnet1"], 2, "timm:resnet1: timm has no such model; did you mean timm:resnet"),
-        (["torchvision:resnet1"], 2, "torchvision has no such model; did you mean torchvision:resnet"),
+        (
+            ["torchvision:resnet1"],
+            2,
+            "torchvision has no such model; did you mean torchvision:resnet",
+        ),
         (["swin_tt"], 2, "swin_tt: neither a file nor a known backbone"),
         (["none.yaml"], 2, "none.yaml: no such file"),
         (["tiny.yaml", "--budget-throughput", "0"], 2, "got '0'; allowed: images/s above 0"),
