@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,18 +40,24 @@ class _Block:
 
 
 @contextmanager
-def mixer_faults(registry: MixerRegistry, spec: BackboneSpec | None = None) -> Iterator[None]:
+def mixer_faults(
+    registry: MixerRegistry,
+    spec: BackboneSpec | None = None,
+    *,
+    leave: Callable[[BaseException], bool] = lambda _error: False,
+) -> Iterator[None]:
     """Turn whatever a mixer's code raises in this context into a `MixerFault`.
 
     Args:
         registry: The registry that the mixers came from.
         spec: The backbone that is run; needed for code that torch calls without the module, such
             as the backward pass of a custom function.
+        leave: Which exceptions pass through as they are.
     """
     try:
         yield
     except BaseException as error:
-        fault = mixer_at_fault(error, registry, spec)
+        fault = None if leave(error) else mixer_at_fault(error, registry, spec)
         if fault is None:
             raise
         raise fault from error

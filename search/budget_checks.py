@@ -85,7 +85,7 @@ class BudgetChecks:
             except SpecError as error:
                 record.reason = f"cannot be built: {error}"
                 return False
-            except RuntimeError:  # a model whose code asks for values, which the meta device lacks
+            except (RuntimeError, TypeError):  # code that asks for values, which meta lacks
                 self._counted(network, record, self.device)
         missed = []
         for check in [*self._counts(), *bounds, *self._runs(network)]:

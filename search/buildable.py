@@ -15,7 +15,7 @@ from metaformer.backbone import build_backbone
 from metaformer.errors import Problem, SpecError, parse_path
 from metaformer.extends import mark_of
 from metaformer.spec import BackboneSpec
-from mixers import Choice, Domain, IntRange, MixerRegistry, OptionValue
+from mixers import Choice, Domain, IntRange, MixerFault, MixerRegistry, OptionValue
 from search.space import SearchSpace
 
 PROBES = 50  # candidates drawn before a space counts as one that holds none
@@ -29,9 +29,9 @@ class BuildCheck:
     image_sizes: Mapping[str, int]
 
     def __call__(self, spec: BackboneSpec) -> None:
-        """SpecError where `spec` cannot be built.
+        """SpecError if `spec` cannot be built, its problem a fault if a mixer's code is to blame.
 
-        Whatever else a mixer's constructor raises is left to the evaluation, which records it.
+        What is neither is left to the evaluation, which records it.
         """
         for setting, size in self.image_sizes.items():
             try:
@@ -40,12 +40,21 @@ class BuildCheck:
                 first = error.problems[0]
                 words = f"{first.message}; asked for by {setting} {size}"
                 raise SpecError(replace(first, message=words)) from None
-            except Exception:  # noqa: BLE001  # a mixer's code is anybody's and may raise anything
+            except MixerFault as fault:
+                words = f"{fault.message}; asked for by {setting} {size}"
+                problem = Problem(fault.path, words, mixer=fault.mixer, is_fault=True)
+                raise SpecError(problem) from fault.__cause__
+            except Exception:  # noqa: BLE001  # of no mixer: the evaluation reports it
                 return
 
 
 def require_some_buildable(space: SearchSpace, check: BuildCheck) -> None:
-    """SpecError, with the commonest reason in its place, where no candidate drawn can be built."""
+    """Refuse a space of which no candidate drawn can be built, with the commonest reason.
+
+    Raises:
+        SpecError: Values do not go together, or mixers refuse them.
+        PluginError: The commonest reason is that a mixer's own code raises.
+    """
     generator = random.Random(0)
     problems: Counter[Problem] = Counter()
     for _ in range(PROBES):
@@ -58,7 +67,10 @@ def require_some_buildable(space: SearchSpace, check: BuildCheck) -> None:
     problem = problems.most_common(1)[0][0]
     words = f"none of {PROBES} candidates drawn from the space can be built; most often: "
     mark = problem.mark or mark_of(space.tree, parse_path(problem.path))
-    raise SpecError(replace(problem, message=words + problem.message, mark=mark))
+    problem = replace(problem, message=words + problem.message, mark=mark)
+    if problem.is_fault:
+        raise MixerFault(problem.mixer, problem.message, shown=str(problem))
+    raise SpecError(problem)
 
 
 def draw(domain: Domain, generator: random.Random) -> OptionValue:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from metaformer.spec import BackboneSpec
-from mixers import MixerRegistry
+from mixers import MixerFault, MixerRegistry
 from search.budget_checks import BudgetChecks, out_of_memory
 from search.data import Splits, unreadable_words
 from search.devices import is_out_of_memory
@@ -157,7 +157,7 @@ class CandidateEvaluator:
         waited, known = self._measurer.waited_seconds, len(self.data.unreadable)
         try:
             yield
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, MixerFault) as error:
             if not is_out_of_memory(error):
                 raise
             out_of_memory(record, str(error).splitlines()[0])

@@ -6,11 +6,14 @@ Importing this module does not import torch: settings are checked without it.
 from __future__ import annotations
 
 import os
+import re
 import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.errors import EnvironmentProblem
+from mixers import MixerFault
+from mixers.errors import nearest
+from search.errors import EnvironmentProblem, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +49,8 @@ def device_memory_bytes(device: torch.device, root: Path = Path("/")) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says, by its type or in torch's words, that memory ran out."""
+    if isinstance(error, MixerFault) and error.__cause__ is not None:
+        return is_out_of_memory(error.__cause__)
     import torch
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
@@ -59,7 +64,16 @@ def gigabytes(count: int) -> str:
 
 
 def require_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N` as a device; EnvironmentProblem where it is not there."""
+    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` names.
+
+    Raises:
+        UsageError: It is none of these names.
+        EnvironmentProblem: The device is not here.
+    """
+    if not re.fullmatch(DEVICE_NAME, name):
+        close = nearest(name.lower(), ("auto", "cpu", "cuda"))
+        raise UsageError(f"device: got {name!r}; allowed: auto, cpu, cuda, cuda:N{close}")
+
     import torch
 
     if name == "auto":

@@ -10,6 +10,7 @@ import torch
 from metaformer.counting import cost_of_mixer
 from mixers import MixerEntry, MixerRegistry, MixerSpec, PluginError, Site
 from mixers.class_attributes import documentation
+from mixers.third_party_code import ThirdPartyError, call_guarded
 
 DECLARED = (
     "needs_normalised_input",
@@ -30,7 +31,10 @@ def describe_mixer(
     try:
         with torch.device("meta"):
             mixer = registry.build(spec, site)
-        cost = asdict(cost_of_mixer(mixer, site))
+        cost = asdict(call_guarded(cost_of_mixer, mixer, site))
+    except ThirdPartyError as error:
+        words = f"cannot be counted on the meta device: {error}"
+        raise entry.fault(words) from error.__cause__
     except PluginError:
         raise
     except ValueError as error:
@@ -40,7 +44,7 @@ def describe_mixer(
         "origin": frozen.get("origin", ""),
         "documentation": documentation(entry.mixer_class) or "no documentation",
         "options": frozen["options"],
-        "declares": {name: bool(getattr(entry.mixer_class, name, False)) for name in DECLARED},
+        "declares": {name: entry.declares(name) for name in DECLARED},
         "requires": list(entry.requires),
         "site": {"channels": site.channels, "height": site.height, "width": site.width},
         "cost": cost,

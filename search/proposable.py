@@ -30,7 +30,9 @@ class ProposalCheck:
         for index, stage in enumerate(spec.stages):
             for mixer in stage.block_mixers:
                 if mixer.name in found:
-                    raise SpecError(Problem(f"stages[{index}].mixer", str(found[mixer.name])))
+                    words = str(found[mixer.name])
+                    where = f"stages[{index}].mixer"
+                    raise SpecError(Problem(where, words, mixer=mixer.name))
         self.can_be_built(spec)
 
     def explains(self, record: TrialRecord) -> bool:

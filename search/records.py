@@ -38,7 +38,8 @@ class TrialState(StrEnum):
 
 @dataclass(kw_only=True)
 class Record(ABC):
-    """What became of one network. `spec` is the backbone as a YAML file holds it; `constraints` are
+    """What became of one network. `mixer_at_fault` is the mixer whose code raised, None if none did
+    or it is not certain. `spec` is the backbone as a YAML file holds it; `constraints` are
     Optuna's, at most 0 where the network is within the budget; times are in seconds. `at_most` has
     images/s by mode that no kernel exceeds, of what was rejected by that without a measurement.
     `epochs` are those after which the training was to pause, None where it was to go on to the
@@ -48,6 +49,7 @@ class Record(ABC):
 
     state: TrialState
     reason: str = ""
+    mixer_at_fault: str | None = None
     epochs: int | None = None
     continues: int | None = None
     confirms: int | None = None
@@ -255,6 +257,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "continues": _optional(_is(int)),
     "confirms": _optional(_is(int)),
     "inherited": _optional(_inherited),
+    "mixer_at_fault": _optional(_is(str)),
     "spec": _optional(_spec),
     "digest": _optional(_is(str)),
     "params": _optional(_is(int)),

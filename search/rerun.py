@@ -9,6 +9,7 @@ from typing import Any
 from metaformer.spec import BackboneSpec
 from search.candidate import CandidateEvaluator
 from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.executor.attempt import put_blame
 from search.records import TrialRecord, TrialState
 from search.speed_words import interval, speed
 
@@ -69,24 +70,31 @@ def rerun(
         epochs=recorded.epochs,
         inherited=recorded.inherited,
     )
-    _guarded(record, lambda: evaluator.evaluate(spec, record))
+    _guarded(record, spec, evaluator, evaluator.evaluate)
     if record.state is TrialState.INTERRUPTED:
         raise EnvironmentProblem(f"trial {recorded.number}: {record.reason}; try again when idle")
     if recorded.score is not None and record.state is TrialState.REJECTED:
         trained = replace(record, measurements=[], constraints={}, seconds={})
-        _guarded(trained, lambda: evaluator.train(spec, trained))
+        _guarded(trained, spec, evaluator, evaluator.train)
         record.score = trained.score
         record.seconds |= trained.seconds
     return Rerun(record, _compare(recorded, record, accuracy_within))
 
 
-def _guarded(record: TrialRecord, evaluate: Callable[[], object]) -> None:
+def _guarded(
+    record: TrialRecord,
+    spec: BackboneSpec,
+    evaluator: CandidateEvaluator,
+    evaluate: Callable[[BackboneSpec, TrialRecord], object],
+) -> None:
     try:
-        evaluate()
+        evaluate(spec, record)
     except (UsageError, EnvironmentProblem, Interrupted):  # of the machine, not the candidate
         raise
-    except Exception as error:  # noqa: BLE001  # a mixer's code is anybody's and may raise anything
-        record.state, record.reason = TrialState.FAILED, f"{type(error).__name__}: {error}"
+    except BaseException as error:
+        blamed = put_blame(error, spec, record, evaluator.registry)
+        if not blamed and not isinstance(error, Exception):
+            raise
 
 
 def _compare(old: TrialRecord, new: TrialRecord, accuracy_within: float) -> list[Comparison]:

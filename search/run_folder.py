@@ -92,6 +92,14 @@ class RunFolder:
             return 0
         return counted if type(counted) is int else 0
 
+    def earlier_passed_over(self) -> list[dict[str, Any]]:
+        """Return the `passed_over` of summary.json; empty if it cannot be read."""
+        try:
+            found = json.loads(self.summary.read_bytes())["passed_over"]
+        except (OSError, ValueError, LookupError, TypeError):
+            return []
+        return found if isinstance(found, list) else []
+
     def trial_of_best_weights(self) -> int | None:
         """Return the trial whose weights best.safetensors holds; None if that cannot be read."""
         try:

@@ -17,6 +17,7 @@ from search.records import DIVERGED, STUDY_DIED, TrialRecord, TrialState
 FAILED_CANDIDATES = 3  # different ones, before a mixer is set aside
 _ORIGIN = ("distribution", "version", "entry_point", "origin", "files")
 _OF_THE_TRAINER = "TrainerError: "
+_DIED = "its process died"  # how the reason of a candidate whose worker died begins
 _SHOWN = 100  # characters of a reason
 
 
@@ -97,7 +98,7 @@ class Evidence:
                 worked.update(_same(record, now))
         faults: dict[str, dict[str, TrialRecord]] = {}
         for digest, record in last.items():
-            for name in _same(record, now) if is_fault(record) else ():
+            for name in _suspects(record, now, any_worked=bool(worked)):
                 if name not in worked:
                     faults.setdefault(name, {})[digest] = record
         return cls(
@@ -123,6 +124,23 @@ def is_fault(record: TrialRecord) -> bool:
     if record.state is TrialState.FAILED:
         return not record.reason.startswith((DIVERGED, STUDY_DIED, _OF_THE_TRAINER))
     return record.state in (TrialState.LOST, TrialState.TIMEOUT)
+
+
+def _suspects(
+    record: TrialRecord, now: dict[str, tuple[Any, ...]], *, any_worked: bool
+) -> list[str]:
+    """The mixers that a failure counts against.
+
+    It counts against the mixer at fault alone. An exception that names none, before anything has
+    worked, may be the data's or this project's; a process that died may be any mixer's.
+    """
+    if not is_fault(record):
+        return []
+    same = _same(record, now)
+    if record.mixer_at_fault is not None:
+        return [name for name in same if name == record.mixer_at_fault]
+    unexplained = record.state is TrialState.FAILED and not record.reason.startswith(_DIED)
+    return [] if unexplained and not any_worked else same
 
 
 def _same(record: TrialRecord, now: dict[str, tuple[Any, ...]]) -> list[str]:

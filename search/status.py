@@ -61,6 +61,7 @@ def study_status(folder: Path) -> dict[str, Any]:
         "nearest_miss": summary.get("nearest_miss"),
         "refuted": describe_refuted(records),
         "set_aside": summary.get("set_aside", []),
+        "passed_over": summary.get("passed_over", []),
         "not_yet_in_summary": max(0, counted - told),
         "baselines": [
             {"name": record.name, **_describe(record), "within_budget": record.within_budget}
@@ -211,6 +212,7 @@ def _is_summary(data: dict[str, Any]) -> bool:
         and type(trials.get("counted")) is int
         and (front is None or isinstance(front, list))
         and isinstance(data.get("set_aside", []), list)
+        and isinstance(data.get("passed_over", []), list)
         and all(_is_described(trial) for trial in [*shown, *(front or [])])
     )
 

@@ -16,6 +16,7 @@ from metaformer.yaml_tree import Node
 from search.block_parts import describe
 from search.front import front_scores
 from search.history import Candidate
+from search.passed_over import PassedOverCounter
 from search.proposals.limits import AtMost
 from search.proposals.parameters import Key, Space, key_of
 from search.proposals.proposer import Proposer
@@ -52,8 +53,11 @@ class Strategy:
         check: Callable[[BackboneSpec], None] = lambda _spec: None,
         *,
         axes: Sequence[str] = (),
+        passed_over: PassedOverCounter | None = None,
     ) -> None:
-        """`axes` are those of the front that is looked for, in the place of accuracy alone."""
+        """`axes` are those of the front that is looked for, in the place of accuracy alone;
+        `passed_over` counts the candidates that cannot be proposed."""
+        self.passed_over = passed_over or PassedOverCounter()
         self._store = store
         self._space = space
         self._budget = budget
@@ -151,7 +155,8 @@ class Strategy:
         try:
             spec = self._space.backbone(lambda name, _domain: candidate.params[name])
             self._check(spec)
-        except SpecError:
+        except SpecError as error:
+            self.passed_over.add(error.problems[0])
             candidate.quantities = {_BUILDABLE: 1.0}
             return None
         return spec

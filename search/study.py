@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from search.frozen import (
 from search.history import NUM_FINALISTS
 from search.loop import SearchLoop
 from search.observer import Observer
+from search.passed_over import PassedOverCounter
 from search.proposable import ProposalCheck
 from search.run_folder import RunFolder
 from search.space import SearchSpace
@@ -70,6 +71,7 @@ class StudyRunner:
     trainer: TrainerEntry | None = None
     worker_devices: Sequence[torch.device] = ()
     strategy: type[Strategy] = Strategy
+    _left_out: dict[str, str] = field(default_factory=dict, init=False)
 
     def run(self, *, time_limit: float | None = None) -> dict[str, Any]:
         """Tries candidates up to the study's total; returns what summary.json holds.
@@ -189,6 +191,7 @@ class StudyRunner:
 
     def _name_mixers(self, space: SearchSpace) -> None:
         """Says which mixers are left out and why, and which come from the user's own files."""
+        self._left_out = dict(space.left_out)
         for reason in space.left_out.values():
             self.observer.note(f"left out of any: {reason}")
         for line in self.registry.local_in_use():
@@ -251,12 +254,20 @@ class StudyRunner:
         check = ProposalCheck(
             store.records, self.study.frozen_mixers, self._build_check(), self.observer.note
         )
+        passed_over = PassedOverCounter(self.observer.note, left_out=self._left_out)
+        passed_over.resume(folder.earlier_passed_over())
         strategy = self.strategy(
-            store, space, config.budget, config.search.seed, check, axes=config.search.axes
+            store,
+            space,
+            config.budget,
+            config.search.seed,
+            check,
+            axes=config.search.axes,
+            passed_over=passed_over,
         )
 
         def write_summary(outcome: Outcome) -> None:
-            said: dict[str, Any] = {"prediction": strategy.prediction()}
+            said: dict[str, Any] = {"prediction": strategy.prediction(), "passed_over": passed_over}
             said["baselines"] = baselines.records
             folder.write_summary(summarise(self.study, store.records, self.device, outcome, **said))
 
@@ -280,6 +291,7 @@ class StudyRunner:
         store, folder = loop.store, loop.folder
         self._keep_study_file(folder)
         said: dict[str, Any] = {"data": data, "prediction": loop.strategy.prediction()}
+        said["passed_over"] = loop.strategy.passed_over
         said["baselines"] = baselines.records
         summary = summarise(self.study, store.records, self.device, outcome, **said)
         folder.write_summary(summary)

@@ -15,6 +15,7 @@ import torch
 from search.data import Splits
 from search.devices import GIB
 from search.front import front_of
+from search.passed_over import PassedOverCounter
 from search.records import BaselineRecord, Record, TrialRecord, TrialState, ranked, total_seconds
 from search.set_aside import set_aside
 from search.status import describe_refuted
@@ -69,6 +70,7 @@ def summarise(
     data: Splits | None = None,
     baselines: Sequence[BaselineRecord] = (),
     prediction: dict[str, Any] | None = None,
+    passed_over: PassedOverCounter | None = None,
 ) -> dict[str, Any]:
     """What summary.json holds; `prediction` is what the strategy says of its predicted speeds."""
     best, miss = best_of(records), nearest_miss(records)
@@ -93,6 +95,7 @@ def summarise(
         "set_aside": [
             found.to_data() for found in set_aside(records, study.frozen_mixers).values()
         ],
+        "passed_over": [one.to_data() for one in passed_over.found()] if passed_over else [],
         "reasons": dict(Counter(record.reason for record in records if record.reason)),
         "nearest_miss": (
             None if best is not None or miss is None else describe_trial(miss, study, None)

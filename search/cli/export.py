@@ -57,6 +57,7 @@ def export(
         require_free(place, force=force)
         registry = load_registry(plugins)
 
+        from metaformer.mixer_faults import mixer_faults
         from search.export.chosen import choose, record_to_export
         from search.past_study import open_past_study
 
@@ -67,7 +68,8 @@ def export(
         record = record_to_export(past, trial)
         chosen = choose(past, record, retrain=retrain, allow_drift=allow_drift, note=_note)
         say_local_code(past.registry)
-        with placed(place, force=force) as filling:
+        blame = mixer_faults(past.registry, chosen.spec)
+        with placed(place, force=force) as filling, blame:
             lines = writer.write(chosen, filling)
         for line in lines:
             echo(line)

@@ -11,6 +11,7 @@ import click
 from search.cli.budgets import ThroughputBudget, budgets_by_mode
 from search.cli.errors import ExitCode, say_local_code, user_errors
 from search.cli.output import echo
+from search.cli.parameters import Device
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +35,13 @@ _positive = click.IntRange(min=1)
     help="Images/s that must be reached, such as 900 or infer:2900; once a mode.",
 )
 @click.option("--mode", type=click.Choice(["train", "infer"]), help="[default: train]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--device",
+    type=Device(),
+    default="auto",
+    show_default=True,
+    help="Device to measure on: auto, cpu, cuda or cuda:N.",
+)
 @click.option("--threads", type=_positive, default=1, show_default=True, help="Of torch on a CPU.")
 @click.option("--batch-size", type=_positive, help="[default: 128 on CUDA, on a CPU by image size]")
 @click.option("--image-size", type=click.IntRange(4, 8192), help="[default: the model's own]")
@@ -114,7 +121,8 @@ def measure(
                 record = measured_record(subject, protocol, budget, target, fresh=fresh, note=_say)
                 records.append(record)
                 try:
-                    _add_side_figures(record, subject, protocol, target, side)
+                    with subject.faults():
+                        _add_side_figures(record, subject, protocol, target, side)
                 finally:  # what was measured is shown whatever comes after it
                     if not as_json:
                         _print(record)

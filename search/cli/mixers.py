@@ -11,6 +11,7 @@ import click
 
 from search.cli.errors import ExitCode, say_local_code, user_errors
 from search.cli.output import echo
+from search.cli.parameters import Device
 
 if TYPE_CHECKING:
     from mixers import MixerEntry, MixerRegistry
@@ -151,6 +152,7 @@ def _described(description: dict[str, Any]) -> str:
 )
 @click.option(
     "--device",
+    type=Device(),
     help="cpu, cuda or cuda:N; by default what the mixer requires, if it is here, else cpu.",
 )
 @_plugins

@@ -13,7 +13,10 @@ class Device(click.ParamType[str]):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(value)):
-            self.fail(f"got {value!r}; allowed: auto, cpu, cuda, cuda:N")
+            from mixers.errors import nearest
+
+            close = nearest(str(value).lower(), ("auto", "cpu", "cuda"))
+            self.fail(f"got {value!r}; allowed: auto, cpu, cuda, cuda:N{close}")
         return str(value)
 
 

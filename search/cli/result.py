@@ -11,6 +11,7 @@ from rich.table import Table
 
 from search.cli.output import cell, echo
 from search.cli.status import refuted_text
+from search.passed_over import PassedOver
 from search.set_aside import SetAside
 from search.speed_words import budget_words
 
@@ -33,11 +34,25 @@ def print_result(summary: dict[str, Any], folder: Path, go_on: str) -> None:
         echo(line)
     for mixer in summary["set_aside"]:
         echo(str(SetAside.from_data(mixer)))
+    for line in passed_over_lines(summary["passed_over"]):
+        echo(line)
     _print_found(summary, folder)
     for trial in summary["refuted"]:
         echo(refuted_text(trial))
     if summary["baselines"]:
         _print_baselines(summary)
+
+
+def passed_over_lines(passed_over: list[dict[str, Any]]) -> list[str]:
+    """The mixers and places that ruled candidates out before they became trials, a line each."""
+    found = [PassedOver.from_data(one) for one in passed_over]
+    lines = [str(one) for one in found if one.is_fault]
+    others = [one for one in found if not one.is_fault]
+    lines += [str(one) for one in others[:SHOWN_REASONS]]
+    if len(others) > SHOWN_REASONS:
+        count = sum(one.candidates for one in others[SHOWN_REASONS:])
+        lines.append(f"{count} candidates passed over for {len(others) - SHOWN_REASONS} others")
+    return lines
 
 
 def _print_found(summary: dict[str, Any], folder: Path) -> None:

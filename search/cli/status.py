@@ -68,6 +68,7 @@ def _list(studies: list[dict[str, Any]]) -> str:
 
 
 def _text(study: dict[str, Any]) -> str:
+    from search.cli.result import passed_over_lines
     from search.set_aside import SetAside
 
     train, measure = study["train"], study["measure"]
@@ -91,6 +92,7 @@ def _text(study: dict[str, Any]) -> str:
     if study["not_yet_in_summary"]:
         lines.append(f"trials that ended since that was written: {study['not_yet_in_summary']}")
     lines += [str(SetAside.from_data(mixer)) for mixer in study["set_aside"]]
+    lines += passed_over_lines(study["passed_over"])
     if study["baselines"]:
         lines += ["baselines:", *(f"  {_baseline(one)}" for one in study["baselines"])]
     if study["last"]:

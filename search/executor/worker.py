@@ -133,7 +133,9 @@ class Worker:
         record = kind.from_data(task["record"])
         spec = None if task["spec"] is None else BackboneSpec.model_validate(task["spec"])
         try:
-            weights, trace = attempt(getattr(self._evaluator, task["do"]), spec, record)
+            weights, trace = attempt(
+                getattr(self._evaluator, task["do"]), spec, record, self._evaluator.registry
+            )
         except (UsageError, EnvironmentProblem) as error:
             return error_message(error), b""
         own = {key: value.clone().contiguous() for key, value in (weights or {}).items()}

@@ -91,11 +91,17 @@ def _take(
         if reason:
             measurement = _nothing(protocol, budget, device)
         else:
-            measurement = measurer.until_clear(
-                lambda: subject.build(protocol.image_size, device), protocol, budget
-            )
-    except (InputError, EnvironmentProblem):
+            with subject.faults():
+                measurement = measurer.until_clear(
+                    lambda: subject.build(protocol.image_size, device), protocol, budget
+                )
+    except EnvironmentProblem:
         raise
+    except InputError as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = f"out of memory at batch {protocol.batch_size}"
+        measurement = _nothing(protocol, budget, device)
     except LeaseTimeout as error:
         raise EnvironmentProblem(str(error)) from None
     except Exception as error:  # a model's code may raise anything
@@ -138,7 +144,9 @@ def _foretold(
     try:
         model = subject.build(protocol.image_size, "meta")
         needed, work = step_bytes(model, protocol), count_work(model, protocol)
-    except RuntimeError:  # a model whose code asks for values, or raises: the run will tell
+    except InputError:
+        raise
+    except Exception:  # noqa: BLE001  # code that asks for values, or raises: the run will tell
         return ""
     problem = memory_problem(needed, measurer.device)
     if problem is not None:

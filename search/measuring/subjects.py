@@ -9,8 +9,10 @@ RUN-FOLDER           the best.yaml of a study, under the study's own measure set
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,14 @@ import torch
 from torch import nn
 
 from metaformer.backbone import build_backbone
+from metaformer.mixer_faults import mixer_faults
 from metaformer.spec import BackboneSpec
 from metaformer.spec_yaml import load_spec, placing
 from metaformer.yaml_tree import read_yaml
 from mixers import MixerRegistry
 from mixers.errors import did_you_mean, nearest_names, nearest_path
 from search.device_requirements import require_device_for
+from search.devices import is_out_of_memory
 from search.errors import UsageError
 from search.model_names import library_model, require_spec, unknown_model
 
@@ -33,7 +37,7 @@ from search.model_names import library_model, require_spec, unknown_model
 class Subject:
     """One model to measure, or to train. `build(image_size, device)` makes it anew; `digest` is
     equal for equal networks; `mixers` say where its mixers came from; `settings` are the study's,
-    of a run folder.
+    of a run folder. What the model's mixers raise under `faults` becomes a MixerFault.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Subject:
     spec: BackboneSpec | None = None
     mixers: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    faults: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def read_subject(
@@ -82,6 +87,7 @@ def subject_of(spec: BackboneSpec, registry: MixerRegistry, **more: Any) -> Subj
         "image_size": spec.image_size,
         "in_channels": spec.in_channels,
         "build": build,
+        "faults": partial(mixer_faults, registry, spec, leave=is_out_of_memory),
         "spec": spec,
         "mixers": [registry[name].frozen() for name in names],
     }
@@ -96,7 +102,12 @@ def _of_file(source: str, registry: MixerRegistry, said: dict[str, int], **more:
         with placing(source):
             return subject.build(image_size, device)
 
-    return replace(subject, build=build)
+    @contextmanager
+    def faults() -> Iterator[None]:
+        with placing(source), subject.faults():
+            yield
+
+    return replace(subject, build=build, faults=faults)
 
 
 def _of_run_folder(folder: Path, registry: MixerRegistry, said: dict[str, int]) -> Subject:

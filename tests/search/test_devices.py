@@ -13,7 +13,7 @@ from search.devices import (
     precision_problem,
     require_device,
 )
-from search.errors import EnvironmentProblem
+from search.errors import EnvironmentProblem, UsageError
 
 
 def test_out_of_memory_is_told_by_its_name() -> None:
@@ -79,3 +79,9 @@ def test_a_precision_that_a_cuda_device_lacks_is_named_with_those_that_it_has(
     assert bool(problem) == bool(words)
     if words:
         assert problem.endswith("allowed below 8.0: fp32, fp16")
+
+
+@pytest.mark.parametrize("name", ["cdua", "", "CPU", "mps", "cuda:", "cuda:-1", "cpu:0", "xcuda"])
+def test_a_name_that_is_no_devices_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="allowed: auto, cpu, cuda, cuda:N"):
+        require_device(name)

@@ -17,7 +17,7 @@ from studies import Evaluate, Heard, reject, runner
 from tiny import STUDY, write_study
 
 from metaformer import BackboneSpec
-from mixers import MixerRegistry
+from mixers import MixerFault, MixerRegistry
 from mixers.scan import GROUP
 from search.candidate import CandidateEvaluator
 from search.errors import Interrupted, UsageError
@@ -97,7 +97,7 @@ def of_strangers(mixers: str = "strangers/raising, pooling") -> tuple[Study, Mix
 
 def raising(spec: BackboneSpec, record: TrialRecord) -> None:
     if spec.stages[0].mixer[0].name == "strangers/raising":
-        raise KeyError("a stranger's mistake")
+        raise MixerFault("strangers/raising", "KeyError: 'a mistake'", path="stages[0].mixer")
     reject(spec, record)
 
 
@@ -122,7 +122,7 @@ def test_a_mixer_that_only_fails_is_set_aside_and_the_study_goes_on_without_it(
     numbers = ", ".join(map(str, failed))
     assert said == [
         f"mixer strangers/raising is set aside: it failed in trials {numbers}: "
-        'KeyError: "a stranger\'s mistake"'
+        "stages[0].mixer: KeyError: 'a mistake'"
     ]
 
 

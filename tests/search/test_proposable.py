@@ -7,7 +7,9 @@ from failures import MIXERS, measured, trial
 
 from metaformer import BackboneSpec, SpecError, StageSpec, StemSpec
 from search.proposable import ProposalCheck
-from search.records import TrialRecord
+from search.records import TrialRecord, TrialState
+
+LOST = TrialState.LOST
 
 
 def spec(*mixers: str) -> BackboneSpec:
@@ -36,11 +38,11 @@ def test_a_candidate_with_a_mixer_that_is_set_aside_is_refused_at_its_stage() ->
 
 
 def test_each_change_is_told_once_while_records_grow() -> None:
-    records = [trial(number, "others/x c") for number in range(2)]
+    records = [trial(number, "others/x c", LOST) for number in range(2)]
     proposable, notes, _ = check(records)
     proposable(spec("c"))
     assert notes == []
-    records.append(trial(2, "others/x c"))
+    records.append(trial(2, "others/x c", LOST))
     for _ in range(2):
         proposable(spec("c"))
     assert [note.partition(":")[0] for note in notes] == ["mixer others/x is set aside"]
@@ -53,7 +55,7 @@ def test_each_change_is_told_once_while_records_grow() -> None:
 
 
 def test_a_failure_is_explained_by_a_mixer_that_is_set_aside() -> None:
-    records = [trial(number, "a b") for number in range(2)]
+    records = [trial(number, "a b", LOST) for number in range(2)]
     proposable, _, _ = check(records)
     assert not any(proposable.explains(record) for record in records)
     records.append(trial(2, "a"))

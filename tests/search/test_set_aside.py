@@ -68,19 +68,19 @@ def test_a_candidate_that_failed_only_at_first_counts_for_its_mixers() -> None:
 
 
 def test_what_one_mixer_explains_counts_against_no_other() -> None:
-    records = [trial(0, "a b"), trial(1, "a b"), trial(2, "a"), trial(3, "a b")]
+    records = [trial(0, "a b", LOST), trial(1, "a b", LOST), trial(2, "a"), trial(3, "a b", LOST)]
     assert list(set_aside(records, MIXERS)) == ["a"]
     records += [trial(number, "c") for number in range(4, 7)]
     assert list(set_aside(records, MIXERS)) == ["a", "c"]
 
 
 def test_of_two_that_only_ever_failed_together_it_is_the_strangers() -> None:
-    records = [trial(number, "a others/x z") for number in range(3)]
+    records = [trial(number, "a others/x z", LOST) for number in range(3)]
     assert list(set_aside(records, [*MIXERS, mixer("z")])) == ["others/x"]
 
 
 def test_a_mixer_that_was_blamed_for_anothers_failures_comes_back() -> None:
-    together = [trial(number, "others/x c") for number in range(3)]
+    together = [trial(number, "others/x c", LOST) for number in range(3)]
     assert list(set_aside(together, MIXERS)) == ["others/x"]
     alone = [trial(number, "c") for number in range(3, 6)]
     assert list(set_aside([*together, *alone], MIXERS)) == ["c"]
@@ -93,6 +93,17 @@ def test_another_version_begins_anew(change: dict[str, str]) -> None:
     assert set_aside(records, now) == {}
     newer = [trial(number, "a", mixers=now) for number in range(3, 6)]
     assert set_aside([*records, *newer], now)["a"].trials == (3, 4, 5)
+
+
+def test_an_exception_of_no_mixers_code_counts_against_none_before_anything_has_worked() -> None:
+    records = [trial(number, "a", mixer_at_fault=None) for number in range(4)]
+    assert set_aside(records, MIXERS) == {}
+    assert list(set_aside([*records, measured(9, "b")], MIXERS)) == ["a"]
+
+
+def test_a_failure_counts_against_the_mixer_at_fault_alone() -> None:
+    records = [trial(number, "a others/x", mixer_at_fault="a") for number in range(3)]
+    assert list(set_aside(records, MIXERS)) == ["a"]
 
 
 def test_a_divergence_is_explained_where_others_have_been_trained() -> None:

@@ -25,11 +25,13 @@ MIXERS = [mixer(name) for name in ("a", "b", "c", "others/x")]
 def trial(
     number: int, names: str, state: TrialState = TrialState.FAILED, **fields: Any
 ) -> TrialRecord:
+    """A trial that failed; of a single mixer, that mixer's code is at fault."""
     return TrialRecord(
         **{
             "number": number,
             "state": state,
             "reason": "KeyError: 'x'" if state is TrialState.FAILED else "",
+            "mixer_at_fault": names if state is TrialState.FAILED and " " not in names else None,
             "digest": f"d{number}",
             "mixers": [mixer(name) for name in names.split()],
             **fields,

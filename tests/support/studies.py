@@ -83,7 +83,7 @@ class InThisProcess:
 
     def next_answer(self) -> Answer:
         do, spec, record = self.submitted.pop()
-        weights, trace = attempt(getattr(self.evaluator, do), spec, record)
+        weights, trace = attempt(getattr(self.evaluator, do), spec, record, self.evaluator.registry)
         if trace is not None:
             self.log_error(record.title, trace)
         return record, weights

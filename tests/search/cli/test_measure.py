@@ -146,8 +146,12 @@ def test_a_precision_that_the_gpu_lacks_is_refused_before_anything_is_measured(
         (
             ["torchvision:resnet1"],
             2,
-            "torchvision has no such model; did you mean torchvision:resnet",
+            "did you mean torchvision:resnet",
         ),
+        (["tiny.yaml", "--device", "cdua"], 2, "got 'cdua'; allowed: auto, cpu, cuda, cuda:N; did"),
+        (["tiny.yaml", "--device", "CPU"], 2, "did you mean cpu?"),
+        (["tiny.yaml", "--device", "mps"], 2, "got 'mps'; allowed: auto, cpu, cuda, cuda:N"),
+        (["tiny.yaml", "--device", "cuda:-1"], 2, "got 'cuda:-1'; allowed"),
         (["swin_tt"], 2, "swin_tt: neither a file nor a known backbone"),
         (["none.yaml"], 2, "none.yaml: no such file"),
         (["tiny.yaml", "--budget-throughput", "0"], 2, "got '0'; allowed: images/s above 0"),
