@@ -38,6 +38,7 @@ class MixerState(StrEnum):
     CONFLICT = "conflict"  # another distribution has the name: only the canonical name is clear
     DISABLED = "disabled"  # switched off by name in plugins.toml
     BLOCKED = "blocked"  # its distribution is blocked, or not among the allowed ones
+    UNTRUSTED = "untrusted"  # code of the working directory that its user has not agreed to run
     INCOMPATIBLE = "incompatible"  # its distribution needs another version of this project
     BROKEN = "broken"  # it was imported, and cannot be used
 
@@ -111,11 +112,6 @@ class MixerEntry:
         if not (issubclass(type(loaded), type) and issubclass(loaded, nn.Module)):  # type: ignore[arg-type]
             raise self._failed(f"{self.entry_point} is not a class of torch.nn.Module")
         return loaded  # type: ignore[return-value]  # checked without asking the object
-
-    @property
-    def is_imported(self) -> bool:
-        """Whether its module has been run."""
-        return self._failure is not None or "_class" in self.__dict__
 
     @property
     def label(self) -> str:

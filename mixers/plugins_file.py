@@ -20,6 +20,7 @@ my_recipe = "experiments/my_recipe.py:train"
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -32,10 +33,11 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from mixers.errors import did_you_mean, nearest
-from mixers.local import LocalMixer
+from mixers.errors import PluginError, did_you_mean, nearest
+from mixers.local import LOCAL_DISTRIBUTION, LocalMixer, file_digest
 from mixers.rules import MixerRules
 from mixers.toml_file import TomlFile, read_toml, shown
+from mixers.trust import is_trusted
 
 FILE_NAME = "plugins.toml"
 _KEYS = ("schema", "allow", "block", "resolve", "mixers", "local", "trainers")
@@ -52,7 +54,8 @@ class PluginRules:
 
     `resolve` settles short names, `mixers` are rules by the name that was written, `local` the
     mixers of the project itself, `trainers` its trainers. `file` is where the rules stand, as it
-    was named.
+    was named. `consent` is the digest of the local code that the user has agreed to run; without
+    it, `local_refusal` is why local code may not be run.
     """
 
     allow: dict[str, SpecifierSet] | None = None
@@ -63,6 +66,17 @@ class PluginRules:
     trainers: Mapping[str, LocalMixer] = field(default_factory=dict)
     file: str = FILE_NAME
     source: TomlFile | None = None
+    consent: str = ""
+
+    @property
+    def local_refusal(self) -> str | None:
+        """The reason for which local mixers and trainers may not be run, None if they may."""
+        if self.consent or not (self.local or self.trainers):
+            return None
+        return (
+            f"{self.file} of the working directory names code that you have not agreed to run as "
+            f"it is now; read it, then: search plugins trust; or once: --plugins {self.file}"
+        )
 
     def refusal(self, distribution: str, version: str) -> str | None:
         """Why this distribution's mixers may not be used, or None where they may."""
@@ -143,11 +157,21 @@ class PluginRules:
             raise self.source.mistake(("mixers", self.mixers[name].written), words)
 
 
-def read_plugin_rules(path: str | Path | None = None) -> PluginRules:
+def read_plugin_rules(path: str | Path | None = None, *, consent: str | None = None) -> PluginRules:
     """The rules of `path`, else of `plugins.toml` in the working directory, else none.
 
-    PluginsFileError where the file is missing though named, is not TOML, or holds what it may
-    not; PluginError where this machine does not let it be read.
+    Whoever names `path` agrees to run the local code it names. Code that the working directory's
+    file names may be run if its user has agreed to that before: see `mixers/trust.py`.
+
+    Args:
+        path: A `plugins.toml`.
+        consent: The `consent` of another process's rules, which decides instead; what it agreed
+            to has been announced there. Empty: no local code may be run.
+
+    Raises:
+        PluginsFileError: The file is missing though named, is not TOML, or holds what it may not.
+        PluginError: This machine does not let it be read, or the local code is not what `consent`
+            was given for.
     """
     file = Path(path) if path is not None else Path(FILE_NAME)
     if path is None and not os.path.isfile(file):
@@ -158,16 +182,34 @@ def read_plugin_rules(path: str | Path | None = None) -> PluginRules:
         raise source.mistake(("schema",), "missing; allowed: schema = 1 as the first line")
     if type(source.data["schema"]) is not int or source.data["schema"] != 1:
         raise source.mistake(("schema",), f"got {shown(source.data['schema'])}; allowed: 1")
+    announced = consent is not None
+    local = _local(source, file.parent, "local", "CLASS", announced=announced)
+    trainers = _local(source, file.parent, "trainers", "FUNCTION", announced=announced)
+    digest = _local_digest(source, [*local.values(), *trainers.values()])
+    if consent and consent != digest:
+        raise PluginError(
+            f"{source.name}, or code that it names, has changed since the command was started; "
+            "start it again"
+        )
+    agreed = is_trusted(file, digest) if path is None and consent is None else consent != ""
     return PluginRules(
         allow=_versions(source, "allow") if "allow" in source.data else None,
         block=_versions(source, "block"),
         resolve=_resolve(source),
         mixers=_mixers(source),
-        local=_local(source, file.parent, "local", "CLASS"),
-        trainers=_local(source, file.parent, "trainers", "FUNCTION"),
+        local=local,
+        trainers=trainers,
         file=source.name,
         source=source,
+        consent=digest if agreed else "",
     )
+
+
+def _local_digest(source: TomlFile, code: Iterable[LocalMixer]) -> str:
+    """The SHA-256 of the rules' text and of every Python file that they name."""
+    lines = [hashlib.sha256(source.text.encode()).hexdigest()]
+    lines += sorted({f"{local.digest} {local.written}" for local in code})
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _versions(source: TomlFile, section: str) -> dict[str, SpecifierSet]:
@@ -272,11 +314,14 @@ def _placed(source: TomlFile, path: tuple[str, ...]) -> Callable[[str, str], str
     return place
 
 
-def _local(source: TomlFile, folder: Path, table: str, kind: str) -> dict[str, LocalMixer]:
+def _local(
+    source: TomlFile, folder: Path, table: str, kind: str, *, announced: bool
+) -> dict[str, LocalMixer]:
     """What a table names in files of the project; `kind` is a class or a function."""
     local = {}
     for name, written in source.table(table, allowed="a table of names and files").items():
-        match = _LOCAL.fullmatch(written) if isinstance(written, str) else None
+        is_text = isinstance(written, str) and written.isprintable()
+        match = _LOCAL.fullmatch(written) if is_text else None
         if match is None:
             words = f"got {shown(written)}; allowed: 'FILE.py:{kind}', the file beside {FILE_NAME}"
             raise source.mistake((table, name), words)
@@ -289,5 +334,9 @@ def _local(source: TomlFile, folder: Path, table: str, kind: str) -> dict[str, L
         file = (folder / match["file"]).resolve()
         if not file.is_file():
             raise source.mistake((table, name), f"no such file: {folder / match['file']}")
-        local[name] = LocalMixer(file, match["name"], written)
+        whose = f"{'trainer ' if table == 'trainers' else ''}{LOCAL_DISTRIBUTION}/{name}"
+        notice = f"{whose} is run from {written}, as {source.name} says"
+        local[name] = LocalMixer(
+            file, match["name"], written, file_digest(file), "" if announced else notice
+        )
     return local

@@ -43,13 +43,13 @@ class Refused:
 class MixerRegistry:
     """The mixers that may be used, by canonical name; `refused` holds the others.
 
-    `short_names` are what `[resolve]` of a `plugins.toml` settled; `file` is that of the rules.
+    `short_names` are what `[resolve]` of a `plugins.toml` settled; `rules` are all that it says.
     """
 
     entries: dict[str, MixerEntry]
     refused: dict[str, Refused] = field(default_factory=dict)
     short_names: dict[str, str] = field(default_factory=dict)
-    file: str = ""
+    rules: PluginRules = field(default_factory=PluginRules)
 
     def names(self) -> list[str]:
         """Canonical names, sorted."""
@@ -132,14 +132,6 @@ class MixerRegistry:
         matches = difflib.get_close_matches(name, list(short), n=1)
         return f"; did you mean {short[matches[0]]}?" if matches else ""
 
-    def local_in_use(self) -> list[str]:
-        """A line for each mixer of the user's own files that has been imported."""
-        return [
-            f"{entry.name} is run from {entry.entry_point}, as {self.file} says"
-            for entry in self.entries.values()
-            if entry.distribution == LOCAL_DISTRIBUTION and entry.is_imported
-        ]
-
     def resolve(self, spec: MixerSpec, *, as_published: bool = False) -> MixerSpec:
         """The spec under its canonical name with every option stated.
 
@@ -164,9 +156,16 @@ class MixerRegistry:
         return self[resolved.name].build(site, resolved.options)
 
 
-def load_registry(plugins_toml: str | Path | None = None) -> MixerRegistry:
-    """The installed mixers, as `plugins_toml` (else the working directory's) allows them."""
-    return registry_of(scan(), read_plugin_rules(plugins_toml), damaged())
+def load_registry(
+    plugins_toml: str | Path | None = None, *, consent: str | None = None
+) -> MixerRegistry:
+    """The installed mixers, as `plugins_toml` (else the working directory's) allows them.
+
+    Naming `plugins_toml` is consent to run the local code it names. Local code of the working
+    directory's file is `untrusted` until its user has agreed to it: `search plugins trust`.
+    `consent` is that of another process: see `read_plugin_rules`.
+    """
+    return registry_of(scan(), read_plugin_rules(plugins_toml, consent=consent), damaged())
 
 
 def installed_mixers() -> MixerRegistry:
@@ -210,7 +209,7 @@ def registry_of(
     for distribution in broken:
         entry = MixerEntry("*", distribution.name, "", "", _no_load)
         refused[entry.name] = Refused(entry, MixerState.BROKEN, distribution.reason)
-    return MixerRegistry(entries, refused, dict(rules.resolve), rules.file)
+    return MixerRegistry(entries, refused, dict(rules.resolve), rules)
 
 
 def _no_load() -> object:
@@ -234,7 +233,10 @@ def _refusal(
         words = f"{entry.distribution} {entry.version} gives {entry.short_name} twice: {values}"
         return MixerState.CONFLICT, words
     if publication is None:
-        return None if entry.rules.enabled else _disabled(entry, rules)
+        if not entry.rules.enabled:
+            return _disabled(entry, rules)
+        refusal = rules.local_refusal
+        return None if refusal is None else (MixerState.UNTRUSTED, refusal)
     if not _NAME.fullmatch(entry.short_name):
         words = f"{entry.short_name!r} is no name; allowed: letters, digits, _ . -"
         return MixerState.INCOMPATIBLE, words

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
-from mixers.plugins_file import read_plugin_rules
 from search.candidate import CandidateEvaluator
 from search.data import Splits, load_data
 from search.devices import require_device
@@ -102,10 +101,8 @@ class PastStudy:
 
     def _trainer(self) -> TrainerEntry | None:
         """The recipe of others that the study names, as plugins.toml has it now."""
-        name, rules = self.study.config.train.trainer, self.registry.file
-        if name is None:
-            return None
-        return find_trainer(name, read_plugin_rules(rules if Path(rules).is_file() else None))
+        name = self.study.config.train.trainer
+        return None if name is None else find_trainer(name, self.registry.rules)
 
 
 def open_past_study(path: Path, registry: MixerRegistry) -> PastStudy:

@@ -190,12 +190,10 @@ class StudyRunner:
         )
 
     def _name_mixers(self, space: SearchSpace) -> None:
-        """Says which mixers are left out and why, and which come from the user's own files."""
+        """Says which mixers are left out and why."""
         self._left_out = dict(space.left_out)
         for reason in space.left_out.values():
             self.observer.note(f"left out of any: {reason}")
-        for line in self.registry.local_in_use():
-            self.observer.note(line)
 
     def _build_check(self) -> BuildCheck:
         return BuildCheck(self.registry, image_sizes(self.study.config))
@@ -222,11 +220,12 @@ class StudyRunner:
 
     def executor(self, folder: RunFolder) -> Executor:
         """What evaluates networks in workers, by the study.yaml in `folder`."""
-        plugins, devices = self._plugins_file(), self.worker_devices or (self.device,)
+        plugins, consent = self._plugins_file(), self.registry.rules.consent
+        devices = self.worker_devices or (self.device,)
 
         def start(device: torch.device) -> Child:
             self._keep_study_file(folder)
-            return Child(folder.study, device, plugins)
+            return Child(folder.study, device, plugins, consent)
 
         return in_processes(
             [partial(start, device) for device in devices],
@@ -244,7 +243,8 @@ class StudyRunner:
             self.observer.note(f"{folder.study} was removed while the study ran; written again")
 
     def _plugins_file(self) -> str | None:
-        return self.registry.file if Path(self.registry.file).is_file() else None
+        file = self.registry.rules.file
+        return file if Path(file).is_file() else None
 
     def _loop(
         self, folder: RunFolder, space: SearchSpace, baselines: Baselines, executor: Executor

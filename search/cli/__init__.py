@@ -13,6 +13,7 @@ from search.cli.fork import fork
 from search.cli.measure import measure
 from search.cli.mixers import mixers
 from search.cli.plan import plan
+from search.cli.plugins import plugins
 from search.cli.postponed import postpone
 from search.cli.rerun import rerun
 from search.cli.resume import resume
@@ -49,7 +50,7 @@ def _show_whole_summaries(group: click.Group) -> None:
 
 
 for _command in (
-    run, doctor, export, fork, measure, mixers, plan, rerun, resume, spec, status, zoo
+    run, doctor, export, fork, measure, mixers, plan, plugins, rerun, resume, spec, status, zoo
 ):  # fmt: skip
     main.add_command(_command)
 _show_whole_summaries(main)

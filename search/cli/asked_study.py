@@ -12,8 +12,10 @@ import click
 
 from search.cli.budgets import budgets_by_mode
 from search.cli.output import echo
+from search.cli.plugins import command_registry
 
 if TYPE_CHECKING:
+    from mixers.plugins_file import PluginRules
     from search.study import StudyRunner
     from search.training import TrainerEntry
 
@@ -32,13 +34,11 @@ def prepared(
 
     UsageError, SpecError or EnvironmentProblem for what is wrong in it.
     """
-    from mixers import load_registry
-
     # torch takes seconds to import: what can be said without it is said first
     _require_plain_text(out)
     _require_files(study, asked["data"])
     asked_devices = _devices(device, devices)
-    registry = load_registry(plugins)
+    registry = command_registry(plugins)
     overrides = _overrides(asked)
     _require_sound_settings(study, overrides, asked_devices)
 
@@ -51,7 +51,7 @@ def prepared(
     chosen = require_alike(asked_devices)
     named = str(chosen[0]) if chosen else None
     settings = load_study(study, overrides, device=named)
-    trainer = _trainer(settings.config.train.trainer, plugins)
+    trainer = _trainer(settings.config.train.trainer, registry.rules)
     target = torch.device(settings.config.measure.device)
     if target.type == "cpu":
         torch.set_num_threads(settings.config.measure.threads)
@@ -118,14 +118,13 @@ def _require_sound_settings(
             raise UsageError(f"search.baselines: {error}") from None
 
 
-def _trainer(name: str | None, plugins: str | None) -> TrainerEntry | None:
+def _trainer(name: str | None, rules: PluginRules) -> TrainerEntry | None:
     """The trainer that the study names, imported, so that a mistake in it is said first."""
     if name is None:
         return None
-    from mixers.plugins_file import read_plugin_rules
     from search.training import find_trainer
 
-    trainer = find_trainer(name, read_plugin_rules(plugins))
+    trainer = find_trainer(name, rules)
     trainer.function  # noqa: B018  # importing it is what may fail
     echo(f"training is by {trainer.label}", err=True)
     return trainer

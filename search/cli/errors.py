@@ -6,12 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from search.cli.output import echo
-
-if TYPE_CHECKING:
-    from mixers import MixerRegistry
 
 
 class ExitCode(IntEnum):
@@ -50,9 +47,3 @@ def user_errors() -> Iterator[None]:
             f"error: {where}{error.strerror or error}; nothing that was on record is lost",
             ExitCode.ENVIRONMENT,
         )
-
-
-def say_local_code(registry: MixerRegistry) -> None:
-    """Says on the standard error which mixers were run from the user's own files."""
-    for line in registry.local_in_use():
-        echo(line, err=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from search.cli.errors import say_local_code, user_errors
+from search.cli.errors import user_errors
 from search.cli.interrupt import interrupted
 from search.cli.output import echo
+from search.cli.plugins import command_registry
 
 FORMS = ("folder", "onnx", "timm")
 
@@ -45,7 +46,6 @@ def export(
 ) -> None:
     """Write the best of the study in FOLDER, or one --trial, with weights and a model card."""
     with interrupted("Interrupted; nothing was left behind. Again:"), user_errors():
-        from mixers import load_registry
         from search.export.placing import placed, require_free
         from search.status import study_name
         from search.study_path import require_study_folder
@@ -55,7 +55,7 @@ def export(
         number = require_exportable(folder, read_records(folder), trial).number
         place = out or Path(f"{study_name(folder)}-trial{number}-{form}")
         require_free(place, force=force)
-        registry = load_registry(plugins)
+        registry = command_registry(plugins)
 
         from metaformer.mixer_faults import mixer_faults
         from search.export.chosen import choose, record_to_export
@@ -67,7 +67,6 @@ def export(
         past = open_past_study(folder, registry)
         record = record_to_export(past, trial)
         chosen = choose(past, record, retrain=retrain, allow_drift=allow_drift, note=_note)
-        say_local_code(past.registry)
         blame = mixer_faults(past.registry, chosen.spec)
         with placed(place, force=force) as filling, blame:
             lines = writer.write(chosen, filling)

@@ -9,6 +9,7 @@ import click
 
 from search.cli.errors import user_errors
 from search.cli.output import echo
+from search.cli.plugins import command_registry
 
 
 @click.command()
@@ -30,13 +31,12 @@ def fork(
     now. Trials whose backbones the new space holds are carried over and count towards its total.
     """
     with user_errors():
-        from mixers import load_registry
         from search.study_path import require_study_file, require_study_folder
 
         require_study_folder(folder)
         if study is not None:
             require_study_file(study)
-        registry = load_registry(plugins)
+        registry = command_registry(plugins)
 
         from search.fork import fork as begin
         from search.study_file import load_study

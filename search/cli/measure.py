@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search.cli.budgets import ThroughputBudget, budgets_by_mode
-from search.cli.errors import ExitCode, say_local_code, user_errors
+from search.cli.errors import ExitCode, user_errors
 from search.cli.output import echo
 from search.cli.parameters import Device
+from search.cli.plugins import command_registry
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +90,6 @@ def measure(
     valid sample could be had.
     """
     with user_errors():
-        from mixers import load_registry
         from search.model_names import require_spec
 
         side = {name: asked.pop(name) for name in _SIDE_FIGURES}
@@ -98,7 +98,7 @@ def measure(
         if side["breakdown"] and asked["compiled"]:
             raise click.UsageError(_ONE_PART)
         require_spec(source)
-        registry = load_registry(plugins)
+        registry = command_registry(plugins)
 
         import torch
 
@@ -110,7 +110,6 @@ def measure(
         if target.type == "cpu":
             torch.set_num_threads(threads)
         subject = read_subject(source, registry)
-        say_local_code(registry)
         protocols = {kind: _protocol(subject, target, kind, max_seconds, asked) for kind in wanted}
         if side["breakdown"] and any(protocol.compile for protocol in protocols.values()):
             raise click.UsageError(_ONE_PART)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from search.cli.errors import ExitCode, say_local_code, user_errors
+from search.cli.errors import ExitCode, user_errors
 from search.cli.output import echo
 from search.cli.parameters import Device
 
@@ -96,7 +96,6 @@ def show(
         registry = load_registry(plugins)
         entry = _found(name, registry)
         reason = entry.broken()
-        say_local_code(registry)
         if reason is not None:
             shown = f"\n{entry.broken_traceback()}" if traceback else ""
             raise PluginError(f"{reason}{shown}")

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from search.cli.errors import ExitCode, say_local_code, user_errors
+from search.cli.errors import ExitCode, user_errors
 from search.cli.interrupt import interrupted
 from search.cli.output import echo
+from search.cli.plugins import command_registry
 
 
 @click.command()
@@ -46,14 +47,13 @@ def rerun(
     MACs and state equal, throughputs within each other's intervals, accuracy equal; else 3.
     """
     with interrupted("Interrupted; the study is as it was. Again:"), user_errors():
-        from mixers import load_registry
         from search.study_path import require_study_folder
         from search.trial_lines import read_records, require_rerunnable
 
         require_study_folder(folder)
         _require_writable(out)
         require_rerunnable(folder, read_records(folder), trial)
-        registry = load_registry(plugins)
+        registry = command_registry(plugins)
 
         from search.past_study import open_past_study
         from search.rerun import rerun as run_again
@@ -61,7 +61,6 @@ def rerun(
         past = open_past_study(folder, registry)
         recorded = past.trial(trial)
         spec, drift = past.spec_of(recorded, allow_drift=allow_drift)
-        say_local_code(past.registry)
         for line in drift:
             _note(f"changed since the study began: {line}")
         done = run_again(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from search.cli.errors import say_local_code, user_errors
+from search.cli.errors import user_errors
 from search.cli.output import echo
+from search.cli.plugins import command_registry
 
 if TYPE_CHECKING:
     from metaformer.backbone import Backbone
@@ -27,14 +28,12 @@ def spec(source: str, image_size: int | None, plugins: str | None, as_json: bool
     with user_errors():
         from metaformer.errors import SpecError
         from metaformer.spec_yaml import load_spec, placing
-        from mixers import load_registry
         from search.errors import UsageError
         from search.model_names import require_spec
 
-        registry = load_registry(plugins)
+        registry = command_registry(plugins)
         require_spec(source)
         backbone = load_spec(source, registry)
-        say_local_code(registry)
 
         from metaformer.backbone import build_backbone
         from metaformer.counting import cost_of

@@ -23,16 +23,21 @@ class WorkerDied(Exception):
 
 
 class Child:
-    """One worker on `device`, of the study in `study`, a run folder's study.yaml."""
+    """One worker on `device`, of the study in `study`, a run folder's study.yaml.
+
+    `consent` is that of this process to run the local code that `plugins` names.
+    """
 
     module = "search.executor.worker"
 
-    def __init__(self, study: Path, device: torch.device, plugins: str | None) -> None:
+    def __init__(
+        self, study: Path, device: torch.device, plugins: str | None, consent: str = ""
+    ) -> None:
         tasks, self._asking = os.pipe()
         self._hearing, answers = os.pipe()
         arguments = [str(study), "--device", str(device)]
         arguments += ["--tasks", str(tasks), "--answers", str(answers)]
-        arguments += ["--plugins", plugins] if plugins else []
+        arguments += ["--plugins", plugins, "--consent", consent] if plugins else []
         try:
             # a session of its own: Ctrl-C reaches the study first, and all of it can be ended
             self._process = subprocess.Popen(

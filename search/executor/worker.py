@@ -18,7 +18,6 @@ from safetensors.torch import save
 
 from metaformer.spec import BackboneSpec
 from mixers import InputError, PluginError, SignatureError, load_registry
-from mixers.plugins_file import read_plugin_rules
 from search.candidate import CandidateEvaluator
 from search.data import load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
@@ -41,11 +40,18 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="The run folder's study.yaml.")
     parser.add_argument("--device", type=torch.device, required=True)
     parser.add_argument("--plugins")
+    parser.add_argument("--consent", help="Digest of the local code that may run; '' for none.")
     parser.add_argument("--tasks", type=int, required=True, help="The pipe to read from.")
     parser.add_argument("--answers", type=int, required=True, help="The pipe to write to.")
     arguments = parser.parse_args()
     end_with(os.getppid())
-    worker = Worker(arguments.study, arguments.device, arguments.plugins, Sender(arguments.answers))
+    worker = Worker(
+        arguments.study,
+        arguments.device,
+        arguments.plugins,
+        arguments.consent,
+        Sender(arguments.answers),
+    )
     try:
         worker.prepare()
         worker.serve(Receiver(arguments.tasks))
@@ -61,9 +67,15 @@ class Worker:
     """Answers each task with what came of it, and says meanwhile what it does."""
 
     def __init__(
-        self, study: Path, device: torch.device, plugins: str | None, answers: Sender
+        self,
+        study: Path,
+        device: torch.device,
+        plugins: str | None,
+        consent: str | None,
+        answers: Sender,
     ) -> None:
-        self._study, self._device, self._plugins, self._answers = study, device, plugins, answers
+        self._study, self._device, self._answers = study, device, answers
+        self._plugins, self._consent = plugins, consent
         self._parent = os.getppid()
         self._asked_to_stop = False
         signal.signal(signal.SIGTERM, self._stop)
@@ -86,7 +98,7 @@ class Worker:
         try:
             study = load_study(self._study, {}, device=str(self._device))
             config = study.config
-            registry = load_registry(self._plugins)
+            registry = load_registry(self._plugins, consent=self._consent)
             registry = registry.settled(mixer["name"] for mixer in study.frozen_mixers)
             if self._device.type == "cuda":
                 torch.cuda.set_device(self._device)  # what names none, as kernels may, means it
@@ -94,7 +106,6 @@ class Worker:
                 torch.set_num_threads(config.measure.threads)
             folder = RunFolder(self._study.parent)
             name = config.train.trainer
-            rules = read_plugin_rules(self._plugins)
             self._evaluator = CandidateEvaluator(
                 config=config,
                 registry=registry,
@@ -103,7 +114,7 @@ class Worker:
                 phase=lambda text: self._answers.send({"phase": text}),
                 note=lambda text: self._answers.send({"note": text}),
                 check=self._check,
-                trainer=None if name is None else find_trainer(name, rules),
+                trainer=None if name is None else find_trainer(name, registry.rules),
                 checkpoints=folder.checkpoints,
                 weights=folder.inheritable,
                 best=folder.best_weights,

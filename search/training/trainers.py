@@ -106,9 +106,11 @@ def find_trainer(
         allowed = ", ".join(sorted(entry.name for entry in named))
         raise UsageError(f"train.trainer: got {name}, which several have; allowed: {allowed}")
     entry = named[0]
-    refusal = None
-    if entry.distribution != LOCAL_DISTRIBUTION:
-        refusal = rules.refusal(entry.distribution, entry.version)
+    if entry.distribution == LOCAL_DISTRIBUTION:
+        if rules.local_refusal is not None:
+            raise PluginError(f"{entry.label} is untrusted: {rules.local_refusal}")
+        return entry
+    refusal = rules.refusal(entry.distribution, entry.version)
     if refusal is not None:
         raise PluginError(f"{entry.label} is installed but blocked: {refusal}")
     return entry

@@ -46,7 +46,7 @@ def test_its_mixer_keeps_the_contract() -> None:
     Path("plugins.toml").write_text(
         "schema = 1\n[local]\nwavy_mixer = 'wavy-mixer/wavy_mixer/__init__.py:WavyMixer'\n"
     )
-    registry = registry_of(scan(), read_plugin_rules())
+    registry = registry_of(scan(), read_plugin_rules("plugins.toml"))
     records = check_mixer(registry["wavy_mixer"].mixer_class)
     assert not [record for record in records if record.status is Status.FAILED]
     assert sum(record.status is Status.PASSED for record in records) > 20

@@ -231,7 +231,7 @@ def test_a_short_name_stays_whose_it_was_though_a_rival_has_been_installed(
     evaluate_by(reject)
     Path("mine.py").write_text(own_mixer.CODE)
     Path("plugins.toml").write_text("schema = 1\n[local]\nmine = 'mine.py:Mine'\n")
-    rules = read_plugin_rules()
+    rules = read_plugin_rules("plugins.toml")
     text = STUDY.replace("[identity, pooling]", "[identity, mine]")
     study = load_study(write_study(text), {}, device="cpu")
     runner(registry_of(scan(), rules), study=study).run()

@@ -25,7 +25,7 @@ WITH_MINE = STUDY.replace("[identity, pooling]", "[identity, mine]")
 def own_mixers(code: str = own_mixer.CODE, more: str = "") -> MixerRegistry:
     Path("mine.py").write_text(code)
     Path("plugins.toml").write_text(f"schema = 1\n[local]\nmine = 'mine.py:Mine'\n{more}")
-    return registry_of(scan(), read_plugin_rules())
+    return registry_of(scan(), read_plugin_rules("plugins.toml"))
 
 
 def study_of(
@@ -88,7 +88,7 @@ def test_a_mixer_that_is_gone_or_refused_stops_the_study_whatever_is_allowed() -
 def test_a_rival_that_is_installed_later_does_not_take_a_name_from_a_study_under_way() -> None:
     Path("rivals.py").write_text(own_mixer.CODE)
     rival = entry_point("rivals", "mine", "rivals:Mine")
-    both = registry_of([*scan(), rival], read_plugin_rules())
+    both = registry_of([*scan(), rival], read_plugin_rules("plugins.toml"))
     with pytest.raises(UnknownMixerError, match="mine is given by local .* and rivals"):
         both["mine"]
     before = Path("runs/tiny/study.yaml").read_text()
@@ -97,12 +97,11 @@ def test_a_rival_that_is_installed_later_does_not_take_a_name_from_a_study_under
 
 
 def test_a_study_says_which_code_of_the_user_it_runs(
-    evaluate_by: Callable[[Evaluate], None],
+    evaluate_by: Callable[[Evaluate], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     evaluate_by(reject)
-    heard = Heard()
-    study_of(own_mixers(), heard).run()
-    assert "local/mine is run from mine.py:Mine, as plugins.toml says" in heard.notes
+    study_of(own_mixers()).run()
+    assert "local/mine is run from mine.py:Mine, as plugins.toml says\n" in capsys.readouterr().err
 
 
 def test_a_broken_mixer_is_left_out_of_any_and_stops_whoever_names_it(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from click.testing import CliRunner
+from consent import agree
 from running import run
 from tiny import write_study
 
@@ -24,6 +25,7 @@ TRAINERS = 'schema = 1\n[trainers]\nmine = "recipes.py:train"\n'
 def test_a_trainer_of_the_project_trains_and_is_on_record() -> None:
     Path("plugins.toml").write_text(TRAINERS)
     Path("recipes.py").write_text(TRAINER.format(winner=3))
+    agree()
     arguments = (str(write_study()), "--trials", "1", "--trainer", "mine")
     result = run(*arguments)
     assert result.exit_code == 0, result.output
@@ -40,9 +42,11 @@ def test_a_trainer_of_the_project_trains_and_is_on_record() -> None:
 def test_a_trainer_that_has_changed_stops_the_study() -> None:
     Path("plugins.toml").write_text(TRAINERS)
     Path("recipes.py").write_text(TRAINER.format(winner=3))
+    agree()
     arguments = (str(write_study()), "--trainer", "mine")
     assert run(*arguments, "--trials", "1").exit_code == 0
     Path("recipes.py").write_text(TRAINER.format(winner=4))
+    agree()
     result = run(*arguments, "--trials", "2")
     assert result.exit_code == 4
     assert "the trainer of this study has changed since it began" in result.output
@@ -57,6 +61,7 @@ def test_an_unknown_trainer_is_a_mistake_and_a_broken_one_a_trouble() -> None:
     assert "train.trainer: got nobodys:train: no trainer" in result.output
     Path("plugins.toml").write_text(TRAINERS)
     Path("recipes.py").write_text("import nowhere_at_all")
+    agree()
     result = run(str(write_study()), "--trainer", "mine")
     assert result.exit_code == 4
     assert "trainer local/mine" in result.output
@@ -66,6 +71,7 @@ def test_an_unknown_trainer_is_a_mistake_and_a_broken_one_a_trouble() -> None:
 def test_what_a_trainer_raises_fails_the_trial_with_its_name() -> None:
     Path("plugins.toml").write_text(TRAINERS)
     Path("recipes.py").write_text("def train(model, data, config, context):\n    1 / 0\n")
+    agree()
     run(str(write_study()), "--trials", "1", "--trainer", "mine")
     record = json.loads(Path("runs/tiny/trials.jsonl").read_text().splitlines()[0])
     assert record["state"] == "FAILED"
@@ -76,8 +82,10 @@ def test_what_a_trainer_raises_fails_the_trial_with_its_name() -> None:
 def test_a_trainer_that_has_changed_is_told_before_a_trial_is_run_again() -> None:
     Path("plugins.toml").write_text(TRAINERS)
     Path("recipes.py").write_text(TRAINER.format(winner=3))
+    agree()
     assert run(str(write_study()), "--trials", "1", "--trainer", "mine").exit_code == 0
     Path("recipes.py").write_text(TRAINER.format(winner=4))
+    agree()
     result = CliRunner().invoke(main, ["rerun", "runs/tiny", "0"])
     assert result.exit_code == 4, result.output
     assert "the trainer of this study has changed since it began" in result.output

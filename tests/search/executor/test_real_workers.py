@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from consent import agree
 from tiny import BASELINE, STUDY, write_study
 
 LONG = (
@@ -150,6 +151,7 @@ def test_a_mixer_that_ends_its_process_fails_and_the_study_goes_on(
 ) -> None:
     Path("deadly.py").write_text(DEADLY)
     Path("plugins.toml").write_text('schema = 1\n[local]\ndeadly = "deadly.py:Deadly"\n')
+    agree()
     text = LONG.replace("epochs: 60", "epochs: 1")
     text = text.replace("[identity, pooling]", "[local/deadly, pooling]").replace(
         "{choice: [4, 6, 8]}", "4"
@@ -170,6 +172,7 @@ def test_two_workers_train_beside_each_other(
 ) -> None:
     Path("meeting.py").write_text(MEETING)
     Path("plugins.toml").write_text('schema = 1\n[trainers]\nmeeting = "meeting.py:train"\n')
+    agree()
     text = LONG.replace("epochs: 60", "epochs: 1, trainer: local/meeting")
     study = started(text, "--workers", "2")
     _, err = study.communicate(timeout=PATIENCE)
@@ -235,6 +238,7 @@ def test_a_baseline_that_ends_its_process_fails_and_the_study_goes_on(
 ) -> None:
     Path("deadly.py").write_text(DEADLY)
     Path("plugins.toml").write_text('schema = 1\n[local]\ndeadly = "deadly.py:Deadly"\n')
+    agree()
     write_study(BASELINE.replace("pooling", "local/deadly"), "mine.yaml")
     text = LONG.replace("epochs: 60", "epochs: 1")
     study = started(text.replace("trials: 2", "trials: 1, baselines: [mine.yaml]"))

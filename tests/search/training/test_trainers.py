@@ -57,7 +57,7 @@ def install(site: Path, name: str, source: str, *, distribution: str, version: s
 
 def rules(text: str = "") -> PluginRules:
     Path("plugins.toml").write_text(f"schema = 1\n{text}")
-    return read_plugin_rules()
+    return read_plugin_rules("plugins.toml")
 
 
 def local(source: str) -> TrainerEntry:
