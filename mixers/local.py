@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
@@ -42,7 +43,8 @@ class LocalMixer:
             raise ImportError(f"{self.file} has changed since plugins.toml was read; start again")
         if self.notice:
             print(self.notice, file=sys.stderr, flush=True)
-        name = f"local_mixers_{self.file.stem}_{self.version()}"
+        place = hashlib.sha256(os.fsencode(self.file)).hexdigest()[:12]
+        name = f"local_mixers_{self.file.stem}_{place}_{self.version()}"
         if name not in sys.modules:
             loader = _TextLoader(name, self.file, source)
             specification = spec_from_file_location(name, self.file, loader=loader)

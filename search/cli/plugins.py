@@ -21,8 +21,10 @@ def command_registry(plugins: str | None) -> MixerRegistry:
     registry = load_registry(plugins)
     rules = registry.rules
     if rules.local_refusal is not None:
-        names = ", ".join([*rules.local, *(f"trainer {name}" for name in rules.trainers)])
-        echo(f"left out: {names}: {rules.local_refusal}", err=True)
+        names = [f"local/{name}" for name in rules.local]
+        names += [f"trainer local/{name}" for name in rules.trainers]
+        way = "left out until you agree to run it (search plugins trust)"
+        echo(f"{rules.file}: {way}: {', '.join(names)}", err=True)
     return registry
 
 

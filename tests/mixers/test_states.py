@@ -58,7 +58,7 @@ RIVAL = entry_point("rivals", "sum", CLASS, "2.0")
 
 def registry(*points: EntryPoint, rules: str = "") -> MixerRegistry:
     Path("plugins.toml").write_text(f"schema = 1\n{rules}")
-    return registry_of([*scan(), *points], read_plugin_rules())
+    return registry_of([*scan(), *points], read_plugin_rules("plugins.toml"))
 
 
 def state_of(registry: MixerRegistry, name: str) -> tuple[MixerState, str]:
@@ -249,7 +249,7 @@ def test_what_a_mixer_prints_at_import_goes_to_the_standard_error(
     assert registry(rules="[local]\nloud = 'loud.py:Mine'")["loud"].broken() is None
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "hello\n"
+    assert captured.err == "local/loud is run from loud.py:Mine, as plugins.toml says\nhello\n"
 
 
 def test_an_option_of_a_project_is_still_checked() -> None:
