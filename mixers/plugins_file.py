@@ -12,7 +12,7 @@ gated = "somebodys-mixers/gated"
 enabled = true
 defaults = {kernel_size = 7}              # of specs that do not say
 search = {kernel_size = [5, 7]}           # what `any` searches: values, or {low, high, step}
-[local]                                   # straight from a file beside this one
+[local]                                   # straight from a file beside this one, by consent
 my_mixer = "experiments/my_mixer.py:MyMixer"
 [trainers]                                # likewise, functions that train candidates
 my_recipe = "experiments/my_recipe.py:train"
