@@ -112,7 +112,8 @@ class MixerRegistry:
 
     def _refusal(self, name: str) -> str:
         refused = self.refused[name]
-        return f"{name} is installed but {refused.state}: {refused.reason}"
+        is_local = refused.entry.distribution == LOCAL_DISTRIBUTION
+        return f"{name} is {'' if is_local else 'installed but '}{refused.state}: {refused.reason}"
 
     def _conflict(self, name: str, named: Iterable[MixerEntry]) -> str:
         entries = sorted(named, key=lambda entry: entry.name)

@@ -83,14 +83,14 @@ def test_a_plugins_toml_that_is_shown_can_be_read() -> None:
         for page, text in checked_as(kind):
             Path("plugins.toml").write_text(head + text)
             Path("recipes.py").touch()
-            assert read_plugin_rules(), page
+            assert read_plugin_rules("plugins.toml"), page
 
 
 def test_the_trainer_of_the_training_page_is_found_as_the_page_says() -> None:
     page = blocks(ROOT / "docs/training.md")
     Path("recipes.py").write_text(page[1])
     Path("plugins.toml").write_text(page[2])
-    assert callable(find_trainer("mine", read_plugin_rules()).function)
+    assert callable(find_trainer("mine", read_plugin_rules("plugins.toml")).function)
 
 
 def test_other_toml_is_toml_and_a_backbone_extends_a_known_one() -> None:
