@@ -14,6 +14,7 @@ normalised input in other blocks than MetaFormer's, or that the study's device o
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -52,6 +53,8 @@ from search.space_forms import (
     written_mixer,
 )
 
+COMBINATIONS = 50  # of other values, that are tried with one which is illegal beside the first ones
+
 
 class SearchSpace:
     """Every backbone that a study may try.
@@ -77,9 +80,10 @@ class SearchSpace:
         values that are tried and may raise to stop. `leave_out` gives a reason if `any` should do
         without a mixer, in addition to broken ones.
         """
+        fields = {"in_channels": 3, **(fields or {})}
         if any_mixers is None:  # else the space of a study under way, its base's fields in it
-            refuse_overwritten(tree, fields or {})
-        set_fields = {key: node_like(tree, value) for key, value in (fields or {}).items()}
+            refuse_overwritten(tree, fields)
+        set_fields = {key: node_like(tree, value) for key, value in fields.items()}
         self._tree = Node({**tree.map, **set_fields}, tree.mark, tree.key_marks)
         self._registry = registry
         self._frozen = any_mixers is not None
@@ -122,30 +126,50 @@ class SearchSpace:
         return parse_spec(tree, self._registry, forms=True)
 
     def _explore(self, check: Callable[[], None]) -> None:
-        """Finds all parameters and tries each of their values once, the others at their first."""
+        """Find all parameters and try each of their values, with the others at their first.
+
+        A value that makes no backbone so is tried with others: it is legal if some combination
+        is. SpecError, with all problems, for values that are legal in none.
+        """
         problems: list[Problem] = []
         pending: list[dict[str, OptionValue]] = [{}]
+        generator = random.Random(0)
         while pending:
             check()
             fixed = pending.pop()
 
-            def choose(
-                name: str, domain: Domain, fixed: dict[str, OptionValue] = fixed
-            ) -> OptionValue:
+            def first(name: str, domain: Domain, fixed: dict[str, OptionValue] = fixed) -> Any:
                 values = ends(domain)
                 if name not in self.parameters:
                     self.parameters[name] = domain
                     pending.extend({**fixed, name: value} for value in values[1:])
                 return fixed.get(name, values[0])
 
+            def drawn(name: str, domain: Domain, fixed: dict[str, OptionValue] = fixed) -> Any:
+                last = name in fixed and name == next(reversed(fixed))
+                return fixed[name] if last else generator.choice(ends(domain))
+
             try:
-                spec = self.backbone(choose)
+                spec = self.backbone(first)
             except SpecError as error:
-                problems += error.problems
-            else:
-                self.mixer_names.update(m.name for stage in spec.stages for m in stage.mixer)
+                found = self._first_legal(drawn, check)
+                if found is None:
+                    problems += error.problems
+                    continue
+                spec = found
+            self.mixer_names.update(m.name for stage in spec.stages for m in stage.mixer)
         if problems:
             raise SpecError(distinct(problems))
+
+    def _first_legal(self, drawn: Chooser, check: Callable[[], None]) -> BackboneSpec | None:
+        """The first legal backbone of some combinations; None if there is none among them."""
+        for _ in range(COMBINATIONS):
+            check()
+            try:
+                return self.backbone(drawn)
+            except SpecError:
+                continue
+        return None
 
     def _realise(self, node: Node, path: tuple[str | int, ...], name: str, choose: Chooser) -> Node:
         """`node` with every choice and range in it replaced by one value.

@@ -176,6 +176,7 @@ def chosen(node: Node, parameter: str, domain: Domain, choose: Chooser) -> Node:
 
 
 _SAID_BY_THE_STUDY = {
+    "in_channels": "images are read with three channels",
     "num_classes": "the data say how many classes there are",
     "image_size": "train.image_size and measure.image_size say it",
 }

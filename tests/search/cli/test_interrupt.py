@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import sys
 from pathlib import Path
 
@@ -25,7 +26,8 @@ Path("done").touch()
 
 def test_a_terminal_that_is_closed_asks_to_stop_and_nothing_more_is_written_to_it() -> None:
     pid, terminal = pty.fork()
-    if pid == 0:  # the study, whose terminal this is
+    if pid == 0:  # the study, whose terminal this is; under nohup it would inherit deafness
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.execv(sys.executable, [sys.executable, "-c", STUDY])
     said = b""
     while b"begun" not in said:

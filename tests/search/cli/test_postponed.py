@@ -70,7 +70,7 @@ def fill_folder() -> None:
         "name: study\nbudget: {}\nmeasure: {device: cpu}\ntrain: {}\nsearch: {trials: 1}\n"
         "mixers: []\n"
     )
-    trial = {"number": 0, "state": "COMPLETE", "spec": {}, "score": {"value": 0.5}}
+    trial = {"number": 0, "state": "COMPLETE", "spec": {"stages": []}, "score": {"value": 0.5}}
     Path("study/trials.jsonl").write_text(json.dumps(trial) + "\n")
     exported = Path("study-trial0-folder")
     exported.mkdir()

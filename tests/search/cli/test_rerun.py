@@ -122,7 +122,7 @@ def test_bad_input_is_answered_in_one_message(finished: Path) -> None:
 
 
 def test_a_record_whose_backbone_cannot_be_read_is_named(finished: Path) -> None:
-    edit_trial(finished, 0, spec={"name": "tiny"})
+    edit_trial(finished, 0, spec={"name": "tiny", "stages": []})
     result = rerun(str(finished), "0")
     assert result.exit_code == 4
     assert "trials.jsonl: trial 0: spec.stem: " in result.output
