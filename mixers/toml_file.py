@@ -58,6 +58,9 @@ class TomlFile:
 
 def read_toml(file: Path) -> TomlFile:
     """PluginsFileError where it is missing or not TOML, PluginError where it may not be read."""
+    # opening a pipe waits for a writer, which only that of a shell's <(...) is sure to have
+    if file.is_fifo() and not str(file).startswith("/dev/"):
+        raise PluginsFileError(f"{file}: got a pipe; allowed: a TOML file")
     text = _read_text(file)
     try:
         return TomlFile(str(file), text, tomllib.loads(text))

@@ -47,6 +47,9 @@ def require_study_file(file: str | Path) -> None:
         raise UsageError(f"{file}: got a folder; allowed: a study file{meant}")
     if not os.path.exists(file):
         raise UsageError(f"{file}: no such study file{did_you_mean(nearest_path(file))}")
+    # opening a pipe waits for a writer, which only that of a shell's <(...) is sure to have
+    if not os.path.isfile(file) and not str(file).startswith("/dev/"):
+        raise UsageError(f"{file}: got a pipe, socket or device; allowed: a study file")
 
 
 def require_study_folder(path: str | Path) -> Path:

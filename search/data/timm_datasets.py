@@ -137,6 +137,7 @@ def load_timm(named: DataSource, image_size: int) -> Splits:
 
 def _carve(source: TimmSource, reported: TimmSource) -> tuple[list[int], list[int], list[str]]:
     """Train and selecting part without images that the reported part has too, and a note."""
+    _refuse_pipes([*source.files(), *reported.files()])
     ours = [image_file(Path(name)) or ImageFile(Path(name)) for name in source.files()]
     theirs = [image_file(Path(name)) or ImageFile(Path(name)) for name in reported.files()]
     labels = source.labels()
@@ -150,6 +151,13 @@ def _carve(source: TimmSource, reported: TimmSource) -> tuple[list[int], list[in
     notes = [copies_words(pairs, len(ours) + len(theirs))] if pairs else []
     members, chosen = carve([ours[i] for i in kept], [labels[i] for i in kept])
     return [kept[i] for i in members], [kept[i] for i in chosen], notes
+
+
+def _refuse_pipes(files: Sequence[str]) -> None:
+    """UsageError at a file whose opening may wait without end."""
+    for name in files:
+        if image_file(Path(name)) is None:
+            raise UsageError(f"data: {name}: got a pipe, socket or device; allowed: an image file")
 
 
 def _refuse_system_folders(source: TimmSource, name: str) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from running import run
 from tiny import STUDY, write_images, write_study
+
+from search.cli import main
 
 
 @pytest.mark.parametrize(
@@ -141,3 +145,21 @@ def test_a_setting_that_would_vanish_is_refused(
     result = run(str(write_study(content)), *arguments)
     assert result.exit_code == 2, result.output
     assert expected in result.output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "pipe"],
+        ["plan", "pipe", "--measurements", "0"],
+        ["mixers", "--plugins", "pipe"],
+    ],
+)
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert "pipe: got a pipe" in result.output

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -80,3 +81,11 @@ def test_a_refusal_gives_the_reasons_too(tmp_path: Path) -> None:
     words = r"9 of 36 images cannot be read; .*cat/0.png \(zero bytes\), .* and 4 more$"
     with pytest.raises(UsageError, match=re.compile(words)):
         load_data(f"folder:{tmp_path}", 8)
+
+
+def test_a_pipe_among_timms_images_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    root = make(tmp_path, {"train": 4, "validation": 2})
+    (root / "train/cat/0.png").unlink()
+    os.mkfifo(root / "train/cat/0.png")
+    with pytest.raises(UsageError, match="cat/0.png: got a pipe, socket or device"):
+        load_data(f"timm:folder@{root}", 8)
