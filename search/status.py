@@ -49,7 +49,7 @@ def study_status(folder: Path) -> dict[str, Any]:
         "running": pid is not None,
         "pid": pid or None,
         "outcome": summary.get("outcome"),
-        "go_on": None if pid is not None else shlex.join(["search", "resume", str(folder)]),
+        "go_on": None if pid is not None else _how_to_resume(folder, settings["name"]),
         **{section: settings[section] for section in _SECTIONS},
         "trials": {
             "total": settings["search"]["trials"],
@@ -72,6 +72,16 @@ def study_status(folder: Path) -> dict[str, Any]:
         ],
         "seconds": total_seconds(records),
     }
+
+
+def _how_to_resume(folder: Path, name: str) -> str:
+    """Return the command that resumes the study, after renaming its folder if that is needed."""
+    own = folder.resolve()
+    if name in (folder.name, own.name):
+        return shlex.join(["search", "resume", str(folder)])
+    renamed = str(own.with_name(name))
+    moved, resumed = ["mv", str(own), renamed], ["search", "resume", renamed]
+    return f"{shlex.join(moved)} && {shlex.join(resumed)}"
 
 
 def describe_refuted(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ def _require_own_name(folder: Path) -> str:
     from search.status import study_name
 
     name, own = study_name(folder), folder.resolve()
-    if name != own.name:
+    if name not in (folder.name, own.name):
         raise UsageError(
             f"{folder}: holds the study {name}, which goes on in a folder of that name only; "
             f"rename the folder to {own.with_name(name)}"

@@ -48,3 +48,17 @@ def test_its_options_are_those_of_run_that_may_change() -> None:
     for option in (*of_run, "--workers", "--devices"):
         assert option in shown
     assert "--budget-throughput" not in shown
+
+
+def test_a_link_of_the_studys_name_may_lead_to_a_folder_of_another(finished: Path) -> None:
+    finished.rename("elsewhere")
+    finished.symlink_to(Path("elsewhere").resolve())
+    result = resume(str(finished), "--trials", "3")
+    assert result.exit_code == 0, result.output
+
+
+def test_status_does_not_advise_to_resume_a_folder_of_another_name(finished: Path) -> None:
+    finished.rename("runs/moved")
+    shown = CliRunner().invoke(main, ["status", "runs/moved"]).output
+    renamed = Path("runs").resolve() / "tiny"
+    assert f"mv {renamed.with_name('moved')} {renamed} && search resume {renamed}" in shown
