@@ -136,12 +136,17 @@ class SearchSpace:
         generator = random.Random(0)
         while pending:
             check()
-            fixed = pending.pop()
+            fixed, firsts = pending.pop(), dict[str, OptionValue]()
 
-            def first(name: str, domain: Domain, fixed: dict[str, OptionValue] = fixed) -> Any:
+            def first(
+                name: str,
+                domain: Domain,
+                fixed: dict[str, OptionValue] = fixed,
+                firsts: dict[str, OptionValue] = firsts,
+            ) -> Any:
                 values = ends(domain)
                 if name not in self.parameters:
-                    self.parameters[name] = domain
+                    self.parameters[name], firsts[name] = domain, values[0]
                     pending.extend({**fixed, name: value} for value in values[1:])
                 return fixed.get(name, values[0])
 
@@ -157,6 +162,7 @@ class SearchSpace:
                     problems += error.problems
                     continue
                 spec = found
+                pending.extend({**fixed, name: value} for name, value in firsts.items())
             self.mixer_names.update(m.name for stage in spec.stages for m in stage.mixer)
         if problems:
             raise SpecError(distinct(problems))

@@ -140,7 +140,10 @@ class StageTimes:
 
 
 class _Table:
-    """Networks as numbers: relative widths, and parts times the relative area of their map."""
+    """Networks as numbers: relative widths, and parts times the relative area of their map.
+
+    A table made `like` another has its stages, and more if its networks do.
+    """
 
     def __init__(self, networks: Sequence[Description], like: _Table | None = None) -> None:
         names = {name for network in networks for parts in network.parts for name in parts}
@@ -154,22 +157,26 @@ class _Table:
             ]
             self.largest[name] = max(map(abs, amounts)) or 1.0
         columns = {name: index for index, name in enumerate(self.largest)}
-        stages = len(networks[0].widths)
-        areas = 4.0 ** -np.arange(stages)  # each stage has a quarter of the positions
-        self.widths = np.array([network.widths for network in networks]) / self.widest
+        # networks may differ in their number of stages: a stage that is not there has width 0
+        stages = max(len(network.widths) for network in networks)
+        stages = stages if like is None else max(stages, len(like.areas))
+        areas: Array = 4.0 ** -np.arange(stages)  # each stage has a quarter of the positions
+        self.widths = np.zeros((len(networks), stages))
+        for row, network in enumerate(networks):
+            self.widths[row, : len(network.widths)] = np.array(network.widths) / self.widest
         self.parts = np.zeros((stages, len(networks), len(columns)))
         for row, network in enumerate(networks):
             for stage, parts in enumerate(network.parts):
                 for name, amount in parts.items():
                     value = amount / self.largest[name] * areas[stage]
                     self.parts[stage, row, columns[name]] = value
-        self.areas = areas
+        self.areas: Array = areas
 
     def kernel(self, other: _Table, overhead: float) -> Array:
         """Between all networks here and all there."""
         total = np.full((len(self.widths), len(other.widths)), CONSTANT)
         shared = self.parts.shape[2]  # columns that `other`, made like this one, may exceed
-        for i, j in product(range(len(self.areas)), repeat=2):
+        for i, j in product(range(len(self.areas)), range(len(other.areas))):
             widths = np.outer(self.widths[:, i], other.widths[:, j])
             growth = overhead + WIDENING * (widths + widths**2)
             parts = self.parts[i] @ other.parts[j][:, :shared].T

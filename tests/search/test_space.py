@@ -322,3 +322,33 @@ def test_equal_choices_give_equal_backbones(seed: int, registry: MixerRegistry) 
         return default.backbone(lambda _n, domain: generator.choice(domain.values)).digest  # type: ignore[union-attr]
 
     assert drawn() == drawn()
+
+
+SCALES = "name: x\nstem: {kernel_size: 2, stride: 2}\n"
+SCALES += "stages: [{depth: 1, width: 8, mixer: pooling, norm: none, "
+
+
+@pytest.mark.parametrize("blocks", ["[metanext, metaformer]", "[metaformer, metanext]"])
+@pytest.mark.parametrize("scales", ["[null, 1.0]", "[1.0, null]"])
+def test_whether_a_space_is_legal_does_not_depend_on_the_order_of_its_choices(
+    blocks: str, scales: str, registry: MixerRegistry
+) -> None:
+    text = f"block: {{choice: {blocks}}}, residual_scale: {{choice: {scales}}}}}]"
+    opened = space(SCALES + text, registry)
+    chosen = {"stages.0.block": "metaformer", "stages.0.residual_scale": 1.0}
+    spec = opened.backbone(lambda name, _domain: chosen[name])
+    assert spec.stages[0].residual_scale == 1.0
+
+
+@pytest.mark.parametrize("values", ["[99, 2]", "[2, 99]"])
+def test_a_value_that_is_legal_in_no_combination_is_refused(
+    values: str, registry: MixerRegistry
+) -> None:
+    text = f"block: {{choice: [metanext, metaformer]}}, mlp: {{ratio: {{choice: {values}}}}}}}]"
+    with pytest.raises(SpecError, match="got 99; allowed: numbers from 0.125 to 16"):
+        space(SCALES + text, registry)
+
+
+def test_the_data_say_how_many_channels_images_have(registry: MixerRegistry) -> None:
+    with pytest.raises(SpecError, match="in_channels: images are read with three channels"):
+        space(f"in_channels: 1\n{SCALES}block: metanext}}]", registry)

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from studies import InThisProcess, reject
 
 from metaformer import BackboneSpec
+from mixers import installed_mixers
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 
 
 @dataclass
 class Preview:
     """Wide candidates are too large, pooling is too slow, a training takes 10 s."""
+
+    registry = installed_mixers()
 
     largest_width: int = 6
     too_slow: str = "pooling"

@@ -129,3 +129,28 @@ def test_its_variance_is_that_of_whether_networks_keep_the_limit() -> None:
     chances = few.typical_chance(seen(OTHERS))
     assert np.mean(chances) == pytest.approx(0.3, abs=0.05)
     assert few.variance() >= 0.5 * np.mean((chances - (limit >= TRUTH)) ** 2)
+
+
+def test_networks_of_different_numbers_of_stages_are_predicted_together() -> None:
+    def of_some(params: Mapping[str, Any]) -> Description:
+        whole = description(params)
+        count = params["stages.0.depth"]  # 1, 2 or 3 stages
+        return Description(whole.widths[:count], whole.parts[:count])
+
+    def truth(params: dict[str, Any]) -> float:
+        found = of_some(params)
+        return 2e-4 + sum(
+            part["block"] * width * 1e-6 / 4**stage
+            for stage, (width, part) in enumerate(zip(found.widths, found.parts, strict=True))
+        )
+
+    generator = random.Random(2)
+    measured = [draw(generator) for _ in range(60)]
+    model = StageTimes(AtMost(1.0), of_some)
+    model.condition(seen(measured), np.array([truth(params) for params in measured]))
+    predicted, _, _ = model.interval(SEEN, alpha=0.01)
+    assert np.sqrt(np.mean((predicted / np.array([truth(p) for p in OTHERS]) - 1) ** 2)) < 0.05
+    deeper = seen([params for params in measured if params["stages.0.depth"] == 3])
+    flat = [params for params in measured if params["stages.0.depth"] == 1]
+    model.condition(seen(flat), np.array([truth(params) for params in flat]))
+    assert np.isfinite(model.log_chance(deeper)).all()
