@@ -66,10 +66,13 @@ class PassedOverCounter:
             self._found[mixer, ""] = found
 
     def resume(self, earlier: Iterable[Mapping[str, Any]]) -> None:
-        """Continue from what summary.json held when the study was left."""
+        """Continue from what summary.json held when the study was left; damaged entries are left
+        out."""
+        kinds = {"mixer": str, "place": str, "candidates": int, "is_fault": bool, "reason": str}
         for data in earlier:
-            found = PassedOver.from_data(data)
-            self._found[found.mixer, found.place] = found
+            if isinstance(data, dict) and {key: type(data[key]) for key in data} == kinds:
+                found = PassedOver.from_data(data)
+                self._found[found.mixer, found.place] = found
 
     def add(self, problem: Problem) -> None:
         """Count one candidate that `problem` rules out."""

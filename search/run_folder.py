@@ -96,7 +96,7 @@ class RunFolder:
         """Return the `passed_over` of summary.json; empty if it cannot be read."""
         try:
             found = json.loads(self.summary.read_bytes())["passed_over"]
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return []
         return found if isinstance(found, list) else []
 

@@ -160,7 +160,9 @@ class _Table:
         # networks may differ in their number of stages: a stage that is not there has width 0
         stages = max(len(network.widths) for network in networks)
         stages = stages if like is None else max(stages, len(like.areas))
-        areas: Array = 4.0 ** -np.arange(stages, dtype=np.float64)  # each stage has a quarter of the positions
+        areas: Array = 4.0 ** -np.arange(
+            stages, dtype=np.float64
+        )  # each stage has a quarter of the positions
         self.widths = np.zeros((len(networks), stages))
         for row, network in enumerate(networks):
             self.widths[row, : len(network.widths)] = np.array(network.widths) / self.widest

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from consent import agree
 
 from metaformer import BackboneSpec, SpecError, build_backbone, count_backbone, load_spec
 from metaformer.mixer_faults import mixer_at_fault, mixer_faults
@@ -62,6 +63,7 @@ def registry_with(source: str) -> MixerRegistry:
     Path("mine.py").write_text(source, encoding="utf-8")
     Path("plugins.toml").write_text('schema = 1\n[local]\nmine = "mine.py:Mine"\n', "utf-8")
     Path("t.yaml").write_text(SPEC, encoding="utf-8")
+    agree()
     return load_registry()
 
 

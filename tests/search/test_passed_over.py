@@ -29,7 +29,8 @@ def test_a_mixer_at_fault_is_reported_once_and_stands_first() -> None:
 def test_counts_continue_from_what_the_summary_held() -> None:
     earlier = PassedOver("a", "", 4, True, "KeyError: 1")
     counter = PassedOverCounter()
-    counter.resume([earlier.to_data()])
+    damaged = [7, {}, {**earlier.to_data(), "candidates": "4"}, {**earlier.to_data(), "more": 1}]
+    counter.resume([earlier.to_data(), *damaged])
     counter.add(Problem("stages[0].mixer", "KeyError: 1", mixer="a", is_fault=True))
     (found,) = counter.found()
     assert (found.candidates, found.is_fault) == (5, True)
