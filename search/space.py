@@ -14,13 +14,12 @@ normalised input in other blocks than MetaFormer's, or that the study's device o
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from optuna.trial import BaseTrial
 
-from metaformer.errors import Mark, Problem, SpecError, distinct, format_path, shorten
+from metaformer.errors import Mark, Problem, SpecError, format_path, shorten
 from metaformer.field_words import field_at, takes_integers_only
 from metaformer.forms import FORMS, is_form
 from metaformer.spec import OF_MLP_HEADS, BackboneSpec
@@ -39,11 +38,11 @@ from mixers import (
     SignatureError,
 )
 from search.mixer_place import MixerPlace, inside
+from search.space_exploration import Explorer
 from search.space_forms import (
     Chooser,
     choose_item,
     chosen,
-    ends,
     listed_mixers,
     node_like,
     range_domain,
@@ -52,8 +51,6 @@ from search.space_forms import (
     scalar_domain,
     written_mixer,
 )
-
-COMBINATIONS = 50  # of other values, that are tried with one which is illegal beside the first ones
 
 
 class SearchSpace:
@@ -90,9 +87,9 @@ class SearchSpace:
         self._any = list(any_mixers) if any_mixers is not None else registry.names()
         self._leave_out, self.any_names = leave_out, set[str]()
         self.left_out: dict[str, str] = {}
-        self.parameters: dict[str, Domain] = {}
-        self.mixer_names: set[str] = set()
-        self._explore(check)
+        found = Explorer(self.backbone, check)
+        self.parameters, self.mixer_names = found.parameters, found.mixer_names
+        found.explore()
 
     @property
     def tree(self) -> Node:
@@ -124,58 +121,6 @@ class SearchSpace:
     def parse(self, tree: Node) -> BackboneSpec:
         """The backbone of a tree without choices; SpecError where it makes none."""
         return parse_spec(tree, self._registry, forms=True)
-
-    def _explore(self, check: Callable[[], None]) -> None:
-        """Find all parameters and try each of their values, with the others at their first.
-
-        A value that makes no backbone so is tried with others: it is legal if some combination
-        is. SpecError, with all problems, for values that are legal in none.
-        """
-        problems: list[Problem] = []
-        pending: list[dict[str, OptionValue]] = [{}]
-        generator = random.Random(0)
-        while pending:
-            check()
-            fixed, firsts = pending.pop(), dict[str, OptionValue]()
-
-            def first(
-                name: str,
-                domain: Domain,
-                fixed: dict[str, OptionValue] = fixed,
-                firsts: dict[str, OptionValue] = firsts,
-            ) -> Any:
-                values = ends(domain)
-                if name not in self.parameters:
-                    self.parameters[name], firsts[name] = domain, values[0]
-                    pending.extend({**fixed, name: value} for value in values[1:])
-                return fixed.get(name, values[0])
-
-            def drawn(name: str, domain: Domain, fixed: dict[str, OptionValue] = fixed) -> Any:
-                last = name in fixed and name == next(reversed(fixed))
-                return fixed[name] if last else generator.choice(ends(domain))
-
-            try:
-                spec = self.backbone(first)
-            except SpecError as error:
-                found = self._first_legal(drawn, check)
-                if found is None:
-                    problems += error.problems
-                    continue
-                spec = found
-                pending.extend({**fixed, name: value} for name, value in firsts.items())
-            self.mixer_names.update(m.name for stage in spec.stages for m in stage.mixer)
-        if problems:
-            raise SpecError(distinct(problems))
-
-    def _first_legal(self, drawn: Chooser, check: Callable[[], None]) -> BackboneSpec | None:
-        """The first legal backbone of some combinations; None if there is none among them."""
-        for _ in range(COMBINATIONS):
-            check()
-            try:
-                return self.backbone(drawn)
-            except SpecError:
-                continue
-        return None
 
     def _realise(self, node: Node, path: tuple[str | int, ...], name: str, choose: Chooser) -> Node:
         """`node` with every choice and range in it replaced by one value.

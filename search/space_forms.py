@@ -43,9 +43,14 @@ def choice_items(node: Node, place: Place) -> tuple[Node, ...]:
             words = f"got {item.value}; allowed: finite numbers"
             raise SpecError(Problem(where, words, item.mark))
     labels = [_label(item) for item in listed.value]
-    for index, label in enumerate(labels):
+    values = [item.plain() for item in listed.value]
+    for index, (label, value) in enumerate(zip(labels, values, strict=True)):
+        if value in values[:index]:
+            words = f"{shorten(value)} is listed twice"
+            raise SpecError(Problem(where, words, listed.value[index].mark))
         if label in labels[:index]:
-            words = f"{shorten(label)} is listed twice"
+            other = shorten(values[labels.index(label)])
+            words = f"{other} and {shorten(value)} cannot be told apart in a record; allowed: one"
             raise SpecError(Problem(where, words, listed.value[index].mark))
     return listed.value
 

@@ -15,6 +15,7 @@ from metaformer.errors import Problem, SpecError, distinct
 from metaformer.extends import merge, resolve_extends, zoo_names
 from metaformer.spec_yaml import shorten, validate_node
 from metaformer.yaml_tree import Node, plain_node, read_yaml
+from mixers.errors import nearest
 from search.data import DataSource, read_source
 from search.devices import DEVICE_NAME, precision_problem, require_device
 from search.errors import EnvironmentProblem, UsageError
@@ -122,7 +123,8 @@ def _asked_device(asked: Node) -> str:
     if device is None:
         return "auto"
     if not isinstance(device.value, str) or not re.fullmatch(DEVICE_NAME, device.value):
-        words = f"got {shorten(device.plain())}; allowed: auto, cpu, cuda, cuda:N"
+        close = nearest(str(device.plain()).lower(), ("auto", "cpu", "cuda"))
+        words = f"got {shorten(device.plain())}; allowed: auto, cpu, cuda, cuda:N{close}"
         raise SpecError(Problem("measure.device", words, device.mark))
     return device.value
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 
 from search.cli.errors import ExitCode, user_errors
 from search.cli.output import echo
+from search.cli.parameters import Device
 
 if TYPE_CHECKING:
     from search.doctor import Facts, Finding
@@ -21,7 +21,13 @@ _UNKNOWN = "–"
 
 
 @click.command()
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--device",
+    type=Device(),
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cuda or cuda:N.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
@@ -45,12 +51,8 @@ def doctor(
     plugins.toml that cannot stand, a folder that cannot be written or locked. Else 0.
     """
     with user_errors():
-        from search.devices import DEVICE_NAME
         from search.doctor import examine, findings
-        from search.errors import UsageError
 
-        if not re.fullmatch(DEVICE_NAME, device):
-            raise UsageError(f"--device: got {device}; allowed: auto, cpu, cuda, cuda:N")
         facts = examine(device, precision=precision, out=out, plugins=plugins)
         found = findings(facts)
         if as_json:

@@ -163,6 +163,16 @@ def test_a_choice_among_maps_goes_by_their_text_and_may_hold_choices(
         ),
         ("depth: {choice: []}", "stages[0].depth.choice: got []; allowed: a list of one or more"),
         ("depth: {choice: [1, 1]}", "stages[0].depth.choice: 1 is listed twice"),
+        ("layer_scale: {choice: [1, 1.0]}", "stages[0].layer_scale.choice: 1.0 is listed twice"),
+        ("mlp: {gated: {choice: [true, 1]}}", "stages[0].mlp.gated.choice: 1 is listed twice"),
+        (
+            "mlp: {choice: [{ratio: 2, gated: true}, {gated: true, ratio: 2.0}]}",
+            "stages[0].mlp.choice: {gated: true, ratio: 2.0} is listed twice",
+        ),
+        (
+            "layer_scale: {choice: ['null', null]}",
+            "'null' and null cannot be told apart in a record; allowed: one",
+        ),
         ("depth: {range: [4, 2]}", "got [4, 2]; allowed: [low, high] with low at most high"),
         ("depth: {range: [2, 4, 0]}", "got [2, 4, 0]; allowed: a step above 0"),
         (

@@ -108,4 +108,4 @@ def test_what_stops_the_work_is_the_machines_exit_code() -> None:
 def test_a_name_that_no_device_has_is_a_usage_error() -> None:
     result = doctor("--device", "gpu")
     assert result.exit_code == ExitCode.USAGE
-    assert "--device: got gpu; allowed: auto, cpu, cuda, cuda:N" in result.output
+    assert "got 'gpu'; allowed: auto, cpu, cuda, cuda:N" in result.output
