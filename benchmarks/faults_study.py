@@ -178,7 +178,7 @@ def _journal_problems(run: Run, records: list[TrialRecord]) -> list[str]:
         if not trial.state.is_finished()
     ]
     said = {
-        number: json.loads(trial.user_attrs["record"])
+        number: TrialRecord.from_line(trial.user_attrs["record"]).to_data()
         for number, trial in trials.items()
         if "record" in trial.user_attrs
     }
