@@ -1,4 +1,4 @@
-"""How many good and bad mixers written after published ones the conformance suite answers rightly.
+"""Count the published mixers, good and bad, that the conformance suite judges correctly.
 
     python benchmarks/conformance_set.py --out FILE
 
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def check_one(name: str) -> dict[str, Any]:
-    """What the suite found in one mixer, and whether that is right."""
+    """Return the findings of the suite for one mixer, and whether they are right."""
     from published_mixers import BAD, GOOD
 
     from mixers.conformance import check_mixer

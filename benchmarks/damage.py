@@ -94,7 +94,7 @@ Main = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Result:
-    """What one command did: `code` is None if it did not end in time."""
+    """Result of one command; `code` is None if it did not end in time."""
 
     code: int | None
     stdout: bytes
@@ -257,7 +257,7 @@ def _wait(pid: int, box: Path, limit: float) -> Result:
 
 
 def snapshot(box: Path) -> dict[str, str]:
-    """What lies outside the places where commands may write, by path."""
+    """Return the files outside the places where commands may write, by path."""
     allowed = [box / name for name in ("work/runs", "work/out", "home/.cache", "stdout", "stderr")]
     found = {}
     for folder, folders, files in os.walk(box):

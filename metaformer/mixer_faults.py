@@ -1,4 +1,4 @@
-"""Which mixer's code raised: from a traceback to a `MixerFault` with its place in the spec."""
+"""Attribution of exceptions to mixers: a traceback becomes a `MixerFault` with its place."""
 
 from __future__ import annotations
 
@@ -129,13 +129,13 @@ def _by_file(frames: list[FrameType], registry: MixerRegistry, spec: BackboneSpe
 
 
 def _defines(entry: MixerEntry, frame: FrameType, file: Path) -> bool:
-    """Whether the code of the frame stands in the mixer's class."""
+    """Return whether the code of the frame stands in the mixer's class."""
     inside = frame.f_code.co_qualname.startswith(f"{entry.mixer_class.__qualname__}.")
     return inside and file == _file_of(entry.mixer_class.__module__)
 
 
 def _owns(entry: MixerEntry, file: Path) -> bool:
-    """Whether a file is that of the mixer's class, or lies in its distribution's package."""
+    """Return whether a file is that of the mixer's class, or lies in its distribution's package."""
     module = entry.mixer_class.__module__
     if file == _file_of(module):
         return True

@@ -17,7 +17,7 @@ from mixers import MixerSpec, Site
 
 @dataclass(frozen=True, slots=True)
 class StageSite:
-    """Where a stage stands: the side of its map, how much smaller than the image it is, dilation.
+    """Position of a stage: side of its map, reduction of the image, dilation.
 
     `keeps_size` says that its downsampling gives up its stride for the sake of dilation.
     `first_block` is the number of blocks in the stages before it, `network_depth` that in all.
@@ -84,7 +84,7 @@ def drop_path_rates(spec: BackboneSpec) -> list[list[float]]:
 
 
 def stage_sites(spec: BackboneSpec, image_size: int, output_stride: int | None) -> list[StageSite]:
-    """Where each stage stands: size of its map, reduction of the image, dilation."""
+    """Return the position of each stage: size of its map, reduction of the image, dilation."""
     sites: list[StageSite] = []
     _require_reachable(spec, output_stride)
     size = _shrunk(spec, "stem", spec.stem, image_size, image_size)

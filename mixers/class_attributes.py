@@ -1,4 +1,4 @@
-"""What a mixer's class declares in addition to its options, read and validated."""
+"""Declarations of a mixer's class in addition to its options, read and validated."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def requirements(mixer_class: type) -> tuple[str, ...]:
 
 
 def has_allows(mixer_class: type) -> bool:
-    """Whether the class declares `allows`."""
+    """Return whether the class declares `allows`."""
     return getattr(mixer_class, "allows", None) is not None
 
 

@@ -211,7 +211,7 @@ class MixerEntry:
 
     @property
     def has_allows(self) -> bool:
-        """Whether the class says which sites and options go together."""
+        """True if the class says which sites and options go together."""
         return has_allows(self.mixer_class)
 
     def disallowed(self, site: Site, options: Mapping[str, OptionValue]) -> str | None:
@@ -241,7 +241,7 @@ class MixerEntry:
         return self.declares("supports_dilation")
 
     def declares(self, name: str) -> bool:
-        """Whether the class attribute `name` is true; MixerFault if reading it raises."""
+        """Return whether the class attribute `name` is true; MixerFault if reading it raises."""
         mixer_class = self.mixer_class
         try:
             return call_guarded(lambda: bool(getattr(mixer_class, name, False)))

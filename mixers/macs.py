@@ -51,7 +51,7 @@ def flop_counter() -> FlopCounterMode:
 
 
 def stated_macs(module: nn.Module) -> int | None:
-    """What `module.macs()` states for one image at its site; None if it has no such method.
+    """Return the value of `module.macs()`, for one image at its site; None without such a method.
 
     Raises:
         ValueError: It states anything but an integer of 0 or more.

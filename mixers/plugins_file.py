@@ -50,7 +50,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class PluginRules:
-    """Which distributions may give mixers; `allow` is None where everything installed may.
+    """Rules of a `plugins.toml`; `allow` is None if everything installed may give mixers.
 
     `resolve` settles short names, `mixers` are rules by the name that was written, `local` the
     mixers of the project itself, `trainers` its trainers. `file` is where the rules stand, as it
@@ -249,7 +249,7 @@ def _require_distinct(
 
 
 def _is_comparable(specifiers: SpecifierSet, version: str) -> bool:
-    """Whether the version can be compared with each; `===` and no specifier compare any text."""
+    """Return whether the version can be compared; `===` and no specifier compare any text."""
     try:
         Version(version)
     except InvalidVersion:

@@ -14,7 +14,7 @@ from mixers.signature import Option
 
 @dataclass(frozen=True)
 class MixerRules:
-    """What `[mixers.NAME]` of a `plugins.toml` says; `place` names the line of one of its keys.
+    """Rules in `[mixers.NAME]` of a `plugins.toml`; `place` names the line of one of its keys.
 
     `written` is the name as the file has it.
     """
@@ -86,7 +86,7 @@ def narrowed(domain: Domain, said: Any) -> Domain:
 
 
 def _leads(step: float, low: float, high: float, grid: float | None, *, whole: bool) -> bool:
-    """Whether steps of that size stay on the grid and arrive at `high`."""
+    """Return whether steps of that size stay on the grid and arrive at `high`."""
     if not math.isfinite(step) or step <= 0 or (whole and not isinstance(step, int)):
         return False
     counts = [(high - low) / step] + ([] if grid is None else [step / grid])

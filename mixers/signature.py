@@ -28,7 +28,7 @@ class Option:
     enum: type[Enum] | None = None
 
     def argument(self, value: OptionValue) -> OptionValue | Enum:
-        """What the constructor is called with for `value`."""
+        """Return the argument that the constructor is called with for `value`."""
         return value if self.enum is None or value is None else self.enum(value)
 
     def search_domain(self) -> Domain:

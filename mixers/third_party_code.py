@@ -53,7 +53,7 @@ def call_guarded(
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether `error` is Ctrl-C; a subclass of KeyboardInterrupt is an author's own exception."""
+    """Return whether `error` is Ctrl-C; a subclass of KeyboardInterrupt is an author's own."""
     return type(error) is KeyboardInterrupt
 
 
@@ -104,7 +104,7 @@ def author_line(error: BaseException) -> str:
 
 
 def is_author_file(file: Path) -> bool:
-    """Whether a line of that file may be an author's: not this project's, torch's or Python's."""
+    """Return whether a file may be an author's: not this project's, torch's or Python's."""
     if not file.is_absolute():
         return False
     if any(file.is_relative_to(folder) for folder in _OWN_FOLDERS):
@@ -129,7 +129,7 @@ def definition_line(mixer_class: type) -> str:
 
 
 def is_refusal(error: BaseException, options: Collection[str]) -> bool:
-    """Whether a constructor's exception says that its options do not go with the site.
+    """Return whether a constructor's exception says that its options do not fit the site.
 
     Such is a ValueError that names one of the `options` or a property of the site; any other
     exception is the author's mistake.

@@ -34,7 +34,7 @@ def trusted_file() -> Path | None:
 
 
 def is_trusted(rules: Path, digest: str) -> bool:
-    """Whether the user has agreed to run what `rules`, a `plugins.toml`, names, as it is now."""
+    """Return whether the user agreed to run what `rules`, a `plugins.toml`, names as it is now."""
     file = trusted_file()
     if file is None:
         return False

@@ -1,4 +1,4 @@
-"""Which device a name means, how much memory it has, and which errors say it was not enough.
+"""Devices by name, their memory, and the errors that say it was not enough.
 
 Importing this module does not import torch: settings are checked without it.
 """
@@ -97,7 +97,7 @@ def compute_capability(device: torch.device) -> tuple[int, int] | None:
 
 
 def may_have_cuda() -> bool:
-    """Whether this machine may have a CUDA device, by the files of its drivers; without torch."""
+    """Return whether this machine may have a CUDA device, by its drivers' files, without torch."""
     return any(Path(file).exists() for file in _DRIVER_FILES)
 
 

@@ -15,7 +15,7 @@ _LIMIT = 500  # characters of a reason
 
 @dataclass(frozen=True)
 class PassedOver:
-    """How many candidates one mixer or one place in the space ruled out.
+    """Number of candidates that one mixer or one place in the space ruled out.
 
     Attributes:
         mixer: Canonical name; empty if values of the space do not go together.

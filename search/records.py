@@ -38,7 +38,7 @@ class TrialState(StrEnum):
 
 @dataclass(kw_only=True)
 class Record(ABC):
-    """What became of one network. `mixer_at_fault` is the mixer whose code raised, None if none did
+    """Result of one network. `mixer_at_fault` is the mixer whose code raised, None if none did
     or it is not certain. `spec` is the backbone as a YAML file holds it; `constraints` are
     Optuna's, at most 0 where the network is within the budget; times are in seconds. `at_most` has
     images/s by mode that no kernel exceeds, of what was rejected by that without a measurement.
@@ -180,7 +180,7 @@ class BaselineRecord(Record):
 
 
 def has_checksum(line: str) -> bool:
-    """Whether the line of a record, which can be read, holds a checksum."""
+    """Return whether the line of a record holds a checksum."""
     return _CHECKSUM in json.loads(line)
 
 

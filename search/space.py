@@ -211,7 +211,7 @@ class SearchSpace:
         return writings
 
     def _is_left_out(self, name: str) -> bool:
-        """Whether `any` does without that mixer, which nothing names: broken, or ruled out."""
+        """Return whether `any` leaves out that mixer, which nothing names: broken, or ruled out."""
         if not self._frozen and name not in self.left_out:
             reason = (entry := self._registry[name]).broken() or self._leave_out(entry)
             if reason is not None:

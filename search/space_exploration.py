@@ -1,4 +1,4 @@
-"""Which parameters a space has, and which of their values are legal in no combination."""
+"""Parameters of a space, and those of their values that are legal in no combination."""
 
 from __future__ import annotations
 

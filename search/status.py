@@ -26,7 +26,7 @@ _LOCKS = Path("/proc/locks")
 
 
 def study_status(folder: Path) -> dict[str, Any]:
-    """What `search status --json` prints of one study.
+    """Return what `search status --json` prints of one study.
 
     `running` is whether a process holds the study now, `pid` which, where that can be told.
     `best`, `front`, `nearest_miss` and `set_aside` are those of summary.json; `not_yet_in_summary`
@@ -213,7 +213,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def _is_summary(data: dict[str, Any]) -> bool:
-    """Whether what `study_status` and its text take from the summary is of the right types."""
+    """Return whether the parts of the summary that are shown are of the right types."""
     trials, best = data.get("trials"), data.get("best")
     shown = [trial for trial in (best, data.get("nearest_miss")) if trial is not None]
     front = data.get("front")
@@ -228,7 +228,7 @@ def _is_summary(data: dict[str, Any]) -> bool:
 
 
 def _is_described(trial: Any) -> bool:
-    """Whether `trial` is as `summary.describe_trial` makes it, as far as it is shown."""
+    """Return whether `trial` is as `summary.describe_trial` makes it, as far as it is shown."""
     if not isinstance(trial, dict) or not isinstance(trial.get("throughput"), dict):
         return False
     numbers = ("validation_accuracy", "test_accuracy")

@@ -76,7 +76,7 @@ def read_own_study(file: Path) -> dict[str, Any]:
 
 
 def _is_own_study(old: dict[str, Any]) -> bool:
-    """Whether what other versions wrote too, and is used unread, is of the right types."""
+    """Return whether the parts that are used unread are of the right types."""
     search = old.get("search")
     baselines = search.get("baselines", []) if isinstance(search, dict) else None
     return (

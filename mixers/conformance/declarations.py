@@ -39,7 +39,7 @@ def check_signature(subject: Subject) -> str:
 
 
 def check_declarations(subject: Subject) -> str:
-    """What the class and the instance declare has the contract's types."""
+    """Declarations of the class and the instance have the contract's types."""
     declared = []
     for name in _FLAGS:
         value = getattr(subject.mixer_class, name, False)

@@ -106,7 +106,7 @@ def _kinds() -> Iterator[type[nn.Module]]:
 
 
 def _is_torchs_wrapper(found: Any, function: Any) -> bool:
-    """Whether torch itself has wrapped `function`, as it does some when Dynamo is imported."""
+    """Return whether torch itself has wrapped `function`, as Dynamo does at its import."""
     code = getattr(found, "__code__", None)
     if code is None or not Path(code.co_filename).is_relative_to(_TORCH):
         return False

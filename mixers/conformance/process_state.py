@@ -1,4 +1,4 @@
-"""What belongs to the process as a whole, and not to torch or numpy: how to read and restore it."""
+"""State of the process as a whole, outside torch and numpy: reading and restoring it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a mixer leaves running, open or in memory."""
+"""Check of resources: threads, processes, files and memory that a mixer leaves behind."""
 
 from __future__ import annotations
 
@@ -46,8 +46,10 @@ def check_resources(subject: Subject) -> str:
 
 
 def _kept_of_each_call(mixer: torch.nn.Module, subject: Subject) -> int:
-    """How many storages of a call are alive after others; the first may fill caches, and those of
-    the last may stand in attributes."""
+    """Return how many storages of a call are alive after later calls.
+
+    The first call may fill caches, and storages of the last may be held by attributes.
+    """
     calls: list[_Storages] = []
     known = {StorageWeakRef(tensor.untyped_storage()) for tensor in _tensors_of(mixer)}
     for _ in range(_CALLS):

@@ -86,7 +86,7 @@ def check_options(subject: Subject) -> str:
 
 
 def _runs_somewhere(subject: Subject, options: Options, sites: Sequence[Site]) -> bool:
-    """Whether any of `sites` takes the options; CheckFailed if something is wrong at one.
+    """Return whether any of `sites` takes the options; CheckFailed if something is wrong at one.
 
     The first that takes them shows training and evaluation, the others the shape.
     """

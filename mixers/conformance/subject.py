@@ -100,7 +100,7 @@ class Subject:
         return True
 
     def disallowed(self, site: Site, options: Options = NO_OPTIONS) -> str | None:
-        """What the mixer's `allows` answers, None if it has none."""
+        """Return the answer of the mixer's `allows`, None if it has none."""
         defaults = {option.name: option.default for option in self.options}
         values = arguments(self.options, {**defaults, **options})
         return disallowed_reason(self.mixer_class, site, values)

@@ -1,4 +1,4 @@
-"""Which classes each part of a data set holds: without them, its accuracy says nothing."""
+"""Checks of the classes in each part of a data set, without which its accuracy says nothing."""
 
 from __future__ import annotations
 

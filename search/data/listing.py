@@ -57,7 +57,7 @@ class PassedOver:
 
 
 def is_left_by_system(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or left behind by an operating system."""
+    """Return whether a file or folder is hidden, or left behind by an operating system."""
     return name.startswith(".") or name.lower() in (_SYSTEM_FOLDERS | _SYSTEM_FILES)
 
 

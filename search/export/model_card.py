@@ -270,7 +270,7 @@ def in_words(value: Any) -> str:
 
 
 def without_place(origin: str) -> str:
-    """Where a mixer came from without folders of this machine, which say nothing elsewhere."""
+    """Return the origin of a mixer without folders of this machine, which say nothing elsewhere."""
     kind, _, place = origin.partition(" ")
     if kind == "editable":
         return "editable install"

@@ -1,4 +1,4 @@
-"""Which known name is meant."""
+"""Nearest known names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `mixer: any` stands for in a study: what its device and its sizes allow."""
+"""Mixers that `mixer: any` stands for in a study, by its device and its sizes."""
 
 from __future__ import annotations
 

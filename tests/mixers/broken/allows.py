@@ -1,4 +1,4 @@
-"""What it allows is not what its constructor takes."""
+"""A mixer whose `allows` disagrees with its constructor."""
 
 from __future__ import annotations
 

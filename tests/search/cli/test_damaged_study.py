@@ -126,7 +126,7 @@ def whole_records(folder: Path) -> set[str]:
 
 
 def violations(kept: Path, file: str, damage: str) -> list[str]:
-    """What each command does that it must not, with `file` damaged."""
+    """Return what each command does that it must not, with `file` damaged."""
     found = []
     for name in READ_BY[file]:
         for leftover in ("runs", "exported", "outside", "nowhere"):

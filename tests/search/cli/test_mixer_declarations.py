@@ -1,4 +1,4 @@
-"""What mixers declare of sites and devices, in every command that meets them."""
+"""Declarations of mixers about sites and devices, in every command that reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is printed from files and third parties cannot control the terminal."""
+"""Text from files and third parties cannot control the terminal."""
 
 from __future__ import annotations
 

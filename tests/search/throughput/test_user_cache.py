@@ -1,4 +1,4 @@
-"""Where the user's cache lies, and users who have none."""
+"""The user's cache folder, and users without one."""
 
 from __future__ import annotations
 
