@@ -108,4 +108,12 @@ class MixerFault(PluginError):
 
 
 class PluginsFileError(MixerError):
-    """A `plugins.toml` that is not there though it was named, or says what it cannot say."""
+    """A `plugins.toml` is missing though it was named, or invalid.
+
+    Attributes:
+        place: Line and column of the mistake, from 1; (0, 0) if it has none.
+    """
+
+    def __init__(self, message: str, *, place: tuple[int, int] = (0, 0)) -> None:
+        super().__init__(message)
+        self.place = place

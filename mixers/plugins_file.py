@@ -120,24 +120,31 @@ class PluginRules:
                 meant = nearest(distribution, distributions)
                 if distribution not in distributions and meant and not _installed(distribution):
                     words = f"{distribution} gives no mixers here{meant}"
-                    raise self.source.mistake((section, distribution), words)
+                    self.source.mistakes.append(self.source.mistake((section, distribution), words))
         for short, canonical in self.resolve.items():
-            if short in found:
-                words = f"{short} is built in; its name stays its own"
-                raise self.source.mistake(("resolve", short), words)
-            givers = [name for name in found if name.rpartition("/")[2] == short]
-            if canonical not in givers:
-                allowed = ", ".join(givers) or f"none, as nothing installed gives {short}"
-                words = f"got {canonical!r}; allowed: {allowed}{nearest(canonical, givers)}"
-                raise self.source.mistake(("resolve", short), words)
+            with self.source.noting():
+                self._check_resolved(short, canonical, found)
         meant_by: dict[str, str] = {}
         for name, rules in self.mixers.items():
-            self._check_mixer(name, found)
-            mixer = name if name in found else self._giver(name, found)
-            first = meant_by.setdefault(mixer, rules.written)
-            if first != rules.written:
-                words = f"means {mixer}, as {first} does; allowed: one of the two"
-                raise self.source.mistake(("mixers", rules.written), words)
+            with self.source.noting():
+                self._check_mixer(name, found)
+                mixer = name if name in found else self._giver(name, found)
+                first = meant_by.setdefault(mixer, rules.written)
+                if first != rules.written:
+                    words = f"means {mixer}, as {first} does; allowed: one of the two"
+                    raise self.source.mistake(("mixers", rules.written), words)
+        self.source.require_sound()
+
+    def _check_resolved(self, short: str, canonical: str, found: Iterable[str]) -> None:
+        assert self.source is not None
+        if short in found:
+            words = f"{short} is built in; its name stays its own"
+            raise self.source.mistake(("resolve", short), words)
+        givers = [name for name in found if name.rpartition("/")[2] == short]
+        if canonical not in givers:
+            allowed = ", ".join(givers) or f"none, as nothing installed gives {short}"
+            words = f"got {canonical!r}; allowed: {allowed}{nearest(canonical, givers)}"
+            raise self.source.mistake(("resolve", short), words)
 
     def _giver(self, short: str, found: Iterable[str]) -> str:
         """The canonical name of the mixer that `short` means."""
@@ -178,13 +185,14 @@ def read_plugin_rules(path: str | Path | None = None, *, consent: str | None = N
         return PluginRules()
     source = read_toml(file)
     source.require_known((), source.data, _KEYS)
-    if "schema" not in source.data:
-        raise source.mistake(("schema",), "missing; allowed: schema = 1 as the first line")
-    if type(source.data["schema"]) is not int or source.data["schema"] != 1:
-        raise source.mistake(("schema",), f"got {shown(source.data['schema'])}; allowed: 1")
+    with source.noting():
+        _check_schema(source)
     announced = consent is not None
     local = _local(source, file.parent, "local", "CLASS", announced=announced)
     trainers = _local(source, file.parent, "trainers", "FUNCTION", announced=announced)
+    allow = _versions(source, "allow") if "allow" in source.data else None
+    block, resolve, mixers = _versions(source, "block"), _resolve(source), _mixers(source)
+    source.require_sound()
     digest = _local_digest(source, [*local.values(), *trainers.values()])
     if consent and consent != digest:
         raise PluginError(
@@ -193,10 +201,10 @@ def read_plugin_rules(path: str | Path | None = None, *, consent: str | None = N
         )
     agreed = is_trusted(file, digest) if path is None and consent is None else consent != ""
     return PluginRules(
-        allow=_versions(source, "allow") if "allow" in source.data else None,
-        block=_versions(source, "block"),
-        resolve=_resolve(source),
-        mixers=_mixers(source),
+        allow=allow,
+        block=block,
+        resolve=resolve,
+        mixers=mixers,
         local=local,
         trainers=trainers,
         file=source.name,
@@ -212,22 +220,34 @@ def _local_digest(source: TomlFile, code: Iterable[LocalMixer]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def _check_schema(source: TomlFile) -> None:
+    if "schema" not in source.data:
+        raise source.mistake(("schema",), "missing; allowed: schema = 1 as the first line")
+    if type(source.data["schema"]) is not int or source.data["schema"] != 1:
+        raise source.mistake(("schema",), f"got {shown(source.data['schema'])}; allowed: 1")
+
+
 def _versions(source: TomlFile, section: str) -> dict[str, SpecifierSet]:
     versions = {}
     table = source.table(section, allowed="a table of distributions and versions")
     for distribution, version in table.items():
-        place = (section, distribution)
-        if not isinstance(version, str):
-            words = f"got {shown(version)}; allowed: a version range as text, or '*'"
-            raise source.mistake(place, words)
-        specifiers = _specifiers("" if version == "*" else version)
-        if specifiers is None:
-            meant = f"'=={version}'" if _specifiers(f"=={version}") is not None else None
-            words = f"got {version!r}; allowed: a version range such as '>=1.2,<2', or '*'"
-            raise source.mistake(place, words + did_you_mean(meant))
-        versions[str(canonicalize_name(distribution))] = specifiers
+        with source.noting():
+            found = _range(source, (section, distribution), version)
+            versions[str(canonicalize_name(distribution))] = found
     _require_distinct(source, section, table, lambda name: str(canonicalize_name(name)))
     return versions
+
+
+def _range(source: TomlFile, place: tuple[str, str], version: Any) -> SpecifierSet:
+    if not isinstance(version, str):
+        words = f"got {shown(version)}; allowed: a version range as text, or '*'"
+        raise source.mistake(place, words)
+    specifiers = _specifiers("" if version == "*" else version)
+    if specifiers is None:
+        meant = f"'=={version}'" if _specifiers(f"=={version}") is not None else None
+        words = f"got {version!r}; allowed: a version range such as '>=1.2,<2', or '*'"
+        raise source.mistake(place, words + did_you_mean(meant))
+    return specifiers
 
 
 def canonical_name(written: str) -> str:
@@ -239,13 +259,13 @@ def canonical_name(written: str) -> str:
 def _require_distinct(
     source: TomlFile, section: str, table: Mapping[str, Any], normalised: Callable[[str], str]
 ) -> None:
-    """PluginsFileError at the second of two keys that mean one thing."""
+    """Collect a mistake for the second of two keys that mean one thing."""
     seen: dict[str, str] = {}
     for key in table:
         first = seen.setdefault(normalised(key), key)
         if first != key:
             words = f"means the same as {first} in {source.place(section, first)}; allowed: one"
-            raise source.mistake((section, key), words)
+            source.mistakes.append(source.mistake((section, key), words))
 
 
 def _is_comparable(specifiers: SpecifierSet, version: str) -> bool:
@@ -279,31 +299,34 @@ def _specifiers(version: str) -> SpecifierSet | None:
 
 def _resolve(source: TomlFile) -> dict[str, str]:
     table = source.table("resolve", allowed="a table of short names and canonical ones")
+    resolved = {}
     for name, canonical in table.items():
-        if not isinstance(canonical, str) or "/" not in canonical:
+        if isinstance(canonical, str) and "/" in canonical:
+            resolved[name] = canonical_name(canonical)
+        else:
             words = f"got {shown(canonical)}; allowed: 'distribution/{name}'"
-            raise source.mistake(("resolve", name), words)
-    return {name: canonical_name(canonical) for name, canonical in table.items()}
+            source.mistakes.append(source.mistake(("resolve", name), words))
+    return resolved
 
 
 def _mixers(source: TomlFile) -> dict[str, MixerRules]:
     rules = {}
-    for name in source.table("mixers", allowed="a table of mixers"):
+    mixers = source.table("mixers", allowed="a table of mixers")
+    for name in mixers:
         path = ("mixers", name)
         said = source.table(*path, allowed="a table of enabled, defaults and search")
         source.require_known(path, said, ("enabled", "defaults", "search"))
-        if not isinstance(said.get("enabled", True), bool):
-            words = f"got {shown(said['enabled'])}; allowed: true, false"
-            raise source.mistake((*path, "enabled"), words)
+        enabled = said.get("enabled", True)
+        if not isinstance(enabled, bool):
+            words = f"got {shown(enabled)}; allowed: true, false"
+            source.mistakes.append(source.mistake((*path, "enabled"), words))
         defaults, search = (
             source.table(*path, table, allowed="a table of options")
             for table in ("defaults", "search")
         )
         place = _placed(source, path)
-        rules[canonical_name(name)] = MixerRules(
-            said.get("enabled", True), defaults, search, place, written=name
-        )
-    _require_distinct(source, "mixers", source.data.get("mixers", {}), canonical_name)
+        rules[canonical_name(name)] = MixerRules(enabled, defaults, search, place, written=name)
+    _require_distinct(source, "mixers", mixers, canonical_name)
     return rules
 
 
@@ -320,23 +343,32 @@ def _local(
     """What a table names in files of the project; `kind` is a class or a function."""
     local = {}
     for name, written in source.table(table, allowed="a table of names and files").items():
-        is_text = isinstance(written, str) and written.isprintable()
-        match = _LOCAL.fullmatch(written) if is_text else None
-        if match is None:
-            words = f"got {shown(written)}; allowed: 'FILE.py:{kind}', the file beside {FILE_NAME}"
-            raise source.mistake((table, name), words)
-        if not _IDENTIFIER.fullmatch(name):
-            words = "no name; allowed: letters, digits and _"
-            raise source.mistake((table, name), words)
-        if name in RESERVED_WORDS:
-            words = f"a word of specs and studies; allowed: a name but {_RESERVED}"
-            raise source.mistake((table, name), words)
-        file = (folder / match["file"]).resolve()
-        if not file.is_file():
-            raise source.mistake((table, name), f"no such file: {folder / match['file']}")
-        whose = f"{'trainer ' if table == 'trainers' else ''}{LOCAL_DISTRIBUTION}/{name}"
-        notice = f"{whose} is run from {written}, as {source.name} says"
-        local[name] = LocalMixer(
-            file, match["name"], written, file_digest(file), "" if announced else notice
-        )
+        with source.noting():
+            file, class_name = _local_code(source, folder, (table, name), written, kind)
+            whose = f"{'trainer ' if table == 'trainers' else ''}{LOCAL_DISTRIBUTION}/{name}"
+            notice = f"{whose} is run from {written}, as {source.name} says"
+            local[name] = LocalMixer(
+                file, class_name, written, file_digest(file), "" if announced else notice
+            )
     return local
+
+
+def _local_code(
+    source: TomlFile, folder: Path, place: tuple[str, str], written: Any, kind: str
+) -> tuple[Path, str]:
+    """The file and the name in it that an entry of [local] or [trainers] means."""
+    name = place[1]
+    is_text = isinstance(written, str) and written.isprintable()
+    match = _LOCAL.fullmatch(written) if is_text else None
+    if match is None:
+        words = f"got {shown(written)}; allowed: 'FILE.py:{kind}', the file beside {FILE_NAME}"
+        raise source.mistake(place, words)
+    if not _IDENTIFIER.fullmatch(name):
+        raise source.mistake(place, "no name; allowed: letters, digits and _")
+    if name in RESERVED_WORDS:
+        words = f"a word of specs and studies; allowed: a name but {_RESERVED}"
+        raise source.mistake(place, words)
+    file = (folder / match["file"]).resolve()
+    if not file.is_file():
+        raise source.mistake(place, f"no such file: {folder / match['file']}")
+    return file, match["name"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +18,68 @@ _KEY = re.compile(r"\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<bare>[A-Za-z0
 
 @dataclass(frozen=True)
 class TomlFile:
-    """The file's name as it was given, its text and what the text says."""
+    """A TOML file: its name as it was given, its text and its data.
+
+    Mistakes in it are collected, so that one message can name them all: `noting` collects those
+    that are raised in its context, `require_sound` raises them together.
+    """
 
     name: str
     text: str
     data: dict[str, Any]
+    mistakes: list[PluginsFileError] = field(default_factory=list)
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Collect a PluginsFileError that is raised in this context."""
+        try:
+            yield
+        except PluginsFileError as mistake:
+            self.mistakes.append(mistake)
+
+    def require_sound(self) -> None:
+        """Raise one PluginsFileError for all mistakes so far, a line each, by their place."""
+        found = {str(mistake): mistake.place for mistake in self.mistakes}
+        if found:
+            raise PluginsFileError("\n".join(sorted(found, key=lambda words: found[words])))
 
     def place(self, *path: str) -> str:
         """`FILE:LINE:COLUMN` of the key at `path`, or of the nearest table around it that is
         found, else `FILE`."""
-        for end in range(len(path), 0, -1):
-            found = find_place(self.text, path[:end])
-            if found is not None:
-                return f"{self.name}:{found[0]}:{found[1]}"
-        return self.name
+        found = self._nearest_place(path)
+        return self.name if found is None else f"{self.name}:{found[0]}:{found[1]}"
+
+    def _nearest_place(self, path: tuple[str, ...]) -> tuple[int, int] | None:
+        places = (find_place(self.text, path[:end]) for end in range(len(path), 0, -1))
+        return next((place for place in places if place is not None), None)
 
     def mistake(self, path: tuple[str, ...], words: str) -> PluginsFileError:
         """The error at the key of `path`."""
-        return PluginsFileError(f"{self.place(*path)}: {'.'.join(path)}: {words}")
+        place = self._nearest_place(path) or (0, 0)
+        return PluginsFileError(f"{self.place(*path)}: {'.'.join(path)}: {words}", place=place)
 
     def table(self, *path: str, allowed: str) -> dict[str, Any]:
-        """The table at `path`, empty where there is none; `allowed` says what it is a table of."""
+        """The table at `path`, empty if there is none; `allowed` says what it is a table of.
+
+        Anything else there is collected as a mistake, and counts as empty.
+        """
         value: Any = self.data
         for part in path:
-            value = value.get(part, {})
+            value = value.get(part, {}) if isinstance(value, dict) else {}
         if not isinstance(value, dict):
-            raise self.mistake(path, f"got {shown(value)}; allowed: {allowed}")
+            self.mistakes.append(self.mistake(path, f"got {shown(value)}; allowed: {allowed}"))
+            return {}
         return value
 
     def require_known(
         self, path: tuple[str, ...], keys: Iterable[str], known: Iterable[str]
     ) -> None:
-        """PluginsFileError at the first of `keys` that is not among `known`."""
+        """Collect a mistake for each of `keys` that is not among `known`."""
         known = list(known)
         for key in keys:
             if key not in known:
                 words = f"unknown key; allowed: {', '.join(known)}{nearest(key, known)}"
-                raise self.mistake((*path, key), words)
+                self.mistakes.append(self.mistake((*path, key), words))
 
 
 def read_toml(file: Path) -> TomlFile:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mixers import PluginError, PluginsFileError
+from mixers import PluginError, PluginsFileError, load_registry
 from mixers.plugins_file import read_plugin_rules
 
 ROOT = Path(__file__).parents[2]
@@ -170,3 +170,25 @@ def test_what_the_parser_cannot_take_is_one_message(text: str) -> None:
     write(text)
     with pytest.raises(PluginsFileError, match=r"plugins\.toml"):
         read_plugin_rules()
+
+
+def test_every_mistake_is_named_in_the_order_of_the_lines() -> None:
+    Path("mine.py").touch()
+    write(
+        'schema = 1\ncolour = 3\n[mixers.a]\nenabled = "yes"\ndefaults = 3\n'
+        '[block]\none = 1\ntwo = "nonsense"\n[resolve]\nx = "y"\n'
+        '[local]\nany = "mine.py:A"\nok = "mine.py:B"\ngone = "gone.py:C"\n[allow]\nthree = []\n'
+    )
+    with pytest.raises(PluginsFileError) as refused:
+        read_plugin_rules()
+    lines = str(refused.value).splitlines()
+    assert [int(line.split(":")[1]) for line in lines] == [2, 4, 5, 7, 8, 10, 12, 14, 16]
+
+
+def test_every_name_that_there_is_not_is_named_too() -> None:
+    write("schema = 1\n[mixers.poling]\n[resolve]\npooling = 'x/pooling'\n[mixers.nonsense]\n")
+    with pytest.raises(PluginsFileError) as refused:
+        load_registry()
+    lines = str(refused.value).splitlines()
+    assert [line.split(":")[1] for line in lines] == ["2", "4", "5"]
+    assert "did you mean pooling?" in lines[0]
