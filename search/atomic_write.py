@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,14 +44,25 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def append_line(path: Path, line: str) -> None:
     """Append `line`, which ends with a newline, to the regular file at `path`; make it if absent.
 
+    Another hard link of the file, such as that of a snapshot, keeps what it has.
+
     Raises:
         OSError: `path` is a symbolic link or not a regular file, or cannot be written.
     """
+    separate(path)
     descriptor = os.open(path, _APPEND, _MODE)
     with open(descriptor, "a", encoding="utf-8") as stream:
         stream.write(line)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def separate(path: Path) -> None:
+    """Replace a regular file that has other hard links by a copy, so that writing spares those."""
+    with suppress(FileNotFoundError):
+        found = os.lstat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            write_atomically(path, path.read_bytes())
 
 
 def keep_copy(path: Path) -> Path:

@@ -19,7 +19,7 @@ from pathlib import Path
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from search.atomic_write import PARTIAL, keep_copy, write_atomically
+from search.atomic_write import PARTIAL, keep_copy, separate, write_atomically
 from search.errors import EnvironmentProblem
 
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -94,6 +94,7 @@ def open_journal(path: Path) -> JournalStorage:
     lock = FileLock(path.with_suffix(".lock"))
     lock.acquire()
     try:
+        separate(path)
         repair_tail(path)
     finally:
         lock.release()

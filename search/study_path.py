@@ -17,10 +17,9 @@ _ALLOWED = "the folder of a study, such as runs/NAME"
 _SHOWN_NAME = 60  # characters of a wrong name in a message
 _SHOWN = 3  # folders that may be meant
 _OWN_FOLDERS = ("weights", "checkpoints")
-_APPENDED = ("journal.log", "trials.jsonl", "baselines.jsonl", "errors.log")
 _OWN_FILES = (
-    STUDY_FILE, *_APPENDED, "journal.lock", "study.lock", "summary.json", "best.yaml",
-    "best.safetensors",
+    STUDY_FILE, "journal.log", "journal.lock", "study.lock", "trials.jsonl", "baselines.jsonl",
+    "summary.json", "best.yaml", "best.safetensors", "errors.log",
 )  # fmt: skip
 
 
@@ -73,37 +72,29 @@ def require_own_files(folder: str | Path) -> None:
 
     Raises:
         EnvironmentProblem: One of its files is a symbolic link, a folder, a pipe or a device, or
-            is appended to and has another hard link; or one of its folders is a link or a file.
+            one of its folders is a link or a file.
     """
     for name in _OWN_FOLDERS:
         _require(folder, name, stat.S_ISDIR, "a folder")
     weights = [path.name for path in Path(folder).glob("trial-*.safetensors")]
     for name in (*_OWN_FILES, *weights):
-        found = _require(folder, name, stat.S_ISREG, "a file")
-        if found is not None and found.st_nlink > 1 and name in _APPENDED:
-            raise EnvironmentProblem(
-                f"{os.path.join(folder, name)}: got a file with {found.st_nlink} hard links, and a "
-                "study appends to it; allowed: a file of its own, such as a copy of this one"
-            )
+        _require(folder, name, stat.S_ISREG, "a file")
 
 
-def _require(
-    folder: str | Path, name: str, is_right: Callable[[int], bool], allowed: str
-) -> os.stat_result | None:
-    """The entry's own state; None if there is none."""
+def _require(folder: str | Path, name: str, is_right: Callable[[int], bool], allowed: str) -> None:
     path = os.path.join(folder, name)
     try:
-        found = os.lstat(path)
+        mode = os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    if is_right(found.st_mode):
-        return found
-    if stat.S_ISLNK(found.st_mode):
+        return
+    if is_right(mode):
+        return
+    if stat.S_ISLNK(mode):
         got = f"a symbolic link to {os.readlink(path)}"
-    elif stat.S_ISDIR(found.st_mode):
+    elif stat.S_ISDIR(mode):
         got = "a folder"
     else:
-        got = "a file" if stat.S_ISREG(found.st_mode) else "a pipe, socket or device"
+        got = "a file" if stat.S_ISREG(mode) else "a pipe, socket or device"
     words = f"got {got}; allowed: {allowed} in the study's own folder; restore it"
     raise EnvironmentProblem(f"{path}: {words}, or choose another --out")
 

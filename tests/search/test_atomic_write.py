@@ -59,3 +59,11 @@ def test_copies_are_numbered(tmp_path: Path) -> None:
         (tmp_path / "file").write_text(str(number))
         assert keep_copy(tmp_path / "file") == tmp_path / f"file.{number}.bak"
     assert (tmp_path / "file.1.bak").read_text() == "1"
+
+
+def test_another_hard_link_keeps_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("one\n")
+    (tmp_path / "snapshot").hardlink_to(tmp_path / "file")
+    append_line(tmp_path / "file", "two\n")
+    assert (tmp_path / "file").read_text() == "one\ntwo\n"
+    assert (tmp_path / "snapshot").read_text() == "one\n"

@@ -249,6 +249,19 @@ def test_a_changed_digit_in_the_journal_is_found(
         TrialStore("s", folder)
 
 
+def test_a_snapshot_by_hard_links_is_left_as_it_is(folder: RunFolder) -> None:
+    complete(TrialStore("s", folder))
+    snapshot = RunFolder(folder.path.parent / "snapshot")
+    snapshot.create()
+    for file in folder.path.iterdir():
+        (snapshot.path / file.name).hardlink_to(file)
+    before = {file.name: file.read_bytes() for file in snapshot.path.iterdir()}
+    complete(TrialStore("s", folder))
+    assert {file.name: file.read_bytes() for file in snapshot.path.iterdir()} == before
+    assert len(TrialStore("s", folder).records) == 2
+    assert len(TrialStore("s", snapshot).records) == 1
+
+
 def test_a_duplicate_leaves_no_record(folder: RunFolder) -> None:
     store = TrialStore("s", folder)
     complete(store)
