@@ -83,14 +83,26 @@ def require_unchanged_trainer(
     return changed
 
 
-def require_same_data(study: Study, now: dict[str, object], folder: Path, way: str) -> None:
-    """UsageError, with the differences and `way`, where the data are not what they were."""
-    changes = differences(study.frozen_data or now, now, "data")
+def require_same_data(study: Study, now: dict[str, object], folder: Path, way: str) -> list[str]:
+    """Return notes on data that may be read otherwise than when the study began.
+
+    Raises:
+        UsageError: The data are not what they were; the message has the differences and `way`.
+    """
+    frozen, notes = study.frozen_data or now, []
+    if "reading" in now and "reading" not in frozen:
+        now = {key: value for key, value in now.items() if key != "reading"}
+        notes.append(
+            f"{folder} began before image files were read by stated rules: transparent, rotated "
+            "and 32-bit images have other pixels now. With such images, begin a new study"
+        )
+    changes = differences(frozen, now, "data")
     if changes:
         lines = "\n".join(f"  {line}" for line in changes[:_SHOWN])
         raise UsageError(
             f"{study.config.train.data} has changed since {folder} began:\n{lines}\n{way}"
         )
+    return notes
 
 
 def _why_gone(name: str, registry: MixerRegistry) -> str:

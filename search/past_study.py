@@ -63,11 +63,16 @@ class PastStudy:
                 "record was damaged, or written by another version of metaformer-search"
             ) from None
 
-    def load_data(self) -> Splits:
-        """The study's data; UsageError where they are no longer what they were."""
+    def load_data(self, note: Callable[[str], None] = lambda _text: None) -> Splits:
+        """The study's data; UsageError if they are no longer what they were.
+
+        `note` is called with what may have changed about them.
+        """
         train = self.study.config.train
         data = load_data(train.data, train.image_size)
-        require_same_data(self.study, data.identity(), self.folder.path, "restore the data")
+        way = "restore the data"
+        for line in require_same_data(self.study, data.identity(), self.folder.path, way):
+            note(line)
         return data
 
     def evaluator(
@@ -90,7 +95,7 @@ class PastStudy:
         return CandidateEvaluator(
             config=config,
             registry=self.registry,
-            data=self.load_data(),
+            data=self.load_data(note),
             device=device,
             phase=lambda _text: None,
             note=note,

@@ -215,7 +215,8 @@ class StudyRunner:
         if words := unreadable_words(data.unreadable):
             self.observer.note(words)
         way = "restore the data, or choose another --out"
-        require_same_data(self.study, data.identity(), folder.path, way)
+        for note in require_same_data(self.study, data.identity(), folder.path, way):
+            self.observer.note(note)
         return data
 
     def executor(self, folder: RunFolder) -> Executor:

@@ -24,7 +24,7 @@ from search.data.overlap import (
     refuse_two_classes,
     shared_copies,
 )
-from search.data.pixels import integer_range, to_rgb
+from search.data.pixels import integer_range, reading_rules, to_rgb
 from search.data.source import is_folder
 from search.data.splits import (
     Decoder,
@@ -113,6 +113,7 @@ def load_folder(root: Path, image_size: int) -> Splits:
         fingerprint=_fingerprint(root, source, selecting, reported),
         unreadable=decoder.unreadable,
         notes=tuple(notes),
+        reading=reading_rules(),
     )
 
 

@@ -6,6 +6,8 @@ therefore need nothing of this project but `GROUND`.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,11 @@ READING: dict[str, Any] = {
     "gamma": "ignored",
     "color": "RGB",
 }
+
+
+def reading_rules() -> str:
+    """Return 8 hexadecimal digits that change with the rules."""
+    return hashlib.sha256(json.dumps(READING, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

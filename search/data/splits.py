@@ -42,7 +42,8 @@ class Splits:
     """A data set: its three parts, its classes, and whether a mirrored image keeps its label.
 
     `unreadable` lists the images that had to be skipped so far. `notes` report what else of the
-    data is not used, and why. `fingerprint` changes with the files or pixels.
+    data is not used, and why. `fingerprint` changes with the files or pixels. `reading` stands for
+    the rules by which image files are read; it is empty if there are none.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Splits:
     fingerprint: str
     unreadable: list[Unreadable] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+    reading: str = ""
 
     @property
     def num_classes(self) -> int:
@@ -68,6 +70,7 @@ class Splits:
             "validation": len(self.validation),
             "test": len(self.test),
             "fingerprint": self.fingerprint,
+            **({"reading": self.reading} if self.reading else {}),
         }
 
 

@@ -23,7 +23,7 @@ from search.data.overlap import (
     refuse_two_classes,
     shared_copies,
 )
-from search.data.pixels import to_rgb
+from search.data.pixels import reading_rules, to_rgb
 from search.data.source import DEFAULT_ROOT, TORCH_SETS, DataSource
 from search.data.splits import (
     SELECTION_SHARE,
@@ -132,6 +132,7 @@ def load_timm(named: DataSource, image_size: int) -> Splits:
         fingerprint=fingerprint_of([dataset_name, str(labels), str(len(reported))]),
         unreadable=decoder.unreadable,
         notes=tuple(notes),
+        reading=reading_rules(),
     )
 
 

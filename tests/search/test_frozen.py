@@ -9,13 +9,13 @@ import own_mixer
 import pytest
 from misbehaving import entry_point
 from studies import Evaluate, Heard, reject, runner
-from tiny import STUDY, write_study
+from tiny import STUDY, write_images, write_study
 
 from mixers import MixerRegistry, PluginError, UnknownMixerError
 from mixers.plugins_file import PluginRules, read_plugin_rules
 from mixers.registry import registry_of
 from mixers.scan import scan
-from search.errors import EnvironmentProblem
+from search.errors import EnvironmentProblem, UsageError
 from search.study import StudyRunner
 from search.study_file import load_study
 
@@ -120,3 +120,23 @@ def test_a_broken_mixer_is_left_out_of_any_and_stops_whoever_names_it(
     named = STUDY.replace("[identity, pooling]", "[identity, gone]").replace("tiny", "named")
     with pytest.raises(PluginError, match=r"(?s)tiny.yaml:13:34: stages\[0\].mixer: theirs/gone"):
         runner(registry, study=load_study(write_study(named), {}, device="cpu")).run()
+
+
+def test_a_study_from_before_the_rules_of_reading_resumes_with_a_note_once(
+    registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
+) -> None:
+    evaluate_by(reject)
+    write_images(Path("images"), 8)
+    study = load_study(write_study(STUDY.replace("digits", "folder:images")), {}, device="cpu")
+    runner(registry, study=study).run()
+    file = Path("runs/tiny/study.yaml")
+    (reading,) = [line for line in file.read_text().splitlines(True) if "  reading:" in line]
+    file.write_text(file.read_text().replace(reading, ""))
+    for notes in (1, 0):
+        heard = Heard()
+        runner(registry, study=study, heard=heard).run()
+        said = [note for note in heard.notes if "transparent, rotated and 32-bit images" in note]
+        assert len(said) == notes
+    file.write_text(file.read_text().replace(reading, "  reading: other\n"))
+    with pytest.raises(UsageError, match="data.reading: was .other., now"):
+        runner(registry, study=study).run()
