@@ -11,6 +11,7 @@ import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metaformer.errors import shorten
 from mixers import MixerFault
 from mixers.errors import nearest
 from search.errors import EnvironmentProblem, UsageError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 GIB = 2**30  # bytes
 TENSOR_CAPABILITY = (8, 0)  # of CUDA devices that have TF32 and bf16
-DEVICE_NAME = r"auto|cpu|cuda(:\d+)?"
+_DEVICE_NAME = r"auto|cpu|cuda(:\d+)?"
 _DRIVER_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvhost-gpu", "/dev/dxg", "/dev/kfd")
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
 
@@ -63,6 +64,14 @@ def gigabytes(count: int) -> str:
     return f"{count / GIB:.1f} GiB"
 
 
+def device_name_problem(name: object) -> str:
+    """Return what is wrong with the name of a device: got, and allowed; empty if nothing is."""
+    if isinstance(name, str) and re.fullmatch(_DEVICE_NAME, name):
+        return ""
+    close = nearest(str(name).lower(), ("auto", "cpu", "cuda"))
+    return f"got {shorten(name)}; allowed: auto, cpu, cuda, cuda:N{close}"
+
+
 def require_device(name: str) -> torch.device:
     """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` names.
 
@@ -70,9 +79,8 @@ def require_device(name: str) -> torch.device:
         UsageError: It is none of these names.
         EnvironmentProblem: The device is not here.
     """
-    if not re.fullmatch(DEVICE_NAME, name):
-        close = nearest(name.lower(), ("auto", "cpu", "cuda"))
-        raise UsageError(f"device: got {name!r}; allowed: auto, cpu, cuda, cuda:N{close}")
+    if problem := device_name_problem(name):
+        raise UsageError(f"device: {problem}")
 
     import torch
 

@@ -7,7 +7,6 @@ replaces as a whole.
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,9 +14,8 @@ from metaformer.errors import Problem, SpecError, distinct
 from metaformer.extends import merge, resolve_extends, zoo_names
 from metaformer.spec_yaml import shorten, validate_node
 from metaformer.yaml_tree import Node, plain_node, read_yaml
-from mixers.errors import nearest
 from search.data import DataSource, read_source
-from search.devices import DEVICE_NAME, precision_problem, require_device
+from search.devices import device_name_problem, precision_problem, require_device
 from search.errors import EnvironmentProblem, UsageError
 from search.study_config import Study, StudyConfig
 from search.study_path import legal_name, require_study_file
@@ -122,11 +120,9 @@ def _asked_device(asked: Node) -> str:
     device = measure.map.get("device") if measure is not None else None
     if device is None:
         return "auto"
-    if not isinstance(device.value, str) or not re.fullmatch(DEVICE_NAME, device.value):
-        close = nearest(str(device.plain()).lower(), ("auto", "cpu", "cuda"))
-        words = f"got {shorten(device.plain())}; allowed: auto, cpu, cuda, cuda:N{close}"
-        raise SpecError(Problem("measure.device", words, device.mark))
-    return device.value
+    if problem := device_name_problem(device.plain()):
+        raise SpecError(Problem("measure.device", problem, device.mark))
+    return str(device.value)
 
 
 def _defaults(device: str, asked: Node) -> Node:

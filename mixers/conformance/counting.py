@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from mixers.conformance.operator_watch import OperatorWatch
 from mixers.conformance.records import CheckFailed, require
 from mixers.conformance.subject import Subject
 from mixers.contract import Site
@@ -90,31 +90,23 @@ def _require_all_counted(subject: Subject, macs: int) -> None:
     )
 
 
-class _Uncounted(TorchDispatchMode):
+class _Uncounted(OperatorWatch):
     """Counts elementwise multiplications, and names operators that no counter knows."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.products = 0
         self.unknown: set[str] = set()
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        output = func(*args, **(kwargs or {}))
-        packet = func.overloadpacket
-        if func.namespace not in _TORCHS_OWN and packet not in flop_registry:
-            self.unknown.add(f"{func.namespace}::{packet.__name__}")
-        factors = [arg for arg in args if isinstance(arg, Tensor) and arg.numel() > 1]
+    def see(self, operator: Any, arguments: Sequence[Any], output: Any) -> None:
+        packet = operator.overloadpacket
+        if operator.namespace not in _TORCHS_OWN and packet not in flop_registry:
+            self.unknown.add(f"{operator.namespace}::{packet.__name__}")
+        factors = [arg for arg in arguments if isinstance(arg, Tensor) and arg.numel() > 1]
         if packet.__name__ in _PRODUCTS and len(factors) > 1 and isinstance(output, Tensor):
             factor = _COMPLEX_FACTOR if output.is_complex() else 1
             self.products += factor * output.numel()
         elif packet.__name__ in _VECTOR_PRODUCTS:
-            self.products += args[_VECTOR_PRODUCTS[packet.__name__]].numel()
+            self.products += arguments[_VECTOR_PRODUCTS[packet.__name__]].numel()
         elif packet.__name__ == "_cdist_forward":
-            self.products += output.numel() * args[0].shape[-1]
-        return output
+            self.products += output.numel() * arguments[0].shape[-1]

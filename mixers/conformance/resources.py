@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from mixers.conformance.operator_watch import OperatorWatch
 from mixers.conformance.records import Warned
 from mixers.conformance.subject import Subject, run
 
@@ -76,11 +76,11 @@ def _tensors_of(mixer: torch.nn.Module) -> list[Tensor]:
     return [*mixer.parameters(), *mixer.buffers()]
 
 
-class _Storages(TorchDispatchMode):
+class _Storages(OperatorWatch):
     """Weak references to the storages of all tensors that operators make, less the known ones."""
 
     def __init__(self, known: set[StorageWeakRef]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.known = known
         self.references: set[StorageWeakRef] = set()
 
@@ -92,18 +92,10 @@ class _Storages(TorchDispatchMode):
     def alive(self) -> int:
         return sum(not reference.expired() for reference in self.references)
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        output = func(*args, **(kwargs or {}))
+    def see(self, operator: Any, arguments: Sequence[Any], output: Any) -> None:
         for item in output if isinstance(output, tuple | list) else (output,):
             if isinstance(item, Tensor):
                 self._add(item)
-        return output
 
 
 class _Running:

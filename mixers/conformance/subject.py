@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mixers.class_attributes import disallowed_reason, requirements
 from mixers.conformance.global_state import isolated, seed_torch
+from mixers.conformance.operator_watch import OperatorWatch
 from mixers.conformance.records import CheckFailed, NotApplicable, require
 from mixers.conformance.sites import SITES, describe
 from mixers.contract import Site
@@ -238,23 +238,15 @@ def kept_precision(mixer: nn.Module, images: Tensor) -> Precision:
     return Precision(seen.coarsest)
 
 
-class _CoarsestType(TorchDispatchMode):
+class _CoarsestType(OperatorWatch):
     """Notes the coarsest floating-point type among the outputs of operators."""
 
     def __init__(self, coarsest: torch.dtype) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.coarsest = coarsest
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        output = func(*args, **(kwargs or {}))
+    def see(self, operator: Any, arguments: Sequence[Any], output: Any) -> None:
         if isinstance(output, Tensor) and output.numel() > 1:
             dtype = output.dtype.to_real() if output.is_complex() else output.dtype
             coarser = dtype.is_floating_point and dtype.itemsize < self.coarsest.itemsize
             self.coarsest = dtype if coarser else self.coarsest
-        return output

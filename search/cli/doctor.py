@@ -12,7 +12,7 @@ import click
 
 from search.cli.errors import ExitCode, user_errors
 from search.cli.output import echo
-from search.cli.parameters import Device
+from search.cli.parameters import measured_device
 
 if TYPE_CHECKING:
     from search.doctor import Facts, Finding
@@ -21,13 +21,7 @@ _UNKNOWN = "–"
 
 
 @click.command()
-@click.option(
-    "--device",
-    type=Device(),
-    default="auto",
-    show_default=True,
-    help="auto, cpu, cuda or cuda:N.",
-)
+@measured_device
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),

@@ -11,7 +11,7 @@ import click
 from search.cli.budgets import ThroughputBudget, budgets_by_mode
 from search.cli.errors import ExitCode, user_errors
 from search.cli.output import echo
-from search.cli.parameters import Device
+from search.cli.parameters import measured_device
 from search.cli.plugins import command_registry
 
 if TYPE_CHECKING:
@@ -36,13 +36,7 @@ _positive = click.IntRange(min=1)
     help="Images/s that must be reached, such as 900 or infer:2900; once a mode.",
 )
 @click.option("--mode", type=click.Choice(["train", "infer"]), help="[default: train]")
-@click.option(
-    "--device",
-    type=Device(),
-    default="auto",
-    show_default=True,
-    help="Device to measure on: auto, cpu, cuda or cuda:N.",
-)
+@measured_device
 @click.option("--threads", type=_positive, default=1, show_default=True, help="Of torch on a CPU.")
 @click.option("--batch-size", type=_positive, help="[default: 128 on CUDA, on a CPU by image size]")
 @click.option("--image-size", type=click.IntRange(4, 8192), help="[default: the model's own]")

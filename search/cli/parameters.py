@@ -1,4 +1,4 @@
-"""What options of a command line may be: devices, durations."""
+"""Types of options that several commands have: devices, durations."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ class Device(click.ParamType[str]):
     name = "device"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(value)):
-            from mixers.errors import nearest
+        from search.devices import device_name_problem
 
-            close = nearest(str(value).lower(), ("auto", "cpu", "cuda"))
-            self.fail(f"got {value!r}; allowed: auto, cpu, cuda, cuda:N{close}")
+        if problem := device_name_problem(value):
+            self.fail(problem)
         return str(value)
+
+
+measured_device = click.option(
+    "--device",
+    type=Device(),
+    default="auto",
+    show_default=True,
+    help="Device to measure on: auto, cpu, cuda or cuda:N.",
+)
 
 
 class CudaDevices(click.ParamType[tuple[str, ...]]):
