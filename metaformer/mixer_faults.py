@@ -56,7 +56,7 @@ def mixer_faults(
     """
     try:
         yield
-    except BaseException as error:
+    except BaseException as error:  # a mixer may raise SystemExit, and it is no success
         fault = None if leave(error) else mixer_at_fault(error, registry, spec)
         if fault is None:
             raise

@@ -46,7 +46,7 @@ def call_guarded(
     try:
         with redirect_stdout(sys.stderr):
             return function(*arguments, **options)
-    except BaseException as error:
+    except BaseException as error:  # SystemExit(0) would end the command as if all were well
         if is_interrupt(error):
             raise
         raise ThirdPartyError(described(error)) from error
@@ -68,7 +68,7 @@ def error_text(error: BaseException) -> str:
     try:
         message = str(error)
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-    except BaseException as second:
+    except BaseException as second:  # its __str__ is third-party code too
         if is_interrupt(second):
             raise
         message, notes = "its message cannot be read", ""

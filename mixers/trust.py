@@ -82,7 +82,8 @@ def _read(file: Path) -> dict[str, str]:
 
 
 def _write(file: Path, text: str) -> None:
-    """Replace the file as a whole; only its owner may read it."""
+    """Replace the file as a whole; only its owner may read it. (This package cannot import
+    search/atomic_write.py, and that one has no modes.)"""
     descriptor, partial = tempfile.mkstemp(dir=file.parent, prefix=f"{FILE_NAME}.")
     try:
         with open(descriptor, "w", encoding="utf-8") as stream:
@@ -90,7 +91,7 @@ def _write(file: Path, text: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, file)
-    except BaseException:
+    except BaseException:  # whatever ends the writing, nothing of it stays
         with suppress(OSError):
             os.unlink(partial)
         raise

@@ -91,7 +91,7 @@ def _guarded(
         evaluate(spec, record)
     except (UsageError, EnvironmentProblem, Interrupted):  # of the machine, not the candidate
         raise
-    except BaseException as error:
+    except BaseException as error:  # of a mixer's code, SystemExit is a failure too
         blamed = put_blame(error, spec, record, evaluator.registry)
         if not blamed and not isinstance(error, Exception):
             raise

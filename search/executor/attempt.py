@@ -44,7 +44,7 @@ def attempt(
         record.state, record.reason = TrialState.INTERRUPTED, STOPPED
     except (UsageError, EnvironmentProblem):
         raise
-    except BaseException as error:
+    except BaseException as error:  # of a mixer's code, SystemExit is a failure too
         if not put_blame(error, spec, record, registry) and not isinstance(error, Exception):
             raise
         return None, "".join(traceback.format_exception(error))
