@@ -181,9 +181,10 @@ def test_values_survive_a_search_its_journal_and_the_best_backbones_yaml() -> No
     tree = resolve_extends(parse_yaml(SPACE, source="space.yaml"))
     space = SearchSpace(tree, registry)
     storage = JournalStorage(JournalFileBackend("journal.log"))
-    study = optuna.create_study(storage=storage, study_name="s")
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    study = optuna.create_study(storage=storage, study_name="s", sampler=sampler)
     seen: set[Any] = set()
-    for _ in range(12):
+    for _ in range(24):
         trial = study.ask()
         spec = space.suggest(trial)
         study.tell(trial, 1.0)
