@@ -86,6 +86,13 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("export", FOLDER, "--to", "folder", "--out", "out"),
     ),
 }
+# studies that are damaged: what differs in study.yaml, and options of the command line
+STUDIES: dict[str, tuple[tuple[str, str], tuple[str, ...]]] = {
+    "finished": (("", ""), ()),
+    "interrupted": (("", ""), ("--time-limit", "0.000001")),
+    "measured": (("budget: {params: 1000}", "budget: {train: 1}"), ()),
+    "failed": (("epochs: 1}", "epochs: 1, learning_rate: 1.0e+30}"), ()),
+}
 IMPORTED = (  # before anything is forked
     "metaformer", "mixers", "search.executor", "search.planning", "search.study", "timm", "optuna",
 )  # fmt: skip
@@ -143,12 +150,14 @@ class Victims:
                     )
 
     def _studies(self) -> None:
-        for name, more in {"finished": (), "interrupted": ("--time-limit", "0.000001")}.items():
+        for name, (change, more) in STUDIES.items():
             box = self._place / f"begin-{name}"
             shutil.copytree(self._made, box)
+            file = box / "work/study.yaml"
+            file.write_text(file.read_text().replace(*change))
             command = ("run", "study.yaml", "--device", "cpu", "--baseline", "identity.yaml", *more)
             done = run_process(command, box, environment(box), 300)
-            if done.code not in (0, 3):
+            if done.code not in (0, 3, 5):
                 raise RuntimeError(f"the study could not be made:\n{done.stderr.decode()}")
             shutil.move(box / "work/runs/small", self._place / name)
 

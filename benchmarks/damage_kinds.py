@@ -199,8 +199,8 @@ MUTATIONS: dict[str, Change] = {
     "noise": lambda path, dice: path.write_bytes(dice.randbytes(3000)) and None,
 }
 STUDY_FILES = (
-    "study.yaml", "journal.log", "trials.jsonl", "best.yaml", "best.safetensors", "summary.json",
-    "study.lock", "journal.lock",
+    "study.yaml", "journal.log", "trials.jsonl", "baselines.jsonl", "best.yaml",
+    "best.safetensors", "summary.json", "study.lock", "journal.lock",
 )  # fmt: skip
 TEXTLESS = ("line-twice", "lines-swapped", "line-removed", "retyped", "bom", "crlf", "flipped")
 
@@ -225,10 +225,11 @@ def _study_damages() -> list[Damage]:
     )
     for text in ("name: a/b", "name: ../outside", 'name: "a\\eb"', "name: 7"):
         found.append(Damage("study", f"study:study.yaml:{text}", _replaced("name: small", text)))
-    for name in ("journal.log", "trials.jsonl"):
-        for mutation in ("truncated", "removed", "empty", "line-removed", "retyped"):
-            damage = at(f"work/runs/small/{name}", MUTATIONS[mutation])
-            found.append(Damage("study", f"interrupted:{name}:{mutation}", damage, "interrupted"))
+    for study in ("interrupted", "measured", "failed"):
+        for name in ("journal.log", "trials.jsonl"):
+            for mutation in ("truncated", "removed", "empty", "line-removed", "retyped"):
+                damage = at(f"work/runs/small/{name}", MUTATIONS[mutation])
+                found.append(Damage("study", f"{study}:{name}:{mutation}", damage, study))
     return found
 
 
