@@ -45,6 +45,19 @@ def test_code_of_the_working_directory_is_not_run_unasked() -> None:
     assert_refused()
 
 
+@pytest.mark.parametrize("base", [None, "", "relative", "./.config"])
+def test_consent_is_kept_in_the_home_folder_without_an_absolute_path(
+    base: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path would lead into the working directory, which must not consent to itself."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if base is None:
+        monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    else:
+        monkeypatch.setenv("XDG_CONFIG_HOME", base)
+    assert trusted_file() == tmp_path / ".config/metaformer-search/trusted.json"
+
+
 def test_to_name_the_file_is_consent_for_that_call_only() -> None:
     load_registry("plugins.toml").build(SPEC, HERE)
     assert executed()

@@ -20,6 +20,19 @@ def test_a_link_is_replaced_and_its_target_is_left_alone(tmp_path: Path) -> None
     assert outside.read_text() == "kept"
 
 
+def test_a_link_at_the_name_of_the_new_file_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever guesses the name gets an error and nothing else."""
+    monkeypatch.setattr("secrets.token_hex", lambda _bytes: "guessed")
+    (tmp_path / "outside").write_text("kept")
+    (tmp_path / "file.guessed.partial").symlink_to(tmp_path / "outside")
+    with pytest.raises(FileExistsError):
+        write_atomically(tmp_path / "file", "new")
+    assert (tmp_path / "outside").read_text() == "kept"
+    assert not (tmp_path / "file").exists()
+
+
 def test_several_writers_of_one_path_leave_one_whole_file_and_nothing_else(tmp_path: Path) -> None:
     contents = [str(number) * 100_000 for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
