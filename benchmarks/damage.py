@@ -5,9 +5,10 @@
 
 Victims are a study's folder, plugins.toml, an image folder, an installed distribution, the working
 directory and the environment. Each command runs on a fresh copy, in a process forked from one that
-has imported the libraries; those of kind workdir in an interpreter of their own. Exit code 1 if a
-command ends with an exit code that is not documented, prints a traceback, no message or control
-characters, does not end, loses a record, writes outside, or runs code from the working directory.
+has imported the libraries; those of kinds workdir and distribution in an interpreter of their own.
+Exit code 1 if a command ends with an exit code that is not documented, prints a traceback, no
+message or control characters, does not end, loses a record, writes outside, or runs code from the
+working directory.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ STUDIES: dict[str, tuple[tuple[str, str], tuple[str, ...]]] = {
 IMPORTED = (  # before anything is forked
     "metaformer", "mixers", "search.executor", "search.planning", "search.study", "timm", "optuna",
 )  # fmt: skip
+ALONE = ("workdir", "distribution")  # kinds that may keep the libraries from being imported
 Main = Callable[[], Any]
 
 
@@ -230,8 +232,6 @@ def _become_command(main: Main, command: tuple[str, ...], box: Path, damage: Dam
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.argv = ["search", *command]
         sys.path = [entry for entry in sys.path if not entry.endswith("benchmarks")]
-        if damage.kind == "distribution":
-            sys.path.append(str(box / "site"))
         main()
         code = 0
     except SystemExit as end:
@@ -374,7 +374,7 @@ class Run:
         kept = pristine & records(box / "work/runs/small")
         command = tuple(word.replace("{box}", str(box)) for word in template)
         before = snapshot(box)
-        if damage.kind == "workdir":
+        if damage.kind in ALONE:
             result = run_process(command, box, environment(box, damage), self._limit)
         else:
             result = run_forked(self._main, command, box, damage, self._limit)

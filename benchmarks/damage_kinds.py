@@ -437,7 +437,11 @@ def _distribution_damages() -> list[Damage]:
                  "folder", "noise"):  # fmt: skip
         found[f"metadata-{name}"] = at(f"{DIST}/METADATA", MUTATIONS[name])
         found[f"points-{name}"] = at(points, MUTATIONS[name])
-    return [Damage("distribution", f"distribution:{name}", c) for name, c in found.items()]
+    path = {"PYTHONPATH": "{box}/site"}
+    return [
+        Damage("distribution", f"distribution:{name}", change, environment=path)
+        for name, change in found.items()
+    ]
 
 
 def _planted(name: str) -> Change:

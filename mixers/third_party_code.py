@@ -7,6 +7,7 @@ exceptions by the same functions (docs/decisions/0022-blame.md).
 
 from __future__ import annotations
 
+import dis
 import inspect
 import re
 import sys
@@ -23,6 +24,7 @@ _OWN_FOLDERS = tuple(_OWN / name for name in ("mixers", "metaformer", "search"))
 _BUILT_IN = _OWN / "mixers" / "builtin"
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "optuna", "click")
 _STANDARD_LIBRARY = Path(traceback.__file__).parent
+_RAISE = dis.opmap["RAISE_VARARGS"]
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -41,7 +43,7 @@ def call_guarded(
 
     Raises:
         ThirdPartyError: The code raised anything at all, SystemExit and exceptions that are not
-            `Exception` included; only a plain KeyboardInterrupt, which is Ctrl-C, passes through.
+            `Exception` included; only Ctrl-C passes through.
     """
     try:
         with redirect_stdout(sys.stderr):
@@ -53,8 +55,19 @@ def call_guarded(
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Return whether `error` is Ctrl-C; a subclass of KeyboardInterrupt is an author's own."""
-    return type(error) is KeyboardInterrupt
+    """Return whether `error` is Ctrl-C: a KeyboardInterrupt that no statement of an author raised.
+
+    A signal interrupts between two instructions; an author's own is raised by one.
+    """
+    if type(error) is not KeyboardInterrupt:
+        return False
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return True
+    code = last.tb_frame.f_code
+    return not is_author_file(Path(code.co_filename)) or code.co_code[last.tb_lasti] != _RAISE
 
 
 def described(error: BaseException) -> str:

@@ -5,13 +5,18 @@ Nothing here imports torch, timm, optuna, numpy or pydantic before a command nee
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from mixers.hide_damaged import hide_damaged_distributions
 from search.cli.doctor import doctor
+from search.cli.errors import ExitCode, stop
 from search.cli.export import export
 from search.cli.fork import fork
 from search.cli.measure import measure
 from search.cli.mixers import mixers
+from search.cli.output import echo
 from search.cli.plan import plan
 from search.cli.plugins import plugins
 from search.cli.postponed import postpone
@@ -32,11 +37,23 @@ Exit codes:
   130  interrupted; the same command goes on"""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            stop("Interrupted.", ExitCode.INTERRUPTED)
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES
+)
 @click.version_option(package_name="metaformer-search", prog_name="search")
 def main() -> None:
     """Find the backbone with the best accuracy above a measured throughput."""
     postpone("metaformer")
+    for one in hide_damaged_distributions():
+        echo(f"note: damaged distribution {one.name}: {one.reason}; passed over", err=True)
 
 
 def _show_whole_summaries(group: click.Group) -> None:

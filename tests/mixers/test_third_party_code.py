@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
 import sys
+import threading
+import time
+from typing import Any
 
 import pytest
 
@@ -34,6 +40,7 @@ class OfTheAuthor(KeyboardInterrupt):
         MemoryError("no table"),
         RecursionError(),
         OfTheAuthor(),
+        KeyboardInterrupt(),  # that no signal raised
         Odd(),
         UserWarning("as an error"),
         ExceptionGroup("several", [KeyError(1)]),
@@ -52,12 +59,18 @@ def test_anything_that_is_raised_becomes_one_error_with_the_authors_line(
     assert caught.value.__cause__ is error
 
 
-def test_ctrl_c_passes_through() -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        call_guarded(interrupted)
+@pytest.mark.parametrize("busy", ["time.sleep(9)", "while True: pass", "[i for i in forever]"])
+def test_ctrl_c_passes_through(busy: str) -> None:
+    """Whatever an author's code does when the signal comes."""
+    code: dict[str, Any] = {"time": time, "forever": itertools.count()}
+    exec(compile(f"def work():\n    {busy}", "/home/author/m.py", "exec"), code)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            call_guarded(code["work"])
+    finally:
+        timer.join()
 
 
 def test_what_is_printed_goes_to_the_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,37 +1,20 @@
-"""Signals to a study, on a real terminal."""
+"""Signals end a command with exit code 130, and are nobody's fault."""
 
 from __future__ import annotations
 
 import os
-import pty
 import signal
-import sys
-from pathlib import Path
 
-STUDY = """
-import time
-from pathlib import Path
-from search.cli.interrupt import Interrupt
-from search.cli.progress import PlainObserver
+import pytest
 
-interrupt, observer = Interrupt(), PlainObserver()
-with interrupt.listening(observer):
-    observer.note("begun")
-    while not interrupt.is_set():
-        time.sleep(0.01)
-    observer.note("what else there is to say")
-Path("done").touch()
-"""
+from mixers.third_party_code import call_guarded
+from search.cli.interrupt import interrupted
 
 
-def test_a_terminal_that_is_closed_asks_to_stop_and_nothing_more_is_written_to_it() -> None:
-    pid, terminal = pty.fork()
-    if pid == 0:  # the study, whose terminal this is; under nohup it would inherit deafness
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        os.execv(sys.executable, [sys.executable, "-c", STUDY])
-    said = b""
-    while b"begun" not in said:
-        said += os.read(terminal, 1000)
-    os.close(terminal)  # the kernel sends SIGHUP
-    os.waitpid(pid, 0)
-    assert Path("done").exists()
+def test_a_signal_in_third_party_code_ends_the_command_and_blames_nobody(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended, interrupted("Ended. To repeat:"):
+        call_guarded(os.kill, os.getpid(), signal.SIGTERM)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.startswith("Ended. To repeat: search ")
