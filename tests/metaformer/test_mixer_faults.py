@@ -160,7 +160,7 @@ def test_a_refusal_that_names_the_site_is_a_mistake_in_the_spec() -> None:
 
 def test_ctrl_c_in_a_constructor_is_not_the_mixers() -> None:
     with pytest.raises(KeyboardInterrupt):
-        count(registry_with(written("raise KeyboardInterrupt")))
+        count(registry_with(written("import os; os.kill(os.getpid(), 2); os.times()")))
 
 
 def test_timm_answers_with_the_line_of_the_spec() -> None:
@@ -214,3 +214,27 @@ def test_what_no_mixer_raised_is_blamed_on_none(step: str) -> None:
     with pytest.raises((KeyError, RuntimeError)) as caught:
         run()
     assert mixer_at_fault(caught.value, registry, spec) is None
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_code_that_two_mixers_of_a_network_share_is_blamed_on_neither(both: bool) -> None:
+    """torch calls a custom function's backward pass without a module; the file has two classes."""
+    source = written(
+        forward="return Odd.apply(self.conv(x))",
+        head="class Odd(torch.autograd.Function):\n    @staticmethod\n"
+        "    def forward(ctx, x): return x.clone()\n    @staticmethod\n"
+        "    def backward(ctx, g): return {}['k']\n",
+    )
+    registry_with(f"{source}\nclass Other(Mine): pass\n")
+    rules = 'schema = 1\n[local]\nmine = "mine.py:Mine"\nother = "mine.py:Other"\n'
+    Path("plugins.toml").write_text(rules, encoding="utf-8")
+    agree()
+    registry = load_registry()
+    if both:
+        Path("t.yaml").write_text(SPEC.replace("identity", "local/other"), encoding="utf-8")
+    spec = load_spec("t.yaml", registry)
+    model = build_backbone(spec, registry)
+    with pytest.raises(KeyError) as caught:
+        model(torch.zeros(2, 3, 16, 16)).sum().backward()
+    fault = mixer_at_fault(caught.value, registry, spec)
+    assert (fault.mixer if fault else None) == (None if both else "local/mine")
