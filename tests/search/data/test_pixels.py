@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,22 @@ def test_damaged_exif_data_count_as_none() -> None:
 def test_greys_of_many_bits_keep_their_steps(image: Image.Image) -> None:
     pixels = np.asarray(to_rgb(image))[..., 0].astype(int)
     assert np.abs(pixels - GREYS / 257).max() <= 1
+
+
+def tiff_of_12_bits(values: list[int]) -> bytes:
+    """One row of greys, which Pillow reads and cannot write."""
+    bits = "".join(f"{value:012b}" for value in values)
+    data = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    sizes = {256: len(values), 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1}
+    tags = {**sizes, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory
+
+
+def test_greys_of_12_bits_reach_from_black_to_white() -> None:
+    image = Image.open(io.BytesIO(tiff_of_12_bits([0, 1024, 2048, 4095])))
+    assert np.asarray(to_rgb(image))[0, :, 0].tolist() == [0, 64, 128, 255]
 
 
 @pytest.mark.parametrize(
