@@ -45,9 +45,10 @@ from search.run_folder import RunFolder
 from search.space import SearchSpace
 from search.strategy import Strategy
 from search.study import StudyRunner
-from search.study_config import Budget, TrainConfig
+from search.study_config import Budget
 from search.study_file import load_study
 from search.training import accuracy
+from search.training.config import TrainConfig
 from search.trial_store import TrialStore
 
 MANY = 1000  # trials: the number of trainings ends a run

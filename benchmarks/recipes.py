@@ -22,9 +22,9 @@ from metaformer.backbone import build_backbone
 from metaformer.spec import BackboneSpec
 from mixers import load_registry
 from search.data import Splits, load_data
-from search.study_config import TrainConfig
 from search.study_file import load_study
 from search.training import accuracy, train_and_score
+from search.training.config import TrainConfig
 
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},

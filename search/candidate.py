@@ -21,7 +21,6 @@ from search.data import Splits, unreadable_words
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.frozen import mixer_origins
-from search.inheritance import inherit
 from search.measuring.measurer import Measurer
 from search.measuring.subjects import Subject, read_subject, subject_of
 from search.records import DIVERGED, BaselineRecord, Record, TrialRecord, TrialState
@@ -39,6 +38,7 @@ from search.training import (
     seconds_of_training,
     train_and_score,
 )
+from search.training.weight_transfer import inherit
 
 
 @dataclass

@@ -1,19 +1,9 @@
-"""Weights that a new candidate begins with: those of the nearest one that was trained before.
-
-Tensors of the same name and shape are taken over, all others keep their initialisation (as in Wei
-et al. 2016, Network morphism, and Real et al. 2017, arXiv 1703.01041, where mutated networks
-inherit what still fits).
-"""
+"""Warm start: the trained candidate whose weights a new one begins with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-import torch
-from safetensors import safe_open
-from torch import nn
 
 from search.records import TrialRecord, TrialState
 
@@ -38,17 +28,3 @@ def nearest(
         return len(together) / max(1, len(either)), record.accuracy or 0.0
 
     return max(trained, key=likeness)
-
-
-def inherit(model: nn.Module, file: Path) -> float:
-    """Fills what fits of `model` from a safetensors file; returns the share of its parameters and
-    buffers that were taken over, 0..1. OSError where the file is not there."""
-    own = model.state_dict()
-    taken = 0
-    with safe_open(file, framework="pt") as weights, torch.no_grad():
-        names = set(weights.keys())
-        for name, value in own.items():
-            if name in names and tuple(weights.get_slice(name).get_shape()) == tuple(value.shape):
-                value.copy_(weights.get_tensor(name))
-                taken += value.numel()
-    return taken / max(1, sum(value.numel() for value in own.values()))

@@ -21,7 +21,7 @@ from search.run_folder import RunFolder
 from search.status import study_device
 from search.study_config import Study
 from search.study_file import load_study
-from search.study_path import require_study_folder
+from search.study_folder import require_study_folder
 from search.training import TrainerEntry, find_trainer
 from search.trial_lines import read_records, require_trial
 

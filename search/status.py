@@ -15,7 +15,8 @@ import yaml
 
 from search.errors import EnvironmentProblem
 from search.records import Record, TrialRecord, refutations, total_seconds
-from search.study_path import STUDY_FILE, legal_name
+from search.study_folder import STUDY_FILE
+from search.study_path import legal_name
 from search.trial_lines import last_of_each, read_baselines, read_records
 
 LAST_TRIALS = 5

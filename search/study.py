@@ -35,12 +35,13 @@ from search.loop import SearchLoop
 from search.observer import Observer
 from search.passed_over import PassedOverCounter
 from search.proposable import ProposalCheck
+from search.run_config import read_own_study
 from search.run_folder import RunFolder
 from search.space import SearchSpace
 from search.speed_words import budget_words
 from search.strategy import Strategy
 from search.study_config import Study
-from search.study_folder import has_begun, held, read_own_study
+from search.study_lock import has_begun, held
 from search.study_space import image_sizes, open_space
 from search.summary import Outcome, summarise
 from search.training import TrainerEntry

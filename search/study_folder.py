@@ -1,96 +1,75 @@
-"""A study's folder as the process that runs it has it: held, and its study.yaml read."""
+"""The folder of a study: found by a path, and checked to hold its own files, without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from mixers.errors import did_you_mean, nearest_path
+from search.errors import EnvironmentProblem, UsageError
 
-from metaformer.errors import SpecError
-from metaformer.yaml_tree import read_yaml
-from search.errors import EnvironmentProblem
-from search.journal import exclusive
-from search.run_folder import RunFolder
-from search.study_config import MeasureConfig, SearchConfig, Study, TrainConfig
-from search.study_path import require_own_files
-
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "measure": MeasureConfig,
-    "train": TrainConfig,
-    "search": SearchConfig,
-}
+STUDY_FILE = "study.yaml"  # that of a run folder
+_ALLOWED = "the folder of a study, such as runs/NAME"
+_SHOWN = 3  # folders that may be meant
+_OWN_FOLDERS = ("weights", "checkpoints")
+_OWN_FILES = (
+    STUDY_FILE, "journal.log", "journal.lock", "study.lock", "trials.jsonl", "baselines.jsonl",
+    "summary.json", "best.yaml", "best.safetensors", "errors.log",
+)  # fmt: skip
 
 
-@contextmanager
-def held(folder: RunFolder) -> Iterator[None]:
-    """The folder, made where it is not there, for this process alone.
+def require_study_folder(path: str | Path) -> Path:
+    """`path`; UsageError, with what may be meant, where it is not the folder of a study."""
+    if os.path.isfile(path):
+        inside = os.path.dirname(path) if os.path.basename(path) == STUDY_FILE else None
+        raise UsageError(f"{path}: got a file; allowed: {_ALLOWED}{did_you_mean(inside)}")
+    if not os.path.isdir(path):
+        close = nearest_path(path, folder=True)
+        raise UsageError(f"{path}: no such folder; allowed: {_ALLOWED}{did_you_mean(close)}")
+    require_own_files(path)
+    if not os.path.isfile(os.path.join(path, STUDY_FILE)):
+        held = [str(folder) for folder in study_folders(path)]
+        words = f"holds no {STUDY_FILE}; allowed: {_ALLOWED}{did_you_mean(*held[:_SHOWN])}"
+        raise UsageError(f"{path}: {words}")
+    return Path(path)
 
-    Where no study came to be, what was made is taken away again.
+
+def require_own_files(folder: str | Path) -> None:
+    """Check that what a study reads and writes in its folder lies there and nowhere else.
+
+    Raises:
+        EnvironmentProblem: One of its files is a symbolic link, a folder, a pipe or a device, or
+            one of its folders is a link or a file.
     """
-    made = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
-    folder.create()
-    require_own_files(folder.path)
-    with exclusive(folder.lock, f"{folder.path}: another process is running this study"):
-        try:
-            yield
-        finally:  # still under the lock: whoever was refused leaves another's folder alone
-            if made and not folder.study.exists():
-                folder.lock.unlink(missing_ok=True)
-                with suppress(OSError):  # somebody else put something there
-                    for path in made:
-                        path.rmdir()
+    for name in _OWN_FOLDERS:
+        _require(folder, name, stat.S_ISDIR, "a folder")
+    weights = [path.name for path in Path(folder).glob("trial-*.safetensors")]
+    for name in (*_OWN_FILES, *weights):
+        _require(folder, name, stat.S_ISREG, "a file")
 
 
-def has_begun(folder: RunFolder) -> bool:
-    """Whether a study has begun there; EnvironmentProblem where a file that it needs is gone."""
-    if not folder.study.exists():
-        if folder.journal.exists():
-            raise EnvironmentProblem(
-                f"{folder.path} holds a journal and no study.yaml that says what it is of; "
-                "restore the file, or choose another --out"
-            )
-        return False
-    made_from_it = (folder.trials, folder.summary, folder.best_spec, folder.best_weights)
-    if not folder.journal.exists() and any(file.exists() for file in made_from_it):
-        raise EnvironmentProblem(
-            f"{folder.journal} is gone, and with it what {folder.path} has tried; "
-            "restore the file, or choose another --out"
-        )
-    return True
-
-
-def read_own_study(file: Path) -> dict[str, Any]:
-    """A run folder's study.yaml, with the defaults of settings that have come up since it was
-    written; EnvironmentProblem where it is not one."""
-    refusal = f"{file} is not what `search run` wrote; restore it, or choose another --out"
+def _require(folder: str | Path, name: str, is_right: Callable[[int], bool], allowed: str) -> None:
+    path = os.path.join(folder, name)
     try:
-        old = read_yaml(file).plain()
-    except SpecError as error:
-        raise EnvironmentProblem(f"{refusal}\n{error}") from None
-    if not isinstance(old, dict) or not _is_own_study(old):
-        raise EnvironmentProblem(refusal)
-    return {"data": None, **old, **_completed(old)}
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if is_right(mode):
+        return
+    if stat.S_ISLNK(mode):
+        got = f"a symbolic link to {os.readlink(path)}"
+    elif stat.S_ISDIR(mode):
+        got = "a folder"
+    else:
+        got = "a file" if stat.S_ISREG(mode) else "a pipe, socket or device"
+    words = f"got {got}; allowed: {allowed} in the study's own folder; restore it"
+    raise EnvironmentProblem(f"{path}: {words}, or choose another --out")
 
 
-def _is_own_study(old: dict[str, Any]) -> bool:
-    """Return whether the parts that are used unread are of the right types."""
-    search = old.get("search")
-    baselines = search.get("baselines", []) if isinstance(search, dict) else None
-    return (
-        Study.is_frozen_mixers(old.get("mixers"))
-        and Study.is_frozen_data(old.get("data"))
-        and isinstance(baselines, list)
-        and all(isinstance(name, str) for name in baselines)
-    )
-
-
-def _completed(old: dict[str, Any]) -> dict[str, Any]:
-    """The sections of `old` with all settings there are; not those that hold what is unknown."""
-    found = {}
-    for name, section in _SECTIONS.items():
-        with suppress(ValidationError):
-            found[name] = section.model_validate(old.get(name)).model_dump(mode="json")
-    return found
+def study_folders(out: str | Path) -> list[Path]:
+    """The folders directly below `out` that hold a study, by name; none where it is no folder."""
+    if not os.path.isdir(out):
+        return []
+    return sorted(path.parent for path in Path(out).glob(f"*/{STUDY_FILE}"))

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 from metaformer.yaml_tree import read_yaml
-from search.study_config import Augmentation, TrainConfig
+from search.training.config import Augmentation, TrainConfig
 
 TEXT = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
 

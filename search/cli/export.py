@@ -48,7 +48,7 @@ def export(
     with interrupted("Interrupted; nothing was left behind. Again:"), user_errors():
         from search.export.placing import placed, require_free
         from search.status import study_name
-        from search.study_path import require_study_folder
+        from search.study_folder import require_study_folder
         from search.trial_lines import read_records, require_exportable
 
         require_study_folder(folder)

@@ -31,7 +31,8 @@ def fork(
     now. Trials whose backbones the new space holds are carried over and count towards its total.
     """
     with user_errors():
-        from search.study_path import require_study_file, require_study_folder
+        from search.study_folder import require_study_folder
+        from search.study_path import require_study_file
 
         require_study_folder(folder)
         if study is not None:

@@ -47,7 +47,7 @@ def rerun(
     MACs and state equal, throughputs within each other's intervals, accuracy equal; else 3.
     """
     with interrupted("Interrupted; the study is as it was. Again:"), user_errors():
-        from search.study_path import require_study_folder
+        from search.study_folder import require_study_folder
         from search.trial_lines import read_records, require_rerunnable
 
         require_study_folder(folder)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from search.study_config import Augmentation
+from search.training.config import Augmentation
 from search.training.images import PREPROCESSING
 
 _CROP_ASPECT = 4 / 3  # width over height, and its inverse, at most

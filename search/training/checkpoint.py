@@ -15,7 +15,7 @@ from torch import nn
 
 from search.atomic_write import write_atomically
 from search.data import Splits
-from search.study_config import TrainConfig
+from search.training.config import TrainConfig
 
 SCHEMA = 1
 

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from search.data import Splits
-from search.study_config import TrainConfig
 from search.training.checkpoint import CheckpointProblem, load_state, save_state
+from search.training.config import TrainConfig
 from search.training.score import Diverged, accuracy
 
 

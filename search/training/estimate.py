@@ -11,7 +11,7 @@ from torch import nn
 
 from search.data import Splits
 from search.errors import Interrupted
-from search.study_config import TrainConfig
+from search.training.config import TrainConfig
 from search.training.loop import train_and_score
 from search.training.score import accuracy
 from search.training.trainers import TrainerEntry

@@ -13,9 +13,9 @@ import metaformer.blocks
 from search.data import Splits
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.study_config import TrainConfig
 from search.training import recipe
 from search.training.checkpoint import identity_of
+from search.training.config import TrainConfig
 from search.training.context import Trainer, TrainingContext
 from search.training.images import place
 from search.training.score import Diverged, Score, accuracy

@@ -10,7 +10,7 @@ import torch
 from timm.data import Mixup
 from torch import Tensor
 
-from search.study_config import TrainConfig
+from search.training.config import TrainConfig
 
 
 class Mixing:

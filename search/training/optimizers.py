@@ -11,7 +11,7 @@ from timm.scheduler.scheduler import Scheduler
 from torch import nn
 
 from mixers.errors import nearest
-from search.study_config import TrainConfig
+from search.training.config import TrainConfig
 
 _FOREIGN = ("fused*", "bnb*")  # need apex or bitsandbytes
 _SECOND_ORDER = ("adahessian",)  # need derivatives of gradients, which a step here does not keep

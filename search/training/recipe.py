@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search.data import Splits
-from search.study_config import TrainConfig
 from search.training.augmentation import augment
+from search.training.config import TrainConfig
 from search.training.context import TrainingContext
 from search.training.images import autocast, batches, normalise
 from search.training.mixing import Mixing

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from search.data import ImageSet
-from search.study_config import TrainConfig
+from search.training.config import TrainConfig
 from search.training.images import autocast, batches, normalise, place
 
 

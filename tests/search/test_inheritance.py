@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from search.inheritance import inherit, nearest
+from search.inheritance import nearest
 from search.records import TrialRecord, TrialState
+from search.training.weight_transfer import inherit
 
 
 def trained(number: int, accuracy: float, state: TrialState = TrialState.COMPLETE) -> TrialRecord:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from search.data import Splits, load_data
 from search.data.splits import ImagesInMemory
-from search.study_config import TrainConfig
 from search.training import Score, train_and_score
+from search.training.config import TrainConfig
 
 CPU = torch.device("cpu")
 EVERYTHING = {

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from search.study_config import Augmentation
 from search.training import augment
+from search.training.config import Augmentation
 
 NOTHING = {"shift": 0.0, "mirror": "never"}
 

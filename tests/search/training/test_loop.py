@@ -9,8 +9,8 @@ from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.data import Splits
 from search.errors import Interrupted
-from search.study_config import TrainConfig
 from search.training import Diverged, accuracy, train_and_score
+from search.training.config import TrainConfig
 
 CPU = torch.device("cpu")
 
