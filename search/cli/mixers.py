@@ -91,10 +91,11 @@ def show(
     """
     with user_errors():
         from mixers import MixerSpec, PluginError, Site, load_registry
-        from search.mixer_description import describe_mixer
 
         registry = load_registry(plugins)
         entry = _found(name, registry)
+        from search.mixer_description import describe_mixer  # imports torch
+
         reason = entry.broken()
         if reason is not None:
             shown = f"\n{entry.broken_traceback()}" if traceback else ""

@@ -27,6 +27,8 @@ CASES = {
     "export study --to folder": 2,
     "measure swin_t --breakdown --compile": 2,
     "zoo swin": 0,
+    "mixers show poling": 2,
+    "mixers check nonsense": 2,
 }
 CODE = """
 import json, sys
