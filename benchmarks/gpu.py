@@ -31,10 +31,10 @@ from provenance import provenance
 from study_rows import as_json
 
 from search.devices import require_device
+from search.hardware.nvml import gpu_reader
+from search.profiling.memory import release_memory
 from search.run_folder import write_atomically
 from search.throughput import LeaseTimeout, device_lease
-from search.throughput.memory import release_memory
-from search.throughput.nvml import gpu_reader
 from search.throughput.sensors import environment
 
 RESULTS = Path(__file__).parent / "results"

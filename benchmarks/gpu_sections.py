@@ -22,10 +22,17 @@ from search.devices import is_out_of_memory
 from search.doctor import examine, findings
 from search.measuring.side_figures import latency_of_an_image, memory_of_a_step, time_by_part
 from search.measuring.subjects import Subject, read_subject
+from search.profiling.memory import (
+    largest_batch,
+    release_memory,
+)
+from search.profiling.roofline import (
+    count_work,
+    device_rates,
+    floor_seconds,
+)
 from search.throughput import Protocol, SystemClock, device_sensors, measure
 from search.throughput.engine import measure_step
-from search.throughput.floors import count_work, device_rates, floor_seconds
-from search.throughput.memory import largest_batch, release_memory
 from search.throughput.protocol import Mode, Precision
 from search.throughput.sensors import environment
 from search.throughput.stopping import FEWEST_FOR_RANKS

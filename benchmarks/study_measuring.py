@@ -17,10 +17,14 @@ from study_orders import ALPHA, all_comparisons, counts, headlines, published_sp
 from study_tables import label
 
 from mixers import load_registry
+from search.hardware.cpu import (
+    affinity,
+    foreign_seconds,
+    read_times,
+)
 from search.measuring.subjects import read_subject
+from search.profiling.memory import release_memory
 from search.throughput import LeaseTimeout, Protocol, SystemClock, device_lease, device_sensors
-from search.throughput.cpu_state import affinity, foreign_seconds, read_times
-from search.throughput.memory import release_memory
 from search.throughput.stopping import interval
 from search.throughput.timing import Stopwatch
 from search.throughput.validity import block_problem

@@ -24,7 +24,7 @@ from scipy.stats import beta
 
 from search.throughput import Protocol, Verdict
 from search.throughput.engine import measure_step
-from search.throughput.record import Measurement
+from search.throughput.measurement import Measurement
 from search.throughput.sensors import Reading
 
 STEP_SECONDS = 0.02

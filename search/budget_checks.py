@@ -21,15 +21,25 @@ from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.devices import GIB, device_memory_bytes, gigabytes
+from search.formatting import (
+    figure,
+    interval,
+    unit,
+)
 from search.measuring.free_checks import speed_problem, step_bytes
 from search.measuring.measurer import Measurer
 from search.measuring.subjects import Subject, subject_of
+from search.profiling.memory import (
+    peak_memory_bytes,
+    release_memory,
+)
+from search.profiling.roofline import (
+    Rates,
+    count_work,
+)
 from search.records import NOT_BUILDABLE, Record, TrialRecord, TrialState
-from search.speed_words import figure, interval, unit
 from search.study_config import StudyConfig
 from search.throughput import Measurement, Protocol, Verdict
-from search.throughput.floors import Rates, count_work
-from search.throughput.memory import peak_memory_bytes, release_memory
 from search.throughput.protocol import Mode
 from search.throughput.workload import make_step, precision_of
 

@@ -18,6 +18,8 @@ from metaformer.spec import BackboneSpec
 from mixers import MixerFault, MixerRegistry
 from search.budget_checks import BudgetChecks, out_of_memory
 from search.data import Splits, unreadable_words
+from search.device_lease.lock_files import Holder
+from search.device_lease.shared_lease import SharedLease
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.frozen import mixer_origins
@@ -26,8 +28,6 @@ from search.measuring.subjects import Subject, read_subject, subject_of
 from search.records import DIVERGED, BaselineRecord, Record, TrialRecord, TrialState
 from search.study_config import StudyConfig
 from search.throughput import Measurement, measure
-from search.throughput.lease_files import Holder
-from search.throughput.shared_lease import SharedLease
 from search.training import (
     CheckpointProblem,
     Diverged,

@@ -34,7 +34,7 @@ def device_memory_bytes(device: torch.device, root: Path = Path("/")) -> int:
     """
     import torch
 
-    from search.throughput.cgroup import memory_limit
+    from search.hardware.cgroup import memory_limit
 
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from search.formatting import MODES
 from search.proposals.scalarisation import random_weights, tchebycheff_scores
 from search.records import TrialRecord, standing
-from search.speed_words import MODES
 
 
 def costs_of(record: TrialRecord, axes: Sequence[str]) -> tuple[float, ...] | None:

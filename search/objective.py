@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from metaformer.errors import FieldError, shorten
 from mixers.errors import nearest
-from search.speed_words import MODES
+from search.formatting import MODES
 
 AXES = ("accuracy", *MODES, "memory", "params", "macs")  # accuracy, and what a budget may limit
 

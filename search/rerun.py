@@ -10,8 +10,11 @@ from metaformer.spec import BackboneSpec
 from search.candidate import CandidateEvaluator
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.attempt import put_blame
+from search.formatting import (
+    interval,
+    speed,
+)
 from search.records import TrialRecord, TrialState
-from search.speed_words import interval, speed
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from search.errors import Interrupted, UsageError
 from search.executor.child import Child
 from search.executor.contract import Executor
 from search.executor.workers import in_processes
+from search.formatting import budget_words
 from search.frozen import (
     freeze,
     require_same_data,
@@ -38,7 +39,6 @@ from search.proposable import ProposalCheck
 from search.run_config import read_own_study
 from search.run_folder import RunFolder
 from search.space import SearchSpace
-from search.speed_words import budget_words
 from search.strategy import Strategy
 from search.study_config import Study
 from search.study_lock import has_begun, held

@@ -9,9 +9,9 @@ import torch
 
 from search.devices import require_device
 from search.errors import UsageError
+from search.hardware.cpu import affinity
 from search.records import TrialRecord
 from search.study_config import StudyConfig
-from search.throughput.cpu_state import affinity
 
 
 def require_alike(names: Sequence[str]) -> tuple[torch.device, ...]:

@@ -114,7 +114,7 @@ def _device(facts: Facts) -> list[str]:
 
 
 def _cpu(facts: Facts) -> list[str]:
-    from search.throughput.cpu_state import ranges
+    from search.hardware.cpu import ranges
 
     cpu = facts.cpu
     governor = ", ".join(cpu.governors or ()) or "unknown"

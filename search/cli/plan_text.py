@@ -8,7 +8,7 @@ from typing import Any
 
 from mixers.scan import OWN_DISTRIBUTION
 from search.cli.status import in_time
-from search.speed_words import budget_words
+from search.formatting import budget_words
 
 _SHOWN = 12  # values that never make the budget
 

@@ -10,8 +10,11 @@ from rich.live import Live
 from rich.text import Text
 
 from search.cli.output import echo, plain
+from search.formatting import (
+    interval,
+    speed,
+)
 from search.records import BaselineRecord, Record, TrialRecord
-from search.speed_words import interval, speed
 
 
 def describe(record: Record) -> str:

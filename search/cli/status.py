@@ -10,7 +10,11 @@ import click
 
 from search.cli.errors import user_errors
 from search.cli.output import echo
-from search.speed_words import budget_words, interval, speed
+from search.formatting import (
+    budget_words,
+    interval,
+    speed,
+)
 
 
 @click.command()

@@ -16,11 +16,15 @@ from pathlib import Path
 import torch
 
 from mixers import InputError, MixerState, load_registry
+from search.device_lease.lease import (
+    lease_holders,
+    lease_reach,
+)
 from search.devices import require_device
 from search.doctor.facts import Facts, PluginState
 from search.doctor.storage import examine_storage
 from search.errors import EnvironmentProblem
-from search.throughput.cpu_state import (
+from search.hardware.cpu import (
     CpuTimes,
     affinity,
     foreign_seconds,
@@ -28,8 +32,7 @@ from search.throughput.cpu_state import (
     read_times,
     stolen_seconds,
 )
-from search.throughput.lease import lease_holders, lease_reach
-from search.throughput.nvml import gpu_reader
+from search.hardware.nvml import gpu_reader
 
 WINDOW_SECONDS = 0.5  # over which others' work on the CPUs is watched
 PACKAGES = ("metaformer-search", "torch", "torchvision", "timm", "optuna", "numpy", "triton")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from search.throughput.cpu_state import CpuReading
-from search.throughput.nvml import GpuReading
+from search.hardware.cpu import CpuReading
+from search.hardware.nvml import GpuReading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

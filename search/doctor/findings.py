@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.doctor.facts import Facts
-from search.throughput.cpu_state import ranges
-from search.throughput.gpu_processes import GpuProcess
-from search.throughput.nvml import GpuReading
+from search.hardware.cpu import ranges
+from search.hardware.gpu_processes import GpuProcess
+from search.hardware.nvml import GpuReading
 
 MAX_FOREIGN_CPUS = 0.1  # of one; and on many CPUs
 MAX_FOREIGN_SHARE = 0.02  # of all, whichever is more

@@ -15,8 +15,11 @@ from mixers.scan import OWN_DISTRIBUTION
 from search.data import pixels
 from search.devices import GIB
 from search.export.chosen import Chosen
+from search.formatting import (
+    interval,
+    speed,
+)
 from search.records import refutations
-from search.speed_words import interval, speed
 from search.status import read_summary
 from search.study_config import StudyConfig
 from search.training.images import PREPROCESSING

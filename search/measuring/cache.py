@@ -19,8 +19,8 @@ from mixers.scan import OWN_DISTRIBUTION
 from search.atomic_write import write_atomically
 from search.measuring.subjects import Subject
 from search.throughput import Protocol
-from search.throughput.record import Measurement
-from search.throughput.user_cache import user_cache
+from search.throughput.measurement import Measurement
+from search.user_cache import user_cache
 
 _DEVICE = (
     "device", "device_name", "device_uuid", "host", "cpus", "threads", "cuda", "cudnn",

@@ -10,6 +10,17 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
+from search.device_lease.lease import Lease
+from search.device_lease.lock_files import Holder
+from search.device_lease.shared_lease import (
+    SharedLease,
+    shared_lease,
+)
+from search.profiling.roofline import (
+    Rates,
+    counts_own_time,
+    measure_rates,
+)
 from search.throughput import (
     Measurement,
     Protocol,
@@ -19,11 +30,7 @@ from search.throughput import (
     device_sensors,
     measure,
 )
-from search.throughput.floors import Rates, counts_own_time, measure_rates
-from search.throughput.lease import Lease
-from search.throughput.lease_files import Holder
 from search.throughput.protocol import Precision
-from search.throughput.shared_lease import SharedLease, shared_lease
 from search.throughput.timing import Stopwatch
 from search.throughput.validity import block_problem, sample_problem
 

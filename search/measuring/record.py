@@ -17,8 +17,11 @@ from search.measuring.cache import cache_key, keep, read_cached
 from search.measuring.free_checks import memory_problem, speed_problem, step_bytes
 from search.measuring.measurer import Measurer
 from search.measuring.subjects import Subject
+from search.profiling.roofline import (
+    count_work,
+    floor_seconds,
+)
 from search.throughput import LeaseTimeout, Measurement, Protocol, Verdict
-from search.throughput.floors import count_work, floor_seconds
 from search.throughput.sensors import environment
 
 LEASE_SECONDS = 300.0  # to wait for a device that another process has

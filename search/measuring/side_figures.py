@@ -17,11 +17,14 @@ from search.errors import EnvironmentProblem
 from search.measuring.record import LEASE_SECONDS
 from search.measuring.subjects import Subject
 from search.parts import backbone_parts, mixer_parts
+from search.profiling.breakdown import breakdown
+from search.profiling.latency_percentiles import measure_latency
+from search.profiling.memory import (
+    largest_batch,
+    peak_memory_bytes,
+)
+from search.profiling.roofline import device_rates
 from search.throughput import LeaseTimeout, Protocol, device_lease
-from search.throughput.breakdown import breakdown
-from search.throughput.floors import device_rates
-from search.throughput.latency import measure_latency
-from search.throughput.memory import largest_batch, peak_memory_bytes
 from search.throughput.workload import make_step, precision_of
 
 MOST_BATCH = 65536

@@ -11,8 +11,11 @@ from statistics import median
 import torch
 from torch import nn
 
+from search.throughput.measurement import (
+    Measurement,
+    Verdict,
+)
 from search.throughput.protocol import Protocol
-from search.throughput.record import Measurement, Verdict
 from search.throughput.sensors import Clock, Sensors, SystemClock, device_sensors, environment
 from search.throughput.stopping import FEWEST_FOR_RANKS, LOOKS, autocorrelation, decide, interval
 from search.throughput.timing import Block, Stopwatch

@@ -9,8 +9,13 @@ from typing import Protocol
 
 import torch
 
-from search.throughput.cpu_state import CpuTimes, affinity, read_cpu, read_times
-from search.throughput.nvml import gpu_reader
+from search.hardware.cpu import (
+    CpuTimes,
+    affinity,
+    read_cpu,
+    read_times,
+)
+from search.hardware.nvml import gpu_reader
 
 
 class Clock(Protocol):

@@ -15,7 +15,7 @@ from statistics import fmean, median, stdev
 
 from scipy.special import bdtr, stdtrit
 
-from search.throughput.record import Verdict
+from search.throughput.measurement import Verdict
 
 LOOKS = (3, 12, 24, 48, 80, 128, 200, 400)  # numbers of blocks
 FEWEST_FOR_RANKS = 12  # below, ranks give no interval, and nothing is known of dependence

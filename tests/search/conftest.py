@@ -17,10 +17,10 @@ from search.cli import main
 from search.data import Splits, load_data
 from search.frozen import mixer_origins
 from search.measuring.measurer import Measurer
+from search.profiling.roofline import Rates
 from search.records import TrialRecord
 from search.run_folder import RunFolder
 from search.study import StudyRunner
-from search.throughput.floors import Rates
 
 
 @pytest.fixture(autouse=True)

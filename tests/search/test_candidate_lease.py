@@ -17,9 +17,19 @@ from evaluating import FakeMeasure, a_spec, evaluate, evaluator, study
 from mixers import MixerRegistry
 from search import candidate as candidate_module
 from search.data import Splits
+from search.device_lease import lock_table as held_locks
+from search.device_lease.lease import (
+    ALONE,
+    Lease,
+    device_keys,
+    device_lease,
+    open_folder,
+)
 from search.records import TrialRecord, TrialState
-from search.throughput import Measurement, Verdict, held_locks
-from search.throughput.lease import ALONE, Lease, device_keys, device_lease, open_folder
+from search.throughput import (
+    Measurement,
+    Verdict,
+)
 from search.training import Score, train_and_score
 
 pytestmark = pytest.mark.usefixtures("endlessly_fast")

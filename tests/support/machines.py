@@ -7,8 +7,11 @@ import pwd
 import pytest
 
 from search.doctor import Facts, Storage
-from search.throughput.cpu_state import CpuReading, CpuTimes
-from search.throughput.nvml import GpuReading
+from search.hardware.cpu import (
+    CpuReading,
+    CpuTimes,
+)
+from search.hardware.nvml import GpuReading
 
 CPU = CpuReading(
     name="AMD EPYC 9654",

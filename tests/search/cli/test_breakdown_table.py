@@ -7,9 +7,9 @@ import pytest
 from torch import nn
 
 from search.cli.breakdown_table import OTHER, breakdown_lines, print_breakdown
+from search.profiling.breakdown import breakdown
+from search.profiling.roofline import Rates
 from search.throughput import Protocol
-from search.throughput.breakdown import breakdown
-from search.throughput.floors import Rates
 
 
 def part(name: str, depth: int, seconds: float, **others: Any) -> dict[str, Any]:

@@ -12,12 +12,12 @@ import search.doctor
 from search.cli import main
 from search.cli.errors import ExitCode
 from search.doctor import Facts, PluginState
-from search.throughput.gpu_processes import GpuProcess
+from search.hardware.gpu_processes import GpuProcess
 
 
 @pytest.fixture(autouse=True)
 def _leases_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.throughput.lease.shared_folder", lambda: tmp_path / "leases")
+    monkeypatch.setattr("search.device_lease.lease.shared_folder", lambda: tmp_path / "leases")
 
 
 def doctor(*arguments: str) -> Result:

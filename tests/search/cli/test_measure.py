@@ -18,8 +18,8 @@ from search.measuring import record as record_module
 from search.measuring.measurer import Measurer
 from search.measuring.record import default_settings
 from search.measuring.subjects import read_subject
+from search.profiling.roofline import Rates
 from search.throughput import Protocol
-from search.throughput.floors import Rates
 from search.throughput.stopping import LOOKS, interval
 
 TINY = """\
@@ -259,10 +259,10 @@ def test_a_device_that_another_process_keeps_is_waited_for_and_then_said(
     import subprocess
     import sys
 
-    monkeypatch.setattr("search.throughput.lease.shared_folder", lambda: tmp_path / "leases")
+    monkeypatch.setattr("search.device_lease.lease.shared_folder", lambda: tmp_path / "leases")
     code = f"""
 import sys, time, pathlib, torch
-import search.throughput.lease as lease
+import search.device_lease.lease as lease
 lease.shared_folder = lambda: pathlib.Path({str(tmp_path / "leases")!r})
 with lease.device_lease(torch.device("cpu"), wait_seconds=1):
     print("held", flush=True)

@@ -7,12 +7,12 @@ import torch
 
 from search.doctor import examination
 from search.doctor.examination import WINDOW_SECONDS, driver_version, examine
-from search.throughput.cpu_state import CpuTimes
+from search.hardware.cpu import CpuTimes
 
 
 @pytest.fixture(autouse=True)
 def _leases_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.throughput.lease.shared_folder", lambda: tmp_path / "leases")
+    monkeypatch.setattr("search.device_lease.lease.shared_folder", lambda: tmp_path / "leases")
 
 
 def test_this_machine_is_looked_at_without_waiting_longer_than_said() -> None:
@@ -34,7 +34,7 @@ def test_what_others_had_is_in_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
         busy, stolen, throttled = next(after)
         return CpuTimes(busy=busy, stolen=stolen, own=1.0, throttled=throttled)
 
-    monkeypatch.setattr("search.throughput.cpu_state.read_times", read)
+    monkeypatch.setattr("search.hardware.cpu.read_times", read)
     monkeypatch.setattr(examination, "read_times", read)
     facts = examine("cpu", sleep=lambda _seconds: None)
     assert facts.foreign_cpus == pytest.approx(1 / WINDOW_SECONDS)

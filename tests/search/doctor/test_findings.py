@@ -7,7 +7,7 @@ import pytest
 from machines import CPU, GPU, ON_CPU
 
 from search.doctor import Facts, Storage, findings
-from search.throughput.gpu_processes import GpuProcess
+from search.hardware.gpu_processes import GpuProcess
 
 ON_GPU = replace(
     ON_CPU, device="cuda:0", cuda_devices=("H100",), driver="570", gpu=GPU, gpu_unknown=""

@@ -7,7 +7,7 @@ import torch
 
 from search.measuring import measurer as measurer_module
 from search.measuring.measurer import Measurer
-from search.throughput.floors import Rates
+from search.profiling.roofline import Rates
 from search.throughput.sensors import CpuSensors, Reading
 
 CPU = torch.device("cpu")

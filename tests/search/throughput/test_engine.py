@@ -12,8 +12,8 @@ import torch
 from simulated import SimulatedDevice, noisy, remembering
 from torch import nn
 
+from search.hardware.cpu import CpuTimes
 from search.throughput import Measurement, Protocol, Verdict, measure
-from search.throughput.cpu_state import CpuTimes
 from search.throughput.engine import FEWEST_DISCARDED, MAX_DISCARDED, MAX_RESTARTS, measure_step
 from search.throughput.protocol import Mode
 from search.throughput.sensors import CpuSensors, Reading

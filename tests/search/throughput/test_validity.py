@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from search.throughput.cpu_state import CpuTimes
+from search.hardware.cpu import CpuTimes
 from search.throughput.sensors import Reading
 from search.throughput.timing import Block
 from search.throughput.validity import block_problem, drift, sample_problem

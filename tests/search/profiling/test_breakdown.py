@@ -6,10 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from search.profiling.breakdown import (
+    Breakdown,
+    PartTime,
+    breakdown,
+)
+from search.profiling.part_timers import (
+    ClockStopwatch,
+    PartHooks,
+)
+from search.profiling.roofline import Rates
 from search.throughput import Protocol
-from search.throughput.breakdown import Breakdown, PartTime, breakdown
-from search.throughput.floors import Rates
-from search.throughput.part_hooks import ClockStopwatch, PartHooks
 from search.throughput.sensors import SystemClock
 
 RATES = Rates(macs_per_second=1e9, bytes_per_second=1e9)

@@ -16,10 +16,14 @@ from typing import Any
 import pytest
 import torch
 
-from search.throughput import held_locks, lease
-from search.throughput.lease import LeaseTimeout, device_lease
-from search.throughput.lease_files import Holder
-from search.throughput.shared_lease import shared_lease
+from search.device_lease import lease
+from search.device_lease import lock_table as held_locks
+from search.device_lease.lease import (
+    LeaseTimeout,
+    device_lease,
+)
+from search.device_lease.lock_files import Holder
+from search.device_lease.shared_lease import shared_lease
 
 CPU = torch.device("cpu")
 PATIENCE = 60

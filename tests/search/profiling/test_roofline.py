@@ -8,8 +8,7 @@ import pytest
 import timm
 import torch
 
-from search.throughput import Protocol
-from search.throughput.floors import (
+from search.profiling.roofline import (
     Rates,
     Work,
     arithmetic_floor,
@@ -19,6 +18,7 @@ from search.throughput.floors import (
     floor_seconds,
     most_images_per_second,
 )
+from search.throughput import Protocol
 from search.throughput.workload import make_step
 
 CPU = torch.device("cpu")

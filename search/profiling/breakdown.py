@@ -10,13 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from search.throughput.floors import (
-    Rates,
-    arithmetic_floor,
-    bandwidth_floor,
-    device_rates,
-)
-from search.throughput.part_hooks import (
+from search.profiling.part_timers import (
     OPTIMIZER,
     ClockStopwatch,
     EventStopwatch,
@@ -25,9 +19,19 @@ from search.throughput.part_hooks import (
     Stopwatch,
     total,
 )
+from search.profiling.roofline import (
+    Rates,
+    arithmetic_floor,
+    bandwidth_floor,
+    device_rates,
+)
+from search.profiling.work import (
+    Work,
+    count_parts,
+    optimizer_bytes,
+)
 from search.throughput.protocol import Protocol
 from search.throughput.sensors import Clock, SystemClock, device_sensors
-from search.throughput.work import Work, count_parts, optimizer_bytes
 from search.throughput.workload import make_step, precision_of
 
 REST = "rest"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from machines import without_home
 
-from search.throughput import lease
-from search.throughput.user_cache import user_cache
+from search.device_lease import lease
+from search.user_cache import user_cache
 
 
 def test_it_is_the_folder_that_xdg_names_or_the_one_at_home(

@@ -4,8 +4,7 @@ import pytest
 from simulated import SimulatedDevice, noisy
 from torch import Tensor, nn
 
-from search.throughput import Protocol
-from search.throughput.latency import (
+from search.profiling.latency_percentiles import (
     FEWEST_RUNS,
     MAX_WARM_UP_SECONDS,
     Latency,
@@ -13,6 +12,7 @@ from search.throughput.latency import (
     percentile,
     time_runs,
 )
+from search.throughput import Protocol
 
 
 def run(device: SimulatedDevice, **settings: float) -> Latency:

@@ -14,8 +14,8 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+from search.profiling.work import tensors_in
 from search.throughput.sensors import Clock
-from search.throughput.work import tensors_in
 
 OPTIMIZER = "optimizer"
 

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from search.speed_words import budget_words, interval, speed
+from search.formatting import (
+    budget_words,
+    interval,
+    speed,
+)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from search.throughput.process_family import printable, start_ticks
-from search.throughput.user_cache import user_cache
+from search.hardware.process_tree import (
+    printable,
+    start_ticks,
+)
+from search.user_cache import user_cache
 
 FOLDER_NAME = "metaformer-search-leases"
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK

@@ -10,9 +10,17 @@ from pathlib import Path
 
 import torch
 
-from search.throughput.held_locks import LOCKS
-from search.throughput.lease import ALONE, Waiting, device_keys, open_folder
-from search.throughput.lease_files import Holder, LeaseFolder
+from search.device_lease.lease import (
+    ALONE,
+    Waiting,
+    device_keys,
+    open_folder,
+)
+from search.device_lease.lock_files import (
+    Holder,
+    LeaseFolder,
+)
+from search.device_lease.lock_table import LOCKS
 
 
 class SharedLease:

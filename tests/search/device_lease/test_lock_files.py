@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.throughput import lease
-from search.throughput.lease import device_lease
-from search.throughput.lease_files import Holder, LeaseFolder, give_back, sign
+from search.device_lease import lease
+from search.device_lease.lease import device_lease
+from search.device_lease.lock_files import (
+    Holder,
+    LeaseFolder,
+    give_back,
+    sign,
+)
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.throughput.cpu_state import (
+from search.hardware.cpu import (
     TICK_SECONDS,
     CpuTimes,
     affinity,

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from search.throughput.process_family import (
+from search.hardware.process_tree import (
     ancestors,
     command_of,
     is_family,

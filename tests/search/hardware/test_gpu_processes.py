@@ -8,8 +8,14 @@ import pytest
 import torch
 from fake_nvml import CUDA, FOREIGN, NOW, SECOND, UUID, FakeNvml
 
-from search.throughput.gpu_processes import WINDOW_MICROSECONDS, GpuProcess
-from search.throughput.nvml import GpuReading, gpu_reader
+from search.hardware.gpu_processes import (
+    WINDOW_MICROSECONDS,
+    GpuProcess,
+)
+from search.hardware.nvml import (
+    GpuReading,
+    gpu_reader,
+)
 from search.throughput.sensors import CudaSensors
 
 

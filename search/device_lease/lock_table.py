@@ -7,8 +7,16 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from search.throughput.lease_files import Holder, LeaseFolder, give_back, sign
-from search.throughput.process_family import ancestors, start_ticks
+from search.device_lease.lock_files import (
+    Holder,
+    LeaseFolder,
+    give_back,
+    sign,
+)
+from search.hardware.process_tree import (
+    ancestors,
+    start_ticks,
+)
 
 
 @dataclass(slots=True)

@@ -9,8 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from search.profiling.memory import (
+    largest_batch,
+    peak_memory,
+    peak_memory_bytes,
+)
 from search.throughput import Protocol
-from search.throughput.memory import largest_batch, peak_memory, peak_memory_bytes
 from search.throughput.workload import make_step
 
 CPU = torch.device("cpu")

@@ -14,7 +14,11 @@ from typing import Any
 
 import torch
 
-from search.throughput.gpu_processes import GpuProcess, ProcessWatch, unix_microseconds
+from search.hardware.gpu_processes import (
+    GpuProcess,
+    ProcessWatch,
+    unix_microseconds,
+)
 
 # https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html
 _REASONS = {

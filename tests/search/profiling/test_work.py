@@ -7,8 +7,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from search.profiling.work import (
+    count_parts,
+    count_work,
+    optimizer_bytes,
+)
 from search.throughput import Protocol
-from search.throughput.work import count_parts, count_work, optimizer_bytes
 
 FLOAT = 4
 BATCH, SIDE = 2, 8
