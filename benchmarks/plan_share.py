@@ -24,9 +24,12 @@ from speed_prediction import default_space
 
 from metaformer.spec import BackboneSpec
 from search.devices import require_device
-from search.planning.drawing import Drawn
 from search.planning.forecast import forecast
-from search.planning.shares import Share, share_of
+from search.planning.proportions import (
+    Share,
+    share_of,
+)
+from search.planning.sampling import Drawn
 from search.proposals.parameters import Space
 from search.records import TrialRecord, TrialState
 from search.study_config import Budget

@@ -46,7 +46,10 @@ def export(
 ) -> None:
     """Write the best of the study in FOLDER, or one --trial, with weights and a model card."""
     with interrupted("Interrupted; nothing was left behind. Again:"), user_errors():
-        from search.export.placing import placed, require_free
+        from search.export.atomic_folder import (
+            placed,
+            require_free,
+        )
         from search.status import study_name
         from search.study_folder import require_study_folder
         from search.trial_lines import read_records, require_exportable
@@ -58,7 +61,10 @@ def export(
         registry = command_registry(plugins)
 
         from metaformer.mixer_faults import mixer_faults
-        from search.export.chosen import choose, record_to_export
+        from search.export.selected_trial import (
+            choose,
+            record_to_export,
+        )
         from search.past_study import open_past_study
 
         writer = import_module(f"search.export.{form}")

@@ -94,7 +94,7 @@ def show(
 
         registry = load_registry(plugins)
         entry = _found(name, registry)
-        from search.mixer_description import describe_mixer  # imports torch
+        from search.cli.mixer_report import describe_mixer  # imports torch
 
         reason = entry.broken()
         if reason is not None:

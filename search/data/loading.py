@@ -30,7 +30,7 @@ def _load(name: str, image_size: int) -> Splits:
 
         return load_digits(image_size)
     if source.kind == "folder":
-        from search.data.folder import load_folder
+        from search.data.image_folder import load_folder
 
         assert source.root is not None
         return load_folder(source.root, image_size)

@@ -22,7 +22,7 @@ from search.device_lease.lease import (
 )
 from search.devices import require_device
 from search.doctor.facts import Facts, PluginState
-from search.doctor.storage import examine_storage
+from search.doctor.storage_check import examine_storage
 from search.errors import EnvironmentProblem
 from search.hardware.cpu import (
     CpuTimes,

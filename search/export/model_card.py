@@ -14,7 +14,7 @@ from mixers import MixerRegistry, MixerSpec
 from mixers.scan import OWN_DISTRIBUTION
 from search.data import pixels
 from search.devices import GIB
-from search.export.chosen import Chosen
+from search.export.selected_trial import Chosen
 from search.formatting import (
     interval,
     speed,
@@ -22,7 +22,7 @@ from search.formatting import (
 from search.records import refutations
 from search.status import read_summary
 from search.study_config import StudyConfig
-from search.training.images import PREPROCESSING
+from search.training.preprocessing import PREPROCESSING
 
 _SHOWN_CLASSES = 100
 _READING_CODE = """\

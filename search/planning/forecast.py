@@ -10,8 +10,13 @@ import numpy as np
 
 from metaformer.spec import BackboneSpec
 from search.block_parts import describe
-from search.planning.drawing import Drawn
-from search.planning.shares import Dead, Share, dead_values, share_of_chances
+from search.planning.proportions import (
+    Dead,
+    Share,
+    dead_values,
+    share_of_chances,
+)
+from search.planning.sampling import Drawn
 from search.proposals.limits import AtMost
 from search.proposals.stage_times import MIN_MEASURED, SURE, StageTimes
 from search.study_config import Budget

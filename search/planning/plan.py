@@ -13,9 +13,17 @@ from typing import Any
 
 from search.halving import Halving
 from search.history import NUM_FINALISTS
-from search.planning.drawing import Drawn, draw_candidates, measure_first, time_trainings
 from search.planning.forecast import Forecast, forecast
-from search.planning.shares import share_of, share_of_both
+from search.planning.proportions import (
+    share_of,
+    share_of_both,
+)
+from search.planning.sampling import (
+    Drawn,
+    draw_candidates,
+    measure_first,
+    time_trainings,
+)
 from search.records import TrialState
 from search.run_folder import RunFolder
 from search.space import SearchSpace

@@ -10,13 +10,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.training.accuracy import (
+        Diverged,
+        Score,
+        accuracy,
+    )
     from search.training.augmentation import augment
     from search.training.checkpoint import CheckpointProblem, forget_state
     from search.training.context import Trainer, TrainingContext
-    from search.training.estimate import seconds_of_training
-    from search.training.images import PREPROCESSING, batches, normalise
-    from search.training.loop import train_and_score
-    from search.training.score import Diverged, Score, accuracy
+    from search.training.preprocessing import (
+        PREPROCESSING,
+        batches,
+        normalise,
+    )
+    from search.training.time_estimate import seconds_of_training
+    from search.training.train import train_and_score
     from search.training.trainers import TrainerEntry, TrainerError, find_trainer
 
 _HOMES = {

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from search.training.config import Augmentation
-from search.training.images import PREPROCESSING
+from search.training.preprocessing import PREPROCESSING
 
 _CROP_ASPECT = 4 / 3  # width over height, and its inverse, at most
 _ERASED_AREA = (0.02, 1 / 3)  # of the image; as timm's RandomErasing

@@ -11,13 +11,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search.data import Splits
+from search.training.accuracy import Diverged
 from search.training.augmentation import augment
 from search.training.config import TrainConfig
 from search.training.context import TrainingContext
-from search.training.images import autocast, batches, normalise
-from search.training.mixing import Mixing
+from search.training.mixup import Mixing
 from search.training.optimizers import LearningRate, make_optimizer
-from search.training.score import Diverged
+from search.training.preprocessing import (
+    autocast,
+    batches,
+    normalise,
+)
 
 
 def train(model: nn.Module, data: Splits, config: TrainConfig, context: TrainingContext) -> None:

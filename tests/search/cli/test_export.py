@@ -93,7 +93,7 @@ def test_packages_that_are_missing_are_said_before_anything_else(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted(os.listdir())
-    monkeypatch.setattr("search.export.onnx.PACKAGES", ("no_such_package",))
+    monkeypatch.setattr("search.export.onnx_file.PACKAGES", ("no_such_package",))
     result = export(str(finished), "--to", "onnx")
     assert result.exit_code == 4
     assert "pip install no_such_package" in result.output

@@ -14,9 +14,12 @@ import pytest
 from metaformer.spec import BackboneSpec
 from mixers import load_registry
 from search.buildable import draw
-from search.planning.drawing import Drawn
 from search.planning.forecast import NO_FORECAST, Forecast, Prediction, forecast
-from search.planning.shares import ENOUGH_JUDGED, share_of
+from search.planning.proportions import (
+    ENOUGH_JUDGED,
+    share_of,
+)
+from search.planning.sampling import Drawn
 from search.proposals.stage_times import MIN_MEASURED
 from search.records import TrialRecord, TrialState
 from search.space import SearchSpace

@@ -14,8 +14,11 @@ from PIL import Image
 
 from mixers import MixerRegistry
 from search.data.splits import to_tensor
-from search.export import timm as timm_format
-from search.export.chosen import Chosen, random_images
+from search.export import timm_hub as timm_format
+from search.export.selected_trial import (
+    Chosen,
+    random_images,
+)
 from search.training import normalise
 
 

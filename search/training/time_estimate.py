@@ -11,9 +11,9 @@ from torch import nn
 
 from search.data import Splits
 from search.errors import Interrupted
+from search.training.accuracy import accuracy
 from search.training.config import TrainConfig
-from search.training.loop import train_and_score
-from search.training.score import accuracy
+from search.training.train import train_and_score
 from search.training.trainers import TrainerEntry
 
 WARM_UP_STEPS = 1  # not timed, where there are enough of them

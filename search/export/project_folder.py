@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from search.export.chosen import Chosen
+from search.export.atomic_folder import CARD
 from search.export.model_card import model_card
-from search.export.placing import CARD
+from search.export.selected_trial import Chosen
 
 _LOADING = """\
 folder = "."  # where this file lies

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from metaformer.timm_models import pretrained_cfg_of
-from search.export.chosen import Chosen
+from search.export.atomic_folder import CARD
 from search.export.model_card import model_card
-from search.export.placing import CARD
+from search.export.selected_trial import Chosen
 
 _LOADING = """\
 import metaformer  # registers mf_spec with timm

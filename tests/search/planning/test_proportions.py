@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from search.planning.shares import (
+from search.planning.proportions import (
     ENOUGH_JUDGED,
     Dead,
     dead_values,

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from metaformer import build_backbone, load_spec
 from mixers import MixerRegistry
-from search.export import folder
+from search.export import project_folder as folder
 
 
 @pytest.fixture

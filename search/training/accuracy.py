@@ -11,7 +11,12 @@ from torch import nn
 
 from search.data import ImageSet
 from search.training.config import TrainConfig
-from search.training.images import autocast, batches, normalise, place
+from search.training.preprocessing import (
+    autocast,
+    batches,
+    normalise,
+    place,
+)
 
 
 class Diverged(RuntimeError):
