@@ -46,10 +46,10 @@ from torch.utils.benchmark import Timer
 
 from metaformer import build_backbone
 from mixers import MixerRegistry, load_registry
-from search.buildable import draw
 from search.measuring.measurer import Measurer
 from search.measuring.subjects import read_subject
-from search.space import SearchSpace
+from search.space.buildability import draw
+from search.space.search_space import SearchSpace
 from search.study_file import load_study
 from search.throughput import Measurement, Protocol, device_lease, measure
 from search.throughput.workload import make_step, precision_of

@@ -39,7 +39,7 @@ from search.executor.workers import Workers
 from search.proposals.draft import Draft
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 from search.strategy import Strategy
 from search.study import StudyRunner
 from search.study_config import Study

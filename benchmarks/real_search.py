@@ -42,7 +42,7 @@ from mixers import load_registry
 from search.data import ImageSet, load_data
 from search.records import BaselineRecord, TrialRecord
 from search.run_folder import RunFolder
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 from search.strategy import Strategy
 from search.study import StudyRunner
 from search.study_config import Budget

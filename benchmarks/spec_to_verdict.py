@@ -28,7 +28,7 @@ from search.budget_checks import BudgetChecks
 from search.devices import require_device
 from search.measuring.measurer import Measurer
 from search.records import TrialRecord, TrialState
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 from search.study_file import load_study
 from search.throughput import Measurement, measure
 

@@ -40,7 +40,7 @@ from search.proposals.parameters import Space
 from search.proposals.quantity import QuantityModel
 from search.proposals.seen import Seen
 from search.proposals.stage_times import Description, StageTimes
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 from search.study_file import load_study
 from search.throughput import Protocol
 

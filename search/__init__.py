@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from search.history import Candidate, History
     from search.optimization import EvaluationFailed, optimize
     from search.proposals.limits import AtLeast, AtMost
-    from search.space import SearchSpace
+    from search.space.search_space import SearchSpace
     from search.study import StudyRunner
     from search.study_config import Study
     from search.study_file import load_study

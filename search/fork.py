@@ -32,7 +32,7 @@ from search.journal import exclusive
 from search.records import TrialRecord
 from search.run_folder import RunFolder
 from search.set_aside import set_aside
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 from search.study_config import Study
 from search.study_space import open_space
 from search.summary import Outcome, best_of, summarise

@@ -23,7 +23,7 @@ from search.proposals.proposer import Proposer
 from search.proposals.quantity import Quantity, QuantityModel
 from search.proposals.stage_times import Description, StageTimes
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 from search.study_config import Budget
 from search.trial_store import TrialStore
 

@@ -16,7 +16,6 @@ import torch
 from mixers import MixerRegistry
 from search.baselines import Baselines, with_baselines_of
 from search.beginning import beginning_of
-from search.buildable import BuildCheck, require_some_buildable
 from search.data import Splits, load_data, unreadable_words
 from search.device_requirements import require_device_for_mixers
 from search.differences import differences
@@ -38,7 +37,11 @@ from search.passed_over import PassedOverCounter
 from search.proposable import ProposalCheck
 from search.run_config import read_own_study
 from search.run_folder import RunFolder
-from search.space import SearchSpace
+from search.space.buildability import (
+    BuildCheck,
+    require_some_buildable,
+)
+from search.space.search_space import SearchSpace
 from search.strategy import Strategy
 from search.study_config import Study
 from search.study_lock import has_begun, held

@@ -17,8 +17,11 @@ from metaformer.errors import SpecError
 from metaformer.sites import mixers_with_sites
 from metaformer.yaml_tree import Node
 from mixers import Choice, Domain, MixerEntry, MixerRegistry, OptionValue, PluginError
-from search.buildable import PROBES, draw
-from search.space import SearchSpace
+from search.space.buildability import (
+    PROBES,
+    draw,
+)
+from search.space.search_space import SearchSpace
 from search.study_config import StudyConfig
 
 

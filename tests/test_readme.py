@@ -17,7 +17,7 @@ from metaformer import build_backbone, load_spec
 from mixers import MixerRegistry
 from mixers.plugins_file import read_plugin_rules
 from search.cli import main
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 from search.study_file import load_study
 
 ROOT = Path(__file__).parents[1]

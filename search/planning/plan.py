@@ -26,8 +26,8 @@ from search.planning.sampling import (
 )
 from search.records import TrialState
 from search.run_folder import RunFolder
-from search.space import SearchSpace
-from search.space_size import size_of
+from search.space.search_space import SearchSpace
+from search.space.size import size_of
 from search.study import StudyRunner
 from search.study_config import Budget, Study
 from search.summary import describe_trial, nearest_miss

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from mixers import Domain, OptionValue
-from search.buildable import draw
 from search.errors import EnvironmentProblem
 from search.executor.attempt import Do
 from search.executor.contract import Executor
 from search.loop import MAX_UNMEASURED_RUNNING
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
-from search.space import SearchSpace
+from search.space.buildability import draw
+from search.space.search_space import SearchSpace
 
 
 @dataclass(eq=False)

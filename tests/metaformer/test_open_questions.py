@@ -13,7 +13,7 @@ import torch
 from metaformer import build_backbone, load_spec, zoo_names
 from metaformer.spec import BackboneSpec
 from mixers import Choice, Domain, MixerRegistry, OptionValue
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 from search.study_file import load_study
 
 ROADMAP = ["resnet50", *sorted(name for name in zoo_names() if name.startswith("roadmap_"))]

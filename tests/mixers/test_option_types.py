@@ -36,7 +36,7 @@ from mixers.plugins_file import PluginRules
 from mixers.registry import registry_of
 from mixers.rules import narrowed
 from mixers.scan import scan
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 
 
 def test_annotations_are_read_as_choices() -> None:

@@ -11,7 +11,7 @@ from metaformer import SpecError
 from metaformer.extends import resolve_extends
 from metaformer.yaml_tree import parse_yaml
 from mixers import MixerRegistry
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 
 
 def space(stage: str, registry: MixerRegistry) -> SearchSpace:

@@ -15,7 +15,7 @@ from mixers import MixerRegistry
 from search.front import front_scores
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 from search.strategy import SpaceExhausted, Strategy
 from search.study_config import Budget
 from search.study_file import load_study

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metaformer import SpecError
 from mixers import MixerRegistry, Site
 from mixers.entry import MixerEntry
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 from search.study_file import load_study
 from search.study_space import open_space
 

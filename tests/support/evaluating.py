@@ -15,7 +15,7 @@ from mixers import MixerRegistry
 from search.candidate import CandidateEvaluator
 from search.data import Splits
 from search.records import BaselineRecord, TrialRecord, TrialState
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 from search.study_config import Study
 from search.study_file import load_study
 from search.throughput import Measurement, Protocol, SystemClock, Verdict

@@ -21,7 +21,7 @@ from search.executor.seat import GRACE_SECONDS, MAX_STARTS, Seat
 from search.executor.worker import error_message, raise_again
 from search.executor.workers import Workers
 from search.records import BaselineRecord, TrialRecord, TrialState
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 from search.study_file import load_study
 
 READY = ({"ready": True}, b"")

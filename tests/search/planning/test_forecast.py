@@ -13,7 +13,6 @@ import pytest
 
 from metaformer.spec import BackboneSpec
 from mixers import load_registry
-from search.buildable import draw
 from search.planning.forecast import NO_FORECAST, Forecast, Prediction, forecast
 from search.planning.proportions import (
     ENOUGH_JUDGED,
@@ -22,7 +21,8 @@ from search.planning.proportions import (
 from search.planning.sampling import Drawn
 from search.proposals.stage_times import MIN_MEASURED
 from search.records import TrialRecord, TrialState
-from search.space import SearchSpace
+from search.space.buildability import draw
+from search.space.search_space import SearchSpace
 from search.study_config import Budget
 from search.study_file import load_study
 

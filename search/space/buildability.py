@@ -16,7 +16,7 @@ from metaformer.errors import Problem, SpecError, parse_path
 from metaformer.extends import mark_of
 from metaformer.spec import BackboneSpec
 from mixers import Choice, Domain, IntRange, MixerFault, MixerRegistry, OptionValue
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 
 PROBES = 50  # candidates drawn before a space counts as one that holds none
 

@@ -17,7 +17,7 @@ from mixers import Choice, Domain, FloatRange, IntRange, MixerRegistry, OptionVa
 from mixers.plugins_file import PluginRules
 from mixers.registry import registry_of
 from mixers.scan import scan
-from search.space import SearchSpace
+from search.space.search_space import SearchSpace
 from search.study_file import load_study
 
 

@@ -37,9 +37,12 @@ from mixers import (
     PluginsFileError,
     SignatureError,
 )
-from search.mixer_place import MixerPlace, inside
-from search.space_exploration import Explorer
-from search.space_forms import (
+from search.space.exploration import Explorer
+from search.space.mixer_place import (
+    MixerPlace,
+    inside,
+)
+from search.space.syntax import (
     Chooser,
     choose_item,
     chosen,

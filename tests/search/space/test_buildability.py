@@ -8,9 +8,12 @@ from torch import nn
 
 from metaformer import SpecError
 from mixers import MixerRegistry
-from search import buildable
-from search.buildable import BuildCheck, require_some_buildable
-from search.space import SearchSpace
+from search.space import buildability as buildable
+from search.space.buildability import (
+    BuildCheck,
+    require_some_buildable,
+)
+from search.space.search_space import SearchSpace
 from search.study_file import load_study
 
 

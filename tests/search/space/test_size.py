@@ -8,8 +8,8 @@ import pytest
 from tiny import STUDY, write_study
 
 from mixers import Choice, Domain, MixerRegistry, OptionValue
-from search.space import SearchSpace
-from search.space_size import size_of
+from search.space.search_space import SearchSpace
+from search.space.size import size_of
 from search.study_file import load_study
 
 STAGES = """\
