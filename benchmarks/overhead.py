@@ -34,9 +34,9 @@ from provenance import provenance
 
 from mixers import load_registry
 from search import study as study_module
+from search.bayesopt.probe_trial import Draft
 from search.executor.child import Child
 from search.executor.workers import Workers
-from search.proposals.draft import Draft
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.space.search_space import SearchSpace

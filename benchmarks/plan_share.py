@@ -23,6 +23,7 @@ from provenance import provenance
 from speed_prediction import default_space
 
 from metaformer.spec import BackboneSpec
+from search.bayesopt.define_by_run import Space
 from search.devices import require_device
 from search.planning.forecast import forecast
 from search.planning.proportions import (
@@ -30,7 +31,6 @@ from search.planning.proportions import (
     share_of,
 )
 from search.planning.sampling import Drawn
-from search.proposals.parameters import Space
 from search.records import TrialRecord, TrialState
 from search.study_config import Budget
 

@@ -30,16 +30,19 @@ from metaformer import build_backbone
 from metaformer.counting import cost_of
 from metaformer.errors import SpecError
 from mixers import load_registry
+from search.bayesopt.constraint_model import QuantityModel
+from search.bayesopt.define_by_run import Space
+from search.bayesopt.encoding import Features
+from search.bayesopt.gaussian_process import Array
+from search.bayesopt.latency_model import (
+    Description,
+    StageTimes,
+)
+from search.bayesopt.limits import AtMost
+from search.bayesopt.seen import Seen
 from search.block_parts import describe
 from search.devices import require_device
 from search.measuring.measurer import Measurer
-from search.proposals.features import Features
-from search.proposals.gaussian_process import Array
-from search.proposals.limits import AtMost
-from search.proposals.parameters import Space
-from search.proposals.quantity import QuantityModel
-from search.proposals.seen import Seen
-from search.proposals.stage_times import Description, StageTimes
 from search.space.search_space import SearchSpace
 from search.study_file import load_study
 from search.throughput import Protocol

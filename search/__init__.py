@@ -9,9 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from search.history import Candidate, History
-    from search.optimization import EvaluationFailed, optimize
-    from search.proposals.limits import AtLeast, AtMost
+    from search.bayesopt.history import (
+        Candidate,
+        History,
+    )
+    from search.bayesopt.limits import (
+        AtLeast,
+        AtMost,
+    )
+    from search.bayesopt.optimize import (
+        EvaluationFailed,
+        optimize,
+    )
     from search.space.search_space import SearchSpace
     from search.study import StudyRunner
     from search.study_config import Study

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metaformer.spec import BackboneSpec
-from search.proposals.stage_times import Description
+from search.bayesopt.latency_model import Description
 
 
 def describe(spec: BackboneSpec) -> Description:

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from search.bayesopt.scalarization import (
+    random_weights,
+    tchebycheff_scores,
+)
 from search.formatting import MODES
-from search.proposals.scalarisation import random_weights, tchebycheff_scores
 from search.records import TrialRecord, standing
 
 

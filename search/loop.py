@@ -11,12 +11,12 @@ from typing import NamedTuple
 from optuna.trial import Trial
 
 from metaformer.spec import BackboneSpec
+from search.bayesopt.history import NUM_FINALISTS
 from search.beginning import Beginning, new_record
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.attempt import Weights
 from search.executor.contract import Executor
 from search.halving import Promotion
-from search.history import NUM_FINALISTS
 from search.observer import Observer
 from search.records import STUDY_DIED, TrialRecord, TrialState, ranked
 from search.run_folder import RunFolder

@@ -13,15 +13,25 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial
 from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from metaformer.yaml_tree import Node
+from search.bayesopt.constraint_model import (
+    Quantity,
+    QuantityModel,
+)
+from search.bayesopt.define_by_run import (
+    Key,
+    Space,
+    key_of,
+)
+from search.bayesopt.history import Candidate
+from search.bayesopt.latency_model import (
+    Description,
+    StageTimes,
+)
+from search.bayesopt.limits import AtMost
+from search.bayesopt.proposer import Proposer
 from search.block_parts import describe
 from search.front import front_scores
-from search.history import Candidate
 from search.passed_over import PassedOverCounter
-from search.proposals.limits import AtMost
-from search.proposals.parameters import Key, Space, key_of
-from search.proposals.proposer import Proposer
-from search.proposals.quantity import Quantity, QuantityModel
-from search.proposals.stage_times import Description, StageTimes
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.space.search_space import SearchSpace
 from search.study_config import Budget

@@ -15,6 +15,7 @@ import torch
 
 from mixers import MixerRegistry
 from search.baselines import Baselines, with_baselines_of
+from search.bayesopt.history import NUM_FINALISTS
 from search.beginning import beginning_of
 from search.data import Splits, load_data, unreadable_words
 from search.device_requirements import require_device_for_mixers
@@ -30,7 +31,6 @@ from search.frozen import (
     require_unchanged,
     require_unchanged_trainer,
 )
-from search.history import NUM_FINALISTS
 from search.loop import SearchLoop
 from search.observer import Observer
 from search.passed_over import PassedOverCounter

@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 
 from metaformer.spec import BackboneSpec
+from search.bayesopt.latency_model import (
+    MIN_MEASURED,
+    SURE,
+    StageTimes,
+)
+from search.bayesopt.limits import AtMost
 from search.block_parts import describe
 from search.planning.proportions import (
     Dead,
@@ -17,8 +23,6 @@ from search.planning.proportions import (
     share_of_chances,
 )
 from search.planning.sampling import Drawn
-from search.proposals.limits import AtMost
-from search.proposals.stage_times import MIN_MEASURED, SURE, StageTimes
 from search.study_config import Budget
 
 

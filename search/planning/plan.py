@@ -11,8 +11,8 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from search.bayesopt.history import NUM_FINALISTS
 from search.halving import Halving
-from search.history import NUM_FINALISTS
 from search.planning.forecast import Forecast, forecast
 from search.planning.proportions import (
     share_of,

@@ -241,7 +241,7 @@ def test_what_nobody_will_ask_for_again_is_forgotten(
     store: TrialStore, registry: MixerRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.strategy.FORGET_ABOVE", 50)
-    monkeypatch.setattr("search.proposals.proposer.MAX_POOL", 40)
+    monkeypatch.setattr("search.bayesopt.proposer.MAX_POOL", 40)
     text = STUDY.replace("[4, 6, 8]", "{range: [4, 400, 1]}").replace("{choice: {range", "{range")
     text = text.replace("width: {choice: ", "width: ").replace("1]}}", "1]}")
     study = load_study(write_study(text), {}, device="cpu")

@@ -13,13 +13,13 @@ import pytest
 
 from metaformer.spec import BackboneSpec
 from mixers import load_registry
+from search.bayesopt.latency_model import MIN_MEASURED
 from search.planning.forecast import NO_FORECAST, Forecast, Prediction, forecast
 from search.planning.proportions import (
     ENOUGH_JUDGED,
     share_of,
 )
 from search.planning.sampling import Drawn
-from search.proposals.stage_times import MIN_MEASURED
 from search.records import TrialRecord, TrialState
 from search.space.buildability import draw
 from search.space.search_space import SearchSpace

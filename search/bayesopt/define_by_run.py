@@ -17,7 +17,7 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial
 
-from search.proposals.draft import Draft
+from search.bayesopt.probe_trial import Draft
 
 Params: TypeAlias = dict[str, Any]
 Key: TypeAlias = str

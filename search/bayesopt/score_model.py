@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 from scipy.stats import norm, rankdata
 
-from search.proposals.features import Features
-from search.proposals.gaussian_process import (
+from search.bayesopt.encoding import Features
+from search.bayesopt.gaussian_process import (
     Array,
     GaussianProcess,
     Hyperparameters,

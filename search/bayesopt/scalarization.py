@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 
-from search.proposals.gaussian_process import Array
+from search.bayesopt.gaussian_process import Array
 
 SUM_WEIGHT = 0.05  # of the weighted sum beside the weighted maximum, as in ParEGO
 

@@ -12,8 +12,8 @@ import torch
 from optuna.trial import BaseTrial
 
 import search
-from search.history import Outcome
-from search.proposals.parameters import key_of
+from search.bayesopt.define_by_run import key_of
+from search.bayesopt.history import Outcome
 
 SPACE = {f"x{index}": [0, 1, 2, 3] for index in range(6)}
 

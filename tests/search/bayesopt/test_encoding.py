@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search.proposals.features import Features
+from search.bayesopt.encoding import Features
 
 
 def test_choices_of_one_kind_are_a_family_and_what_is_continuous_is_none() -> None:

@@ -13,11 +13,23 @@ from typing import Any, TypeAlias, TypeVar
 
 from optuna import TrialPruned
 
-from search.history import NUM_FINALISTS, Candidate, History, Outcome
-from search.proposals.limits import AtLeast, AtMost, Limit
-from search.proposals.parameters import Space, SpaceLike
-from search.proposals.proposer import Proposer
-from search.proposals.quantity import QuantityModel
+from search.bayesopt.constraint_model import QuantityModel
+from search.bayesopt.define_by_run import (
+    Space,
+    SpaceLike,
+)
+from search.bayesopt.history import (
+    NUM_FINALISTS,
+    Candidate,
+    History,
+    Outcome,
+)
+from search.bayesopt.limits import (
+    AtLeast,
+    AtMost,
+    Limit,
+)
+from search.bayesopt.proposer import Proposer
 
 Evaluate: TypeAlias = Callable[[dict[str, Any]], float]
 Measure: TypeAlias = Callable[[dict[str, Any]], Mapping[str, float]]

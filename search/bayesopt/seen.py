@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from search.proposals.features import Features
-from search.proposals.gaussian_process import Array
+from search.bayesopt.encoding import Features
+from search.bayesopt.gaussian_process import Array
 
 
 class HasParams(Protocol):

@@ -8,10 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
-from search.proposals.gaussian_process import Array, GaussianProcess
-from search.proposals.limits import AtMost, Limit
-from search.proposals.seen import Seen
-from search.proposals.surrogate import QuantityProcess
+from search.bayesopt.gaussian_process import (
+    Array,
+    GaussianProcess,
+)
+from search.bayesopt.limits import (
+    AtMost,
+    Limit,
+)
+from search.bayesopt.score_model import QuantityProcess
+from search.bayesopt.seen import Seen
 
 MIN_VALUES = 4  # before that a candidate's chance is not modelled
 

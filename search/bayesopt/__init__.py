@@ -1,0 +1,1 @@
+"""Constrained Bayesian optimisation over define-by-run spaces. Knows numbers only."""

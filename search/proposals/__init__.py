@@ -1,1 +1,0 @@
-"""What to try next, from parameters, constraints and values only: no torch, no backbones."""
