@@ -35,6 +35,8 @@ from provenance import provenance
 from mixers import load_registry
 from search import study as study_module
 from search.bayesopt.probe_trial import Draft
+from search.config.load import load_study
+from search.config.study import Study
 from search.executor.child import Child
 from search.executor.workers import Workers
 from search.records import TrialRecord, TrialState
@@ -42,8 +44,6 @@ from search.run_folder import RunFolder
 from search.space.search_space import SearchSpace
 from search.strategy import Strategy
 from search.study import StudyRunner
-from search.study_config import Study
-from search.study_file import load_study
 from search.trial_store import StoredTrial, TrialStore
 
 MANY = 1_000_000  # trials, which no run reaches

@@ -24,6 +24,7 @@ from speed_prediction import default_space
 
 from metaformer.spec import BackboneSpec
 from search.bayesopt.define_by_run import Space
+from search.config.study import Budget
 from search.devices import require_device
 from search.planning.forecast import forecast
 from search.planning.proportions import (
@@ -32,7 +33,6 @@ from search.planning.proportions import (
 )
 from search.planning.sampling import Drawn
 from search.records import TrialRecord, TrialState
-from search.study_config import Budget
 
 SHARES = (0.1, 1 / 3, 2 / 3)
 MEASURED = (12, 24, 48)

@@ -39,14 +39,14 @@ from metaformer import build_backbone, load_spec
 from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from mixers import load_registry
+from search.config.load import load_study
+from search.config.study import Budget
 from search.data import ImageSet, load_data
 from search.records import BaselineRecord, TrialRecord
 from search.run_folder import RunFolder
 from search.space.search_space import SearchSpace
 from search.strategy import Strategy
 from search.study import StudyRunner
-from search.study_config import Budget
-from search.study_file import load_study
 from search.training import accuracy
 from search.training.config import TrainConfig
 from search.trial_store import TrialStore

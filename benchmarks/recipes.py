@@ -21,8 +21,8 @@ from provenance import provenance
 from metaformer.backbone import build_backbone
 from metaformer.spec import BackboneSpec
 from mixers import load_registry
+from search.config.load import load_study
 from search.data import Splits, load_data
-from search.study_file import load_study
 from search.training import accuracy, train_and_score
 from search.training.config import TrainConfig
 

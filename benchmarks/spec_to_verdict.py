@@ -25,11 +25,11 @@ from metaformer.errors import SpecError
 from mixers import Choice, Domain, load_registry
 from mixers.options import OptionValue
 from search.budget_checks import BudgetChecks
+from search.config.load import load_study
 from search.devices import require_device
 from search.measuring.measurer import Measurer
 from search.records import TrialRecord, TrialState
 from search.space.search_space import SearchSpace
-from search.study_file import load_study
 from search.throughput import Measurement, measure
 
 FAR = 0.1  # of the budget

@@ -41,10 +41,10 @@ from search.bayesopt.latency_model import (
 from search.bayesopt.limits import AtMost
 from search.bayesopt.seen import Seen
 from search.block_parts import describe
+from search.config.load import load_study
 from search.devices import require_device
 from search.measuring.measurer import Measurer
 from search.space.search_space import SearchSpace
-from search.study_file import load_study
 from search.throughput import Protocol
 
 NUMBERS = (15, 30, 60, 100)

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
         EvaluationFailed,
         optimize,
     )
+    from search.config.load import load_study
+    from search.config.study import Study
     from search.space.search_space import SearchSpace
     from search.study import StudyRunner
-    from search.study_config import Study
-    from search.study_file import load_study
 
 _HOMES = {
     "AtLeast": "proposals.limits",

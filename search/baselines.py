@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from mixers import MixerRegistry
+from search.config.study import Study
 from search.device_requirements import require_device_for_mixers
 from search.errors import UsageError
 from search.executor.contract import Executor
@@ -20,7 +21,6 @@ from search.measuring.subjects import read_subject
 from search.observer import Observer
 from search.records import BaselineRecord, TrialState
 from search.run_folder import RunFolder
-from search.study_config import Study
 from search.trial_lines import last_of_each, read_baselines
 from search.trial_store import MAX_ATTEMPTS
 

@@ -10,11 +10,11 @@ from optuna.trial import Trial
 
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
-from search.frozen import mixer_origins
+from search.config.provenance import mixer_origins
+from search.config.study import StudyConfig
 from search.halving import Halving, epochs_of
 from search.inheritance import nearest
 from search.records import TrialRecord, TrialState
-from search.study_config import StudyConfig
 from search.trial_store import TrialStore
 
 

@@ -20,6 +20,7 @@ from metaformer.counting import count_macs, count_params, training_bytes
 from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
+from search.config.study import StudyConfig
 from search.devices import GIB, device_memory_bytes, gigabytes
 from search.formatting import (
     figure,
@@ -38,7 +39,6 @@ from search.profiling.roofline import (
     count_work,
 )
 from search.records import NOT_BUILDABLE, Record, TrialRecord, TrialState
-from search.study_config import StudyConfig
 from search.throughput import Measurement, Protocol, Verdict
 from search.throughput.protocol import Mode
 from search.throughput.workload import make_step, precision_of

@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from metaformer.spec import BackboneSpec
 from mixers import MixerFault, MixerRegistry
 from search.budget_checks import BudgetChecks, out_of_memory
+from search.config.provenance import mixer_origins
+from search.config.study import StudyConfig
 from search.data import Splits, unreadable_words
 from search.device_lease.lock_files import Holder
 from search.device_lease.shared_lease import SharedLease
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.frozen import mixer_origins
 from search.measuring.measurer import Measurer
 from search.measuring.subjects import Subject, read_subject, subject_of
 from search.records import DIVERGED, BaselineRecord, Record, TrialRecord, TrialState
-from search.study_config import StudyConfig
 from search.throughput import Measurement, measure
 from search.training import (
     CheckpointProblem,

@@ -25,16 +25,16 @@ from optuna.distributions import (
 from metaformer.errors import SpecError
 from metaformer.yaml_tree import Node
 from mixers import Choice, Domain, IntRange, MixerRegistry, OptionValue
-from search.differences import differences
+from search.config.differences import differences
+from search.config.provenance import freeze
+from search.config.study import Study
+from search.config.study_space import open_space
 from search.errors import UsageError
-from search.frozen import freeze
 from search.journal import exclusive
 from search.records import TrialRecord
 from search.run_folder import RunFolder
 from search.set_aside import set_aside
 from search.space.search_space import SearchSpace
-from search.study_config import Study
-from search.study_space import open_space
 from search.summary import Outcome, best_of, summarise
 from search.trial_lines import last_of_each, read_baselines
 from search.trial_store import StoredTrial, TrialStore

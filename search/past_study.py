@@ -12,15 +12,19 @@ from pydantic import ValidationError
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.candidate import CandidateEvaluator
+from search.config.load import load_study
+from search.config.provenance import (
+    require_same_data,
+    require_unchanged,
+    require_unchanged_trainer,
+)
+from search.config.study import Study
 from search.data import Splits, load_data
 from search.devices import require_device
 from search.errors import EnvironmentProblem, UsageError
-from search.frozen import require_same_data, require_unchanged, require_unchanged_trainer
 from search.records import TrialRecord
 from search.run_folder import RunFolder
 from search.status import study_device
-from search.study_config import Study
-from search.study_file import load_study
 from search.study_folder import require_study_folder
 from search.training import TrainerEntry, find_trainer
 from search.trial_lines import read_records, require_trial

@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
+from search.config.locate import legal_name
 from search.errors import EnvironmentProblem
 from search.records import Record, TrialRecord, refutations, total_seconds
 from search.study_folder import STUDY_FILE
-from search.study_path import legal_name
 from search.trial_lines import last_of_each, read_baselines, read_records
 
 LAST_TRIALS = 5

@@ -30,11 +30,11 @@ from search.bayesopt.latency_model import (
 from search.bayesopt.limits import AtMost
 from search.bayesopt.proposer import Proposer
 from search.block_parts import describe
+from search.config.study import Budget
 from search.front import front_scores
 from search.passed_over import PassedOverCounter
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.space.search_space import SearchSpace
-from search.study_config import Budget
 from search.trial_store import TrialStore
 
 # a rejected trial counts as much as a trained one: at 2, about every second one may be rejected

@@ -17,25 +17,30 @@ from mixers import MixerRegistry
 from search.baselines import Baselines, with_baselines_of
 from search.bayesopt.history import NUM_FINALISTS
 from search.beginning import beginning_of
-from search.data import Splits, load_data, unreadable_words
-from search.device_requirements import require_device_for_mixers
-from search.differences import differences
-from search.errors import Interrupted, UsageError
-from search.executor.child import Child
-from search.executor.contract import Executor
-from search.executor.workers import in_processes
-from search.formatting import budget_words
-from search.frozen import (
+from search.config.differences import differences
+from search.config.provenance import (
     freeze,
     require_same_data,
     require_unchanged,
     require_unchanged_trainer,
 )
+from search.config.run_config import read_own_study
+from search.config.study import Study
+from search.config.study_space import (
+    image_sizes,
+    open_space,
+)
+from search.data import Splits, load_data, unreadable_words
+from search.device_requirements import require_device_for_mixers
+from search.errors import Interrupted, UsageError
+from search.executor.child import Child
+from search.executor.contract import Executor
+from search.executor.workers import in_processes
+from search.formatting import budget_words
 from search.loop import SearchLoop
 from search.observer import Observer
 from search.passed_over import PassedOverCounter
 from search.proposable import ProposalCheck
-from search.run_config import read_own_study
 from search.run_folder import RunFolder
 from search.space.buildability import (
     BuildCheck,
@@ -43,9 +48,7 @@ from search.space.buildability import (
 )
 from search.space.search_space import SearchSpace
 from search.strategy import Strategy
-from search.study_config import Study
 from search.study_lock import has_begun, held
-from search.study_space import image_sizes, open_space
 from search.summary import Outcome, summarise
 from search.training import TrainerEntry
 from search.trial_store import TrialStore

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from search.config.study import Study
 from search.data import Splits
 from search.devices import GIB
 from search.front import front_of
@@ -19,7 +20,6 @@ from search.passed_over import PassedOverCounter
 from search.records import BaselineRecord, Record, TrialRecord, TrialState, ranked, total_seconds
 from search.set_aside import set_aside
 from search.status import describe_refuted
-from search.study_config import Study
 from search.training import PREPROCESSING
 
 _VERSIONED = ("metaformer-search", "torch", "timm", "optuna", "numpy")

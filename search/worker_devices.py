@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from search.config.study import StudyConfig
 from search.devices import require_device
 from search.errors import UsageError
 from search.hardware.cpu import affinity
 from search.records import TrialRecord
-from search.study_config import StudyConfig
 
 
 def require_alike(names: Sequence[str]) -> tuple[torch.device, ...]:

@@ -17,8 +17,8 @@ from metaformer import build_backbone, load_spec
 from mixers import MixerRegistry
 from mixers.plugins_file import read_plugin_rules
 from search.cli import main
+from search.config.load import load_study
 from search.space.search_space import SearchSpace
-from search.study_file import load_study
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()

@@ -31,16 +31,16 @@ def fork(
     now. Trials whose backbones the new space holds are carried over and count towards its total.
     """
     with user_errors():
+        from search.config.locate import require_study_file
         from search.study_folder import require_study_folder
-        from search.study_path import require_study_file
 
         require_study_folder(folder)
         if study is not None:
             require_study_file(study)
         registry = command_registry(plugins)
 
+        from search.config.load import load_study
         from search.fork import fork as begin
-        from search.study_file import load_study
 
         old = load_study(folder / "study.yaml", {}, device=None)
         device = old.config.measure.device
@@ -62,8 +62,8 @@ def fork(
 
 
 def _legal(name: str) -> str:
+    from search.config.locate import require_legal_name
     from search.errors import UsageError
-    from search.study_path import require_legal_name
 
     try:
         return require_legal_name(name)

@@ -44,8 +44,8 @@ def prepared(
 
     import torch
 
+    from search.config.load import load_study
     from search.study import StudyRunner
-    from search.study_file import load_study
     from search.worker_devices import device_of_each, require_alike
 
     chosen = require_alike(asked_devices)
@@ -82,9 +82,9 @@ def _require_plain_text(out: Path) -> None:
 
 def _require_files(study: str | None, data: str | None) -> None:
     """UsageError where the study file is not there, or no data set has that name."""
+    from search.config.locate import require_study_file
     from search.data.source import read_source
     from search.errors import UsageError
-    from search.study_path import require_study_file
 
     if study is not None:
         require_study_file(study)
@@ -103,10 +103,13 @@ def _require_sound_settings(
     If the machine may have a CUDA device and the study does not ask for the CPU, nothing is
     decided here: which settings are legal depends on the device.
     """
+    from search.config.load import (
+        asked_device,
+        load_study,
+    )
     from search.devices import may_have_cuda
     from search.errors import UsageError
     from search.model_names import require_spec
-    from search.study_file import asked_device, load_study
 
     device = devices[0] if devices else asked_device(study, overrides)
     if device != "cpu" and (device != "auto" or may_have_cuda()):

@@ -19,6 +19,7 @@ from safetensors.torch import save
 from metaformer.spec import BackboneSpec
 from mixers import InputError, PluginError, SignatureError, load_registry
 from search.candidate import CandidateEvaluator
+from search.config.load import load_study
 from search.data import load_data
 from search.device_lease.lock_files import Holder
 from search.errors import EnvironmentProblem, Interrupted, UsageError
@@ -28,7 +29,6 @@ from search.executor.parent import end_with
 from search.hardware.process_tree import ancestors
 from search.records import BaselineRecord, TrialRecord
 from search.run_folder import RunFolder
-from search.study_file import load_study
 from search.training import find_trainer
 
 LISTENING_SECONDS = 1.0

@@ -12,6 +12,7 @@ from metaformer.spec import BackboneSpec, StageSpec
 from metaformer.spec_parts import DownsampleSpec
 from mixers import MixerRegistry, MixerSpec
 from mixers.scan import OWN_DISTRIBUTION
+from search.config.study import StudyConfig
 from search.data import pixels
 from search.devices import GIB
 from search.export.selected_trial import Chosen
@@ -21,7 +22,6 @@ from search.formatting import (
 )
 from search.records import refutations
 from search.status import read_summary
-from search.study_config import StudyConfig
 from search.training.preprocessing import PREPROCESSING
 
 _SHOWN_CLASSES = 100

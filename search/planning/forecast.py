@@ -16,6 +16,7 @@ from search.bayesopt.latency_model import (
 )
 from search.bayesopt.limits import AtMost
 from search.block_parts import describe
+from search.config.study import Budget
 from search.planning.proportions import (
     Dead,
     Share,
@@ -23,7 +24,6 @@ from search.planning.proportions import (
     share_of_chances,
 )
 from search.planning.sampling import Drawn
-from search.study_config import Budget
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from search.bayesopt.history import NUM_FINALISTS
+from search.config.study import (
+    Budget,
+    Study,
+)
 from search.halving import Halving
 from search.planning.forecast import Forecast, forecast
 from search.planning.proportions import (
@@ -29,7 +33,6 @@ from search.run_folder import RunFolder
 from search.space.search_space import SearchSpace
 from search.space.size import size_of
 from search.study import StudyRunner
-from search.study_config import Budget, Study
 from search.summary import describe_trial, nearest_miss
 from search.trial_lines import read_records
 

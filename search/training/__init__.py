@@ -1,7 +1,7 @@
 """A short training that ranks candidates, the score of a trained model, and trainings of others.
 
 `train_and_score` is the project's own recipe, `Trainer` the interface of a user's. Names are
-imported when they are first used: the settings in `search.study_config` ask for the optimizers.
+imported when they are first used: the settings in `search.config.study` ask for the optimizers.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ import torch
 from metaformer import build_backbone, load_spec, zoo_names
 from metaformer.spec import BackboneSpec
 from mixers import Choice, Domain, MixerRegistry, OptionValue
+from search.config.load import load_study
 from search.space.search_space import SearchSpace
-from search.study_file import load_study
 
 ROADMAP = ["resnet50", *sorted(name for name in zoo_names() if name.startswith("roadmap_"))]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "open_questions.yaml"

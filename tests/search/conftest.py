@@ -14,8 +14,8 @@ from metaformer import BackboneSpec
 from search import study as study_module
 from search.candidate import CandidateEvaluator
 from search.cli import main
+from search.config.provenance import mixer_origins
 from search.data import Splits, load_data
-from search.frozen import mixer_origins
 from search.measuring.measurer import Measurer
 from search.profiling.roofline import Rates
 from search.records import TrialRecord

@@ -15,10 +15,10 @@ from tiny import BASELINE, write_study
 from metaformer import BackboneSpec, SpecError, load_spec
 from mixers import MixerRegistry
 from search.candidate import CandidateEvaluator
+from search.config.load import load_study
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.fork import fork
 from search.records import BaselineRecord, TrialState
-from search.study_file import load_study
 from search.trial_store import MAX_ATTEMPTS
 
 TIMM = "timm:test_resnet"

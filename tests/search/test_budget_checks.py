@@ -11,11 +11,11 @@ from tiny import STUDY, write_study
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
 from search import budget_checks
+from search.config.load import load_study
 from search.data import Splits
 from search.measuring.measurer import MEASURING_ATTEMPTS, Measurer
 from search.profiling.roofline import Rates
 from search.records import NOT_BUILDABLE, TrialRecord, TrialState
-from search.study_file import load_study
 from search.throughput import Measurement, Verdict
 
 pytestmark = pytest.mark.usefixtures("endlessly_fast")

@@ -23,12 +23,12 @@ from mixers.registry import registry_of
 from mixers.scan import scan
 from search.candidate import CandidateEvaluator
 from search.cli import main
+from search.config.load import load_study
+from search.config.study import Study
 from search.errors import UsageError
 from search.fork import distribution_of, fork, said_by
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
-from search.study_config import Study
-from search.study_file import load_study
 from search.trial_store import TrialStore
 
 WIDER = STUDY.replace("name: tiny", "name: wider")

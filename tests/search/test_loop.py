@@ -20,13 +20,13 @@ from metaformer import BackboneSpec
 from mixers import MixerFault, MixerRegistry
 from mixers.scan import GROUP
 from search.candidate import CandidateEvaluator
+from search.config.load import load_study
+from search.config.study import Study
 from search.errors import Interrupted, UsageError
 from search.fork import fork
 from search.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING, SearchLoop
 from search.records import TrialRecord, TrialState
 from search.set_aside import FAILED_CANDIDATES
-from search.study_config import Study
-from search.study_file import load_study
 from search.training import Diverged
 from search.trial_store import MAX_ABANDONED
 

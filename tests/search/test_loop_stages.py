@@ -16,10 +16,10 @@ from torch import Tensor
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
 from search.candidate import CandidateEvaluator
+from search.config.load import load_study
 from search.errors import Interrupted
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
-from search.study_file import load_study
 from search.trial_store import TrialStore
 
 EPOCHS = 4

@@ -12,13 +12,13 @@ from tiny import STUDY, write_study
 
 from metaformer import BackboneSpec, Problem, SpecError
 from mixers import MixerRegistry
+from search.config.load import load_study
+from search.config.study import Budget
 from search.front import front_scores
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
 from search.space.search_space import SearchSpace
 from search.strategy import SpaceExhausted, Strategy
-from search.study_config import Budget
-from search.study_file import load_study
 from search.trial_store import TrialStore
 
 BUDGET = Budget(train=1.0)

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from metaformer import BackboneSpec, SpecError, build_backbone, load_spec
 from mixers import MixerRegistry
+from search.config.load import load_study
+from search.config.study import Study
 from search.data import load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.journal import exclusive
 from search.records import TrialRecord, TrialState
 from search.run_folder import RunFolder
-from search.study_config import Study
-from search.study_file import load_study
 from search.training import accuracy
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny import write_study
 
+from search.config.load import load_study
 from search.errors import EnvironmentProblem, UsageError
 from search.records import TrialRecord, TrialState
-from search.study_file import load_study
 from search.worker_devices import (
     crowded,
     device_of_each,

@@ -13,11 +13,11 @@ from torch import nn
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
 from search.candidate import CandidateEvaluator
+from search.config.load import load_study
+from search.config.study import Study
 from search.data import Splits
 from search.records import BaselineRecord, TrialRecord, TrialState
 from search.space.search_space import SearchSpace
-from search.study_config import Study
-from search.study_file import load_study
 from search.throughput import Measurement, Protocol, SystemClock, Verdict
 
 BUDGET = 100.0

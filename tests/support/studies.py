@@ -13,11 +13,11 @@ from torch import Tensor
 
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
+from search.config.load import load_study
+from search.config.study import Study
 from search.executor.attempt import Answer, Do, attempt
 from search.records import BaselineRecord, Record, TrialRecord, TrialState
 from search.study import StudyRunner
-from search.study_config import Study
-from search.study_file import load_study
 
 CPU = torch.device("cpu")
 

@@ -14,6 +14,7 @@ from tiny import STUDY, write_study
 from metaformer import BackboneSpec
 from mixers import MixerRegistry, PluginError
 from mixers.errors import PluginsFileError
+from search.config.load import load_study
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.attempt import Answer
 from search.executor.child import WorkerDied
@@ -22,7 +23,6 @@ from search.executor.worker import error_message, raise_again
 from search.executor.workers import Workers
 from search.records import BaselineRecord, TrialRecord, TrialState
 from search.space.search_space import SearchSpace
-from search.study_file import load_study
 
 READY = ({"ready": True}, b"")
 SILENCE = None

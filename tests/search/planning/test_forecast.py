@@ -14,6 +14,8 @@ import pytest
 from metaformer.spec import BackboneSpec
 from mixers import load_registry
 from search.bayesopt.latency_model import MIN_MEASURED
+from search.config.load import load_study
+from search.config.study import Budget
 from search.planning.forecast import NO_FORECAST, Forecast, Prediction, forecast
 from search.planning.proportions import (
     ENOUGH_JUDGED,
@@ -23,8 +25,6 @@ from search.planning.sampling import Drawn
 from search.records import TrialRecord, TrialState
 from search.space.buildability import draw
 from search.space.search_space import SearchSpace
-from search.study_config import Budget
-from search.study_file import load_study
 
 MIXER_SECONDS = {"attention": 9e-6, "inception_dw": 4e-6, "pooling": 2e-6}
 

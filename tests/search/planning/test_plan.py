@@ -12,12 +12,12 @@ from tiny import STUDY, write_study
 
 from metaformer import SpecError
 from mixers import MixerRegistry
+from search.config.load import load_study
 from search.errors import EnvironmentProblem, UsageError
 from search.loop import MAX_UNMEASURED_RUNNING
 from search.planning import plan
 from search.planning.plan import DRAWN, is_hopeless, plan_study
 from search.study import StudyRunner
-from search.study_file import load_study
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from torch import nn
 
 from metaformer import SpecError
 from mixers import MixerRegistry
+from search.config.load import load_study
 from search.space import buildability as buildable
 from search.space.buildability import (
     BuildCheck,
     require_some_buildable,
 )
 from search.space.search_space import SearchSpace
-from search.study_file import load_study
 
 
 def a_space(registry: MixerRegistry, text: str = STUDY) -> SearchSpace:

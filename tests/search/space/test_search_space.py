@@ -17,8 +17,8 @@ from mixers import Choice, Domain, FloatRange, IntRange, MixerRegistry, OptionVa
 from mixers.plugins_file import PluginRules
 from mixers.registry import registry_of
 from mixers.scan import scan
+from search.config.load import load_study
 from search.space.search_space import SearchSpace
-from search.study_file import load_study
 
 
 def space(text: str, registry: MixerRegistry, **settings: Any) -> SearchSpace:

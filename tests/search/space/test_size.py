@@ -8,9 +8,9 @@ import pytest
 from tiny import STUDY, write_study
 
 from mixers import Choice, Domain, MixerRegistry, OptionValue
+from search.config.load import load_study
 from search.space.search_space import SearchSpace
 from search.space.size import size_of
-from search.study_file import load_study
 
 STAGES = """\
   stages:

@@ -11,9 +11,9 @@ import torch
 from tiny import STUDY, write_study
 from torch import nn
 
+from search.config.load import load_study
 from search.data import Splits
 from search.errors import Interrupted
-from search.study_file import load_study
 from search.training import seconds_of_training
 from search.training.time_estimate import (
     TIMED_STEPS,

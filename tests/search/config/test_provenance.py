@@ -15,9 +15,9 @@ from mixers import MixerRegistry, PluginError, UnknownMixerError
 from mixers.plugins_file import PluginRules, read_plugin_rules
 from mixers.registry import registry_of
 from mixers.scan import scan
+from search.config.load import load_study
 from search.errors import EnvironmentProblem, UsageError
 from search.study import StudyRunner
-from search.study_file import load_study
 
 WITH_MINE = STUDY.replace("[identity, pooling]", "[identity, mine]")
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from metaformer import SpecError
 from mixers import MixerRegistry, Site
 from mixers.entry import MixerEntry
+from search.config.load import load_study
+from search.config.study_space import open_space
 from search.space.search_space import SearchSpace
-from search.study_file import load_study
-from search.study_space import open_space
 
 ANY = STUDY.replace("{choice: [identity, pooling]}", "any")
 

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from mixers.local import LOCAL_DISTRIBUTION
-from search.differences import differences
+from search.config.differences import differences
+from search.config.study import Study
 from search.errors import EnvironmentProblem, UsageError
-from search.study_config import Study
 from search.training import TrainerEntry
 
 Frozen: TypeAlias = tuple[dict[str, Any], ...]

@@ -8,10 +8,10 @@ from tiny import STUDY, write_study
 
 from metaformer import SpecError
 from metaformer.yaml_tree import write_yaml
-from search.differences import differences
+from search.config.differences import differences
+from search.config.load import load_study
+from search.config.study import Study
 from search.errors import EnvironmentProblem, UsageError
-from search.study_config import Study
-from search.study_file import load_study
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -275,7 +275,7 @@ def test_data_that_may_not_be_seen_are_the_machines_affair(monkeypatch: pytest.M
     def refuse(_text: str) -> None:
         raise PermissionError(13, "Permission denied", "/root/x")
 
-    monkeypatch.setattr("search.study_file.read_source", refuse)
+    monkeypatch.setattr("search.config.load.read_source", refuse)
     words = "tiny.yaml:5:15: train.data: /root/x: permission denied"
     with pytest.raises(EnvironmentProblem, match=words):
         load(STUDY)
@@ -357,7 +357,7 @@ def test_the_device_is_the_files_unless_another_is_named(monkeypatch: pytest.Mon
         asked.append(name)
         return "cuda:1" if name.startswith("cuda") else "cpu"
 
-    monkeypatch.setattr("search.study_file.require_device", require)
+    monkeypatch.setattr("search.config.load.require_device", require)
     on_gpu = STUDY.replace("measure: {", "measure: {device: 'cuda:1', ")
     assert load_study(write_study(on_gpu), {}).config.measure.device == "cuda:1"
     assert load_study(write_study(on_gpu), {}, device="cpu").config.measure.device == "cpu"

@@ -15,10 +15,13 @@ from pydantic import (
 from metaformer.errors import FieldError
 from metaformer.spec import SchemaVersion
 from metaformer.yaml_tree import Node
+from search.config.locate import require_legal_name
+from search.config.objective import (
+    Front,
+    checked_objective,
+)
 from search.formatting import MODES
-from search.objective import Front, checked_objective
 from search.settings import BatchSize, Count, PositiveNumber, Section, Size
-from search.study_path import require_legal_name
 from search.training.config import TrainConfig
 
 

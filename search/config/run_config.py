@@ -10,8 +10,12 @@ from pydantic import BaseModel, ValidationError
 
 from metaformer.errors import SpecError
 from metaformer.yaml_tree import read_yaml
+from search.config.study import (
+    MeasureConfig,
+    SearchConfig,
+    Study,
+)
 from search.errors import EnvironmentProblem
-from search.study_config import MeasureConfig, SearchConfig, Study
 from search.training.config import TrainConfig
 
 _SECTIONS: dict[str, type[BaseModel]] = {

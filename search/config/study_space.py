@@ -17,12 +17,12 @@ from metaformer.errors import SpecError
 from metaformer.sites import mixers_with_sites
 from metaformer.yaml_tree import Node
 from mixers import Choice, Domain, MixerEntry, MixerRegistry, OptionValue, PluginError
+from search.config.study import StudyConfig
 from search.space.buildability import (
     PROBES,
     draw,
 )
 from search.space.search_space import SearchSpace
-from search.study_config import StudyConfig
 
 
 def image_sizes(config: StudyConfig) -> dict[str, int]:
