@@ -31,7 +31,7 @@ from typing import Any
 from faults_study import PATIENCE, Run, violations
 from provenance import provenance
 
-from search.trial_store import MAX_ABANDONED
+from search.storage.trial_store import MAX_ABANDONED
 
 VICTIMS = ("coordinator", "worker", "child of the worker")
 MOST_DEATHS = 2  # of a candidate's own workers: a third is the candidate's failure, by design

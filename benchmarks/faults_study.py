@@ -17,11 +17,14 @@ from typing import Any
 import optuna
 from safetensors.torch import load_file
 
-from search.journal import exclusive, open_journal
-from search.records import TrialRecord
-from search.run_folder import RunFolder
+from search.storage.journal import (
+    exclusive,
+    open_journal,
+)
+from search.storage.records import TrialRecord
+from search.storage.run_folder import RunFolder
+from search.storage.trial_store import TrialStore
 from search.summary import best_of
-from search.trial_store import TrialStore
 
 NAME = "faults"
 # a budget that is counted: a measured one could fail for what else runs on the machine

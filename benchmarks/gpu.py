@@ -33,7 +33,7 @@ from study_rows import as_json
 from search.devices import require_device
 from search.hardware.nvml import gpu_reader
 from search.profiling.memory import release_memory
-from search.run_folder import write_atomically
+from search.storage.run_folder import write_atomically
 from search.throughput import LeaseTimeout, device_lease
 from search.throughput.sensors import environment
 

@@ -39,12 +39,18 @@ from search.config.load import load_study
 from search.config.study import Study
 from search.executor.child import Child
 from search.executor.workers import Workers
-from search.records import TrialRecord, TrialState
-from search.run_folder import RunFolder
 from search.space.search_space import SearchSpace
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
+from search.storage.run_folder import RunFolder
+from search.storage.trial_store import (
+    StoredTrial,
+    TrialStore,
+)
 from search.strategy import Strategy
 from search.study import StudyRunner
-from search.trial_store import StoredTrial, TrialStore
 
 MANY = 1_000_000  # trials, which no run reaches
 STARTS = 3

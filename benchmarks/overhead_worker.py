@@ -10,7 +10,10 @@ from torch import Tensor
 from metaformer.spec import BackboneSpec
 from search.candidate import CandidateEvaluator
 from search.executor import worker
-from search.records import TrialRecord, TrialState
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 
 BUDGET = 900.0
 NUM_WEIGHTS = 110_000  # as a backbone of the CPU's default space has

@@ -32,7 +32,10 @@ from search.planning.proportions import (
     share_of,
 )
 from search.planning.sampling import Drawn
-from search.records import TrialRecord, TrialState
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 
 SHARES = (0.1, 1 / 3, 2 / 3)
 MEASURED = (12, 24, 48)

@@ -42,14 +42,17 @@ from mixers import load_registry
 from search.config.load import load_study
 from search.config.study import Budget
 from search.data import ImageSet, load_data
-from search.records import BaselineRecord, TrialRecord
-from search.run_folder import RunFolder
 from search.space.search_space import SearchSpace
+from search.storage.records import (
+    BaselineRecord,
+    TrialRecord,
+)
+from search.storage.run_folder import RunFolder
+from search.storage.trial_store import TrialStore
 from search.strategy import Strategy
 from search.study import StudyRunner
 from search.training import accuracy
 from search.training.config import TrainConfig
-from search.trial_store import TrialStore
 
 MANY = 1000  # trials: the number of trainings ends a run
 MAX_RUNS = 5  # of one study

@@ -28,8 +28,11 @@ from search.budget_checks import BudgetChecks
 from search.config.load import load_study
 from search.devices import require_device
 from search.measuring.measurer import Measurer
-from search.records import TrialRecord, TrialState
 from search.space.search_space import SearchSpace
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 from search.throughput import Measurement, measure
 
 FAR = 0.1  # of the budget

@@ -32,7 +32,7 @@ from study_orders import (
 from study_rows import as_json
 from study_tables import label, tables
 
-from search.run_folder import write_atomically
+from search.storage.run_folder import write_atomically
 
 
 def join(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:

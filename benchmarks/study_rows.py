@@ -30,7 +30,7 @@ from study_measuring import PROCESS, WALL, Study, words_of
 from study_orders import ALL, ALPHA, MAIN
 from study_tables import tables
 
-from search.run_folder import write_atomically
+from search.storage.run_folder import write_atomically
 from search.throughput import Protocol
 
 ROUNDS = 15  # two ratios on either side may lie outside the interval

@@ -18,11 +18,17 @@ from search.device_requirements import require_device_for_mixers
 from search.errors import UsageError
 from search.executor.contract import Executor
 from search.measuring.subjects import read_subject
-from search.observer import Observer
-from search.records import BaselineRecord, TrialState
-from search.run_folder import RunFolder
-from search.trial_lines import last_of_each, read_baselines
-from search.trial_store import MAX_ATTEMPTS
+from search.storage.progress import Observer
+from search.storage.record_reader import (
+    last_of_each,
+    read_baselines,
+)
+from search.storage.records import (
+    BaselineRecord,
+    TrialState,
+)
+from search.storage.run_folder import RunFolder
+from search.storage.trial_store import MAX_ATTEMPTS
 
 
 @dataclass

@@ -14,8 +14,11 @@ from search.config.provenance import mixer_origins
 from search.config.study import StudyConfig
 from search.halving import Halving, epochs_of
 from search.inheritance import nearest
-from search.records import TrialRecord, TrialState
-from search.trial_store import TrialStore
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
+from search.storage.trial_store import TrialStore
 
 
 @dataclass(frozen=True)

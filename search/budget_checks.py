@@ -38,7 +38,12 @@ from search.profiling.roofline import (
     Rates,
     count_work,
 )
-from search.records import NOT_BUILDABLE, Record, TrialRecord, TrialState
+from search.storage.records import (
+    NOT_BUILDABLE,
+    Record,
+    TrialRecord,
+    TrialState,
+)
 from search.throughput import Measurement, Protocol, Verdict
 from search.throughput.protocol import Mode
 from search.throughput.workload import make_step, precision_of

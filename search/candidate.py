@@ -26,7 +26,13 @@ from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.measuring.measurer import Measurer
 from search.measuring.subjects import Subject, read_subject, subject_of
-from search.records import DIVERGED, BaselineRecord, Record, TrialRecord, TrialState
+from search.storage.records import (
+    DIVERGED,
+    BaselineRecord,
+    Record,
+    TrialRecord,
+    TrialState,
+)
 from search.throughput import Measurement, measure
 from search.training import (
     CheckpointProblem,

@@ -30,14 +30,20 @@ from search.config.provenance import freeze
 from search.config.study import Study
 from search.config.study_space import open_space
 from search.errors import UsageError
-from search.journal import exclusive
-from search.records import TrialRecord
-from search.run_folder import RunFolder
 from search.set_aside import set_aside
 from search.space.search_space import SearchSpace
+from search.storage.journal import exclusive
+from search.storage.record_reader import (
+    last_of_each,
+    read_baselines,
+)
+from search.storage.records import TrialRecord
+from search.storage.run_folder import RunFolder
+from search.storage.trial_store import (
+    StoredTrial,
+    TrialStore,
+)
 from search.summary import Outcome, best_of, summarise
-from search.trial_lines import last_of_each, read_baselines
-from search.trial_store import StoredTrial, TrialStore
 
 _MUST_AGREE = ("budget", "measure", "train")  # else old figures and scores say nothing here
 

@@ -13,7 +13,10 @@ from search.bayesopt.scalarization import (
     tchebycheff_scores,
 )
 from search.formatting import MODES
-from search.records import TrialRecord, standing
+from search.storage.records import (
+    TrialRecord,
+    standing,
+)
 
 
 def costs_of(record: TrialRecord, axes: Sequence[str]) -> tuple[float, ...] | None:

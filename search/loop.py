@@ -17,12 +17,21 @@ from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.attempt import Weights
 from search.executor.contract import Executor
 from search.halving import Promotion
-from search.observer import Observer
-from search.records import STUDY_DIED, TrialRecord, TrialState, ranked
-from search.run_folder import RunFolder
+from search.storage.progress import Observer
+from search.storage.records import (
+    STUDY_DIED,
+    TrialRecord,
+    TrialState,
+    ranked,
+)
+from search.storage.run_folder import RunFolder
+from search.storage.trial_store import (
+    MAX_ABANDONED,
+    MAX_ATTEMPTS,
+    TrialStore,
+)
 from search.strategy import SpaceExhausted, Strategy
 from search.summary import Outcome, best_of
-from search.trial_store import MAX_ABANDONED, MAX_ATTEMPTS, TrialStore
 
 MAX_FAILURES_RUNNING = 5
 MAX_UNMEASURED_RUNNING = 3  # candidates that others at work on the device left without a figure

@@ -22,12 +22,15 @@ from search.config.study import Study
 from search.data import Splits, load_data
 from search.devices import require_device
 from search.errors import EnvironmentProblem, UsageError
-from search.records import TrialRecord
-from search.run_folder import RunFolder
 from search.status import study_device
-from search.study_folder import require_study_folder
+from search.storage.record_reader import (
+    read_records,
+    require_trial,
+)
+from search.storage.records import TrialRecord
+from search.storage.run_folder import RunFolder
+from search.storage.study_folder import require_study_folder
 from search.training import TrainerEntry, find_trainer
-from search.trial_lines import read_records, require_trial
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,11 @@ from typing import Any
 
 from metaformer.errors import Problem, SpecError
 from metaformer.spec import BackboneSpec
-from search.records import DIVERGED, TrialRecord
 from search.set_aside import Evidence, SetAside, is_fault, set_aside
+from search.storage.records import (
+    DIVERGED,
+    TrialRecord,
+)
 
 
 @dataclass

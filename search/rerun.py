@@ -14,7 +14,10 @@ from search.formatting import (
     interval,
     speed,
 )
-from search.records import TrialRecord, TrialState
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,13 @@ from search.block_parts import describe
 from search.config.study import Budget
 from search.front import front_scores
 from search.passed_over import PassedOverCounter
-from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.space.search_space import SearchSpace
-from search.trial_store import TrialStore
+from search.storage.records import (
+    NOT_BUILDABLE,
+    TrialRecord,
+    TrialState,
+)
+from search.storage.trial_store import TrialStore
 
 # a rejected trial counts as much as a trained one: at 2, about every second one may be rejected
 MEASUREMENTS_PER_TRAINING = 2.0

@@ -38,20 +38,23 @@ from search.executor.contract import Executor
 from search.executor.workers import in_processes
 from search.formatting import budget_words
 from search.loop import SearchLoop
-from search.observer import Observer
 from search.passed_over import PassedOverCounter
 from search.proposable import ProposalCheck
-from search.run_folder import RunFolder
 from search.space.buildability import (
     BuildCheck,
     require_some_buildable,
 )
 from search.space.search_space import SearchSpace
+from search.storage.progress import Observer
+from search.storage.run_folder import RunFolder
+from search.storage.study_lock import (
+    has_begun,
+    held,
+)
+from search.storage.trial_store import TrialStore
 from search.strategy import Strategy
-from search.study_lock import has_begun, held
 from search.summary import Outcome, summarise
 from search.training import TrainerEntry
-from search.trial_store import TrialStore
 from search.worker_devices import crowded, on_its_gpu, require_same_gpu
 
 _NOT_COMPARED = ("search.trials:", "search.trial_seconds:", "search.baselines")  # may change

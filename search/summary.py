@@ -17,9 +17,16 @@ from search.data import Splits
 from search.devices import GIB
 from search.front import front_of
 from search.passed_over import PassedOverCounter
-from search.records import BaselineRecord, Record, TrialRecord, TrialState, ranked, total_seconds
 from search.set_aside import set_aside
 from search.status import describe_refuted
+from search.storage.records import (
+    BaselineRecord,
+    Record,
+    TrialRecord,
+    TrialState,
+    ranked,
+    total_seconds,
+)
 from search.training import PREPROCESSING
 
 _VERSIONED = ("metaformer-search", "torch", "timm", "optuna", "numpy")

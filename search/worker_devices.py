@@ -11,7 +11,7 @@ from search.config.study import StudyConfig
 from search.devices import require_device
 from search.errors import UsageError
 from search.hardware.cpu import affinity
-from search.records import TrialRecord
+from search.storage.records import TrialRecord
 
 
 def require_alike(names: Sequence[str]) -> tuple[torch.device, ...]:

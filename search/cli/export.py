@@ -51,8 +51,11 @@ def export(
             require_free,
         )
         from search.status import study_name
-        from search.study_folder import require_study_folder
-        from search.trial_lines import read_records, require_exportable
+        from search.storage.record_reader import (
+            read_records,
+            require_exportable,
+        )
+        from search.storage.study_folder import require_study_folder
 
         require_study_folder(folder)
         number = require_exportable(folder, read_records(folder), trial).number

@@ -32,7 +32,7 @@ def fork(
     """
     with user_errors():
         from search.config.locate import require_study_file
-        from search.study_folder import require_study_folder
+        from search.storage.study_folder import require_study_folder
 
         require_study_folder(folder)
         if study is not None:

@@ -14,7 +14,11 @@ from search.formatting import (
     interval,
     speed,
 )
-from search.records import BaselineRecord, Record, TrialRecord
+from search.storage.records import (
+    BaselineRecord,
+    Record,
+    TrialRecord,
+)
 
 
 def describe(record: Record) -> str:

@@ -33,7 +33,10 @@ def status(folder: Path | None, out: Path | None, as_json: bool) -> None:
     with user_errors():
         from search.errors import UsageError
         from search.status import study_status
-        from search.study_folder import require_study_folder, study_folders
+        from search.storage.study_folder import (
+            require_study_folder,
+            study_folders,
+        )
 
         if folder is None:
             place = out or Path("runs")
@@ -53,7 +56,7 @@ def _status_or_problem(folder: Path) -> dict[str, Any]:
     """A study's status; one that cannot be read does not keep the others from being told."""
     from search.errors import EnvironmentProblem
     from search.status import study_status
-    from search.study_folder import require_own_files
+    from search.storage.study_folder import require_own_files
 
     try:
         require_own_files(folder)

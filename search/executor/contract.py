@@ -6,7 +6,7 @@ from typing import Protocol
 
 from metaformer.spec import BackboneSpec
 from search.executor.attempt import Answer, Do
-from search.records import Record
+from search.storage.records import Record
 
 
 class Executor(Protocol):

@@ -14,7 +14,10 @@ from search.errors import EnvironmentProblem
 from search.executor.attempt import STOPPED, Answer, Do
 from search.executor.child import Child, WorkerDied
 from search.executor.worker import raise_again
-from search.records import Record, TrialState
+from search.storage.records import (
+    Record,
+    TrialState,
+)
 
 MAX_STARTS = 3  # of workers that die before they have heard of the candidate
 GRACE_SECONDS = 10.0  # for a worker to come to its next step and stop there

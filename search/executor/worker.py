@@ -27,8 +27,11 @@ from search.executor.attempt import attempt
 from search.executor.messages import Receiver, Sender
 from search.executor.parent import end_with
 from search.hardware.process_tree import ancestors
-from search.records import BaselineRecord, TrialRecord
-from search.run_folder import RunFolder
+from search.storage.records import (
+    BaselineRecord,
+    TrialRecord,
+)
+from search.storage.run_folder import RunFolder
 from search.training import find_trainer
 
 LISTENING_SECONDS = 1.0

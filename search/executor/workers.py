@@ -11,8 +11,11 @@ from search.errors import Interrupted
 from search.executor.attempt import Answer, Do
 from search.executor.child import Child
 from search.executor.seat import Seat
-from search.observer import Observer
-from search.records import Record, TrialRecord
+from search.storage.progress import Observer
+from search.storage.records import (
+    Record,
+    TrialRecord,
+)
 
 POLLING_SECONDS = 0.1  # between looks at whether to stop, and at the time
 

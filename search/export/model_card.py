@@ -20,8 +20,8 @@ from search.formatting import (
     interval,
     speed,
 )
-from search.records import refutations
 from search.status import read_summary
+from search.storage.records import refutations
 from search.training.preprocessing import PREPROCESSING
 
 _SHOWN_CLASSES = 100

@@ -20,10 +20,13 @@ from search.device_requirements import require_device_for
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, UsageError
 from search.past_study import PastStudy
-from search.records import TrialRecord, TrialState
 from search.status import read_summary
+from search.storage.record_reader import require_exportable
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 from search.training import PREPROCESSING
-from search.trial_lines import require_exportable
 
 
 @dataclass(frozen=True)

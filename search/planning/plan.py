@@ -28,13 +28,13 @@ from search.planning.sampling import (
     measure_first,
     time_trainings,
 )
-from search.records import TrialState
-from search.run_folder import RunFolder
 from search.space.search_space import SearchSpace
 from search.space.size import size_of
+from search.storage.record_reader import read_records
+from search.storage.records import TrialState
+from search.storage.run_folder import RunFolder
 from search.study import StudyRunner
 from search.summary import describe_trial, nearest_miss
-from search.trial_lines import read_records
 
 DRAWN = 100  # candidates
 TIMED_TRAININGS = 3

@@ -12,9 +12,13 @@ from search.errors import EnvironmentProblem
 from search.executor.attempt import Do
 from search.executor.contract import Executor
 from search.loop import MAX_UNMEASURED_RUNNING
-from search.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.space.buildability import draw
 from search.space.search_space import SearchSpace
+from search.storage.records import (
+    NOT_BUILDABLE,
+    TrialRecord,
+    TrialState,
+)
 
 
 @dataclass(eq=False)

@@ -18,8 +18,8 @@ from search.config.provenance import mixer_origins
 from search.data import Splits, load_data
 from search.measuring.measurer import Measurer
 from search.profiling.roofline import Rates
-from search.records import TrialRecord
-from search.run_folder import RunFolder
+from search.storage.records import TrialRecord
+from search.storage.run_folder import RunFolder
 from search.study import StudyRunner
 
 

@@ -18,8 +18,11 @@ from search.candidate import CandidateEvaluator
 from search.config.load import load_study
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.fork import fork
-from search.records import BaselineRecord, TrialState
-from search.trial_store import MAX_ATTEMPTS
+from search.storage.records import (
+    BaselineRecord,
+    TrialState,
+)
+from search.storage.trial_store import MAX_ATTEMPTS
 
 TIMM = "timm:test_resnet"
 Compare = Callable[[BaselineRecord], None]

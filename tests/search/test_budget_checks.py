@@ -15,7 +15,11 @@ from search.config.load import load_study
 from search.data import Splits
 from search.measuring.measurer import MEASURING_ATTEMPTS, Measurer
 from search.profiling.roofline import Rates
-from search.records import NOT_BUILDABLE, TrialRecord, TrialState
+from search.storage.records import (
+    NOT_BUILDABLE,
+    TrialRecord,
+    TrialState,
+)
 from search.throughput import Measurement, Verdict
 
 pytestmark = pytest.mark.usefixtures("endlessly_fast")

@@ -13,7 +13,10 @@ from mixers import MixerRegistry
 from search.data import Splits
 from search.errors import Interrupted
 from search.measuring.subjects import subject_of
-from search.records import TrialRecord, TrialState
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 from search.throughput import Measurement, Verdict
 
 pytestmark = pytest.mark.usefixtures("endlessly_fast")

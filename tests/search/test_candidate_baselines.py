@@ -13,7 +13,7 @@ from torch import nn
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
 from search.data import Splits
-from search.records import TrialState
+from search.storage.records import TrialState
 from search.throughput import Verdict
 
 pytestmark = pytest.mark.usefixtures("endlessly_fast")

@@ -25,7 +25,10 @@ from search.device_lease.lease import (
     device_lease,
     open_folder,
 )
-from search.records import TrialRecord, TrialState
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 from search.throughput import (
     Measurement,
     Verdict,

@@ -27,9 +27,12 @@ from search.config.load import load_study
 from search.config.study import Study
 from search.errors import UsageError
 from search.fork import distribution_of, fork, said_by
-from search.records import TrialRecord, TrialState
-from search.run_folder import RunFolder
-from search.trial_store import TrialStore
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
+from search.storage.run_folder import RunFolder
+from search.storage.trial_store import TrialStore
 
 WIDER = STUDY.replace("name: tiny", "name: wider")
 

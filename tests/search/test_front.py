@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from search.front import costs_of, front_of, front_scores
-from search.records import TrialRecord, TrialState
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 
 AXES = ("accuracy", "train")
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from search.halving import Halving
-from search.records import TrialRecord, TrialState
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 
 
 def paused(number: int, *scores: float, of: str | None = None) -> TrialRecord:

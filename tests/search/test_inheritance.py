@@ -10,7 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from search.inheritance import nearest
-from search.records import TrialRecord, TrialState
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 from search.training.weight_transfer import inherit
 
 

@@ -25,10 +25,13 @@ from search.config.study import Study
 from search.errors import Interrupted, UsageError
 from search.fork import fork
 from search.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING, SearchLoop
-from search.records import TrialRecord, TrialState
 from search.set_aside import FAILED_CANDIDATES
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
+from search.storage.trial_store import MAX_ABANDONED
 from search.training import Diverged
-from search.trial_store import MAX_ABANDONED
 
 
 def test_a_failed_candidate_is_kept_with_its_traceback_and_the_study_goes_on(
@@ -311,7 +314,7 @@ def test_weights_that_cannot_be_saved_do_not_lose_the_trial(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("search.run_folder.RunFolder.keep_weights", full)
+        patched.setattr("search.storage.run_folder.RunFolder.keep_weights", full)
         with pytest.raises(OSError, match="No space left"):
             runner(registry).run()
     lines = [json.loads(line) for line in Path("runs/tiny/trials.jsonl").read_text().splitlines()]

@@ -18,9 +18,12 @@ from mixers import MixerRegistry
 from search.candidate import CandidateEvaluator
 from search.config.load import load_study
 from search.errors import Interrupted
-from search.records import TrialRecord, TrialState
-from search.run_folder import RunFolder
-from search.trial_store import TrialStore
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
+from search.storage.run_folder import RunFolder
+from search.storage.trial_store import TrialStore
 
 EPOCHS = 4
 HALVED = {"train": {"epochs": EPOCHS}, "search": {"trials": 6, "halving": 2}}

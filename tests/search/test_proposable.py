@@ -7,7 +7,10 @@ from failures import MIXERS, measured, trial
 
 from metaformer import BackboneSpec, SpecError, StageSpec, StemSpec
 from search.proposable import ProposalCheck
-from search.records import TrialRecord, TrialState
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 
 LOST = TrialState.LOST
 

@@ -8,8 +8,8 @@ import pytest
 from failures import MIXERS, measured, mixer, trial
 
 from search.proposable import ProposalCheck
-from search.records import TrialState
 from search.set_aside import FAILED_CANDIDATES, SetAside, set_aside
+from search.storage.records import TrialState
 
 FAILED, LOST, TIMEOUT = TrialState.FAILED, TrialState.LOST, TrialState.TIMEOUT
 

@@ -18,8 +18,11 @@ from mixers import MixerRegistry
 from search.errors import EnvironmentProblem, UsageError
 from search.executor.attempt import Answer, Do, Weights
 from search.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING
-from search.records import TrialRecord, TrialState
-from search.run_folder import RunFolder
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
+from search.storage.run_folder import RunFolder
 from search.study import StudyRunner
 
 Answering = Callable[[BackboneSpec, TrialRecord], Weights | None]

@@ -14,10 +14,14 @@ import yaml
 
 from search import status
 from search.errors import EnvironmentProblem
-from search.journal import exclusive
-from search.records import BaselineRecord, TrialRecord, TrialState
-from search.run_folder import RunFolder
 from search.status import holder_of, study_status
+from search.storage.journal import exclusive
+from search.storage.records import (
+    BaselineRecord,
+    TrialRecord,
+    TrialState,
+)
+from search.storage.run_folder import RunFolder
 
 
 def test_a_study_is_read_without_the_c_loader_of_yaml(

@@ -15,11 +15,14 @@ from mixers import MixerRegistry
 from search.config.load import load_study
 from search.config.study import Budget
 from search.front import front_scores
-from search.records import TrialRecord, TrialState
-from search.run_folder import RunFolder
 from search.space.search_space import SearchSpace
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
+from search.storage.run_folder import RunFolder
+from search.storage.trial_store import TrialStore
 from search.strategy import SpaceExhausted, Strategy
-from search.trial_store import TrialStore
 
 BUDGET = Budget(train=1.0)
 

@@ -23,9 +23,12 @@ from search.config.load import load_study
 from search.config.study import Study
 from search.data import load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.journal import exclusive
-from search.records import TrialRecord, TrialState
-from search.run_folder import RunFolder
+from search.storage.journal import exclusive
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
+from search.storage.run_folder import RunFolder
 from search.training import accuracy
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -8,7 +8,10 @@ from tiny import write_study
 
 from search.config.load import load_study
 from search.errors import EnvironmentProblem, UsageError
-from search.records import TrialRecord, TrialState
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 from search.worker_devices import (
     crowded,
     device_of_each,

@@ -16,8 +16,12 @@ from search.candidate import CandidateEvaluator
 from search.config.load import load_study
 from search.config.study import Study
 from search.data import Splits
-from search.records import BaselineRecord, TrialRecord, TrialState
 from search.space.search_space import SearchSpace
+from search.storage.records import (
+    BaselineRecord,
+    TrialRecord,
+    TrialState,
+)
 from search.throughput import Measurement, Protocol, SystemClock, Verdict
 
 BUDGET = 100.0

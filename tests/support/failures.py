@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from search.records import TrialRecord, TrialState
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 
 
 def mixer(name: str, version: str = "1.0", files: str = "f") -> dict[str, Any]:

@@ -9,7 +9,11 @@ from studies import InThisProcess, reject
 
 from metaformer import BackboneSpec
 from mixers import installed_mixers
-from search.records import NOT_BUILDABLE, TrialRecord, TrialState
+from search.storage.records import (
+    NOT_BUILDABLE,
+    TrialRecord,
+    TrialState,
+)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from search.records import TrialRecord
+from search.storage.records import TrialRecord
 
 
 def edit_trial(folder: Path, number: int, **changes: Any) -> None:

@@ -16,7 +16,12 @@ from mixers import MixerRegistry
 from search.config.load import load_study
 from search.config.study import Study
 from search.executor.attempt import Answer, Do, attempt
-from search.records import BaselineRecord, Record, TrialRecord, TrialState
+from search.storage.records import (
+    BaselineRecord,
+    Record,
+    TrialRecord,
+    TrialState,
+)
 from search.study import StudyRunner
 
 CPU = torch.device("cpu")

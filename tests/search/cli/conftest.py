@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 
 from search.candidate import CandidateEvaluator
-from search.records import TrialRecord, TrialState
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tiny import STUDY, write_study
 
 from search.cli import main
-from search.records import TrialRecord
+from search.storage.records import TrialRecord
 
 COUNTED = STUDY.replace("{train: 1}", "{params: 100000000}").replace("trials: 3", "trials: 2")
 RUN = Path("runs/tiny")

@@ -5,7 +5,10 @@ import io
 from rich.console import Console
 
 from search.cli.progress import LiveObserver, describe
-from search.records import TrialRecord, TrialState
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 
 
 def shown(observer: LiveObserver) -> list[str]:

@@ -17,7 +17,10 @@ from torch import Tensor
 from metaformer import BackboneSpec
 from search.candidate import CandidateEvaluator
 from search.cli import main
-from search.records import TrialRecord, TrialState
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 
 
 def search(*arguments: str) -> Result:

@@ -8,9 +8,12 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from search.cli import main
-from search.journal import exclusive
-from search.records import BaselineRecord, TrialState
-from search.run_folder import RunFolder
+from search.storage.journal import exclusive
+from search.storage.records import (
+    BaselineRecord,
+    TrialState,
+)
+from search.storage.run_folder import RunFolder
 
 
 def status(*arguments: str) -> Result:

@@ -14,7 +14,11 @@ from metaformer.spec_yaml import load_spec
 from mixers import load_registry
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.executor.attempt import attempt
-from search.records import Record, TrialRecord, TrialState
+from search.storage.records import (
+    Record,
+    TrialRecord,
+    TrialState,
+)
 
 SPEC = """\
 schema: 1

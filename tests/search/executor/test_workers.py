@@ -21,8 +21,12 @@ from search.executor.child import WorkerDied
 from search.executor.seat import GRACE_SECONDS, MAX_STARTS, Seat
 from search.executor.worker import error_message, raise_again
 from search.executor.workers import Workers
-from search.records import BaselineRecord, TrialRecord, TrialState
 from search.space.search_space import SearchSpace
+from search.storage.records import (
+    BaselineRecord,
+    TrialRecord,
+    TrialState,
+)
 
 READY = ({"ready": True}, b"")
 SILENCE = None

@@ -22,9 +22,12 @@ from search.planning.proportions import (
     share_of,
 )
 from search.planning.sampling import Drawn
-from search.records import TrialRecord, TrialState
 from search.space.buildability import draw
 from search.space.search_space import SearchSpace
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 
 MIXER_SECONDS = {"attention": 9e-6, "inception_dw": 4e-6, "pooling": 2e-6}
 

@@ -14,7 +14,11 @@ import optuna
 import pytest
 
 from search.errors import EnvironmentProblem
-from search.journal import exclusive, open_journal, repair_tail
+from search.storage.journal import (
+    exclusive,
+    open_journal,
+    repair_tail,
+)
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -137,7 +141,7 @@ def test_a_lock_file_that_was_taken_away_excludes_nobody_and_is_refused(
         lock.unlink()
         take(descriptor, operation)
 
-    monkeypatch.setattr("search.journal.fcntl.flock", taken_away_before)
+    monkeypatch.setattr("search.storage.journal.fcntl.flock", taken_away_before)
     with (
         pytest.raises(EnvironmentProblem, match="in use"),
         exclusive(lock, "in use"),

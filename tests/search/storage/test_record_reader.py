@@ -9,8 +9,16 @@ from typing import Any
 import pytest
 
 from search.errors import EnvironmentProblem, UsageError
-from search.records import TrialRecord, TrialState
-from search.trial_lines import complete, in_words, read_records, require_trial
+from search.storage.record_reader import (
+    complete,
+    in_words,
+    read_records,
+    require_trial,
+)
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
 
 
 def written(*numbers: int, tail: str = "") -> list[TrialRecord]:

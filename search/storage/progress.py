@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from search.records import BaselineRecord, TrialRecord
+from search.storage.records import (
+    BaselineRecord,
+    TrialRecord,
+)
 
 
 class Observer(Protocol):

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from search.errors import EnvironmentProblem
-from search.journal import exclusive
-from search.run_folder import RunFolder
-from search.study_folder import require_own_files
+from search.storage.journal import exclusive
+from search.storage.run_folder import RunFolder
+from search.storage.study_folder import require_own_files
 
 
 @contextmanager

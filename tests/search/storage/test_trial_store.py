@@ -10,9 +10,17 @@ import torch
 from safetensors.torch import save_file
 
 from search.errors import EnvironmentProblem
-from search.records import TrialRecord, TrialState
-from search.run_folder import RunFolder
-from search.trial_store import MAX_ABANDONED, MAX_ATTEMPTS, REFUTED, TrialStore
+from search.storage.records import (
+    TrialRecord,
+    TrialState,
+)
+from search.storage.run_folder import RunFolder
+from search.storage.trial_store import (
+    MAX_ABANDONED,
+    MAX_ATTEMPTS,
+    REFUTED,
+    TrialStore,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -385,7 +393,7 @@ def test_a_process_that_is_killed_while_it_marks_a_refuted_trial_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("search.trial_store._create_again", killed)
+        patched.setattr("search.storage.trial_store._create_again", killed)
         with pytest.raises(KeyboardInterrupt):
             measure_again(store, 0, TrialState.REJECTED, constraints={"throughput.train": 0.1})
     again = TrialStore("s", folder)

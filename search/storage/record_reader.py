@@ -8,7 +8,14 @@ from typing import TypeVar
 
 from mixers.errors import did_you_mean
 from search.errors import EnvironmentProblem, UsageError
-from search.records import BaselineRecord, Record, TrialRecord, TrialState, ranked, refutations
+from search.storage.records import (
+    BaselineRecord,
+    Record,
+    TrialRecord,
+    TrialState,
+    ranked,
+    refutations,
+)
 
 _SHOWN = 20  # numbers of trials in a message
 Kind = TypeVar("Kind", bound=Record)

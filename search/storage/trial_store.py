@@ -20,9 +20,17 @@ from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from search.errors import EnvironmentProblem
-from search.journal import extended, open_journal
-from search.records import NOT_BUILDABLE, TrialRecord, TrialState, refutations
-from search.run_folder import RunFolder
+from search.storage.journal import (
+    extended,
+    open_journal,
+)
+from search.storage.records import (
+    NOT_BUILDABLE,
+    TrialRecord,
+    TrialState,
+    refutations,
+)
+from search.storage.run_folder import RunFolder
 
 MAX_ATTEMPTS = 3  # of a candidate whose own process died
 MAX_ABANDONED = 10  # times that the study's process died while the candidate was under way
