@@ -47,8 +47,8 @@ from torch.utils.benchmark import Timer
 from metaformer import build_backbone
 from mixers import MixerRegistry, load_registry
 from search.config.load import load_study
-from search.measuring.measurer import Measurer
-from search.measuring.subjects import read_subject
+from search.evaluation.measurer import Measurer
+from search.evaluation.model_source import read_subject
 from search.space.buildability import draw
 from search.space.search_space import SearchSpace
 from search.throughput import Measurement, Protocol, device_lease, measure

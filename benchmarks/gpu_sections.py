@@ -20,8 +20,15 @@ from metaformer import build_backbone, load_spec
 from mixers import load_registry
 from search.devices import is_out_of_memory
 from search.doctor import examine, findings
-from search.measuring.side_figures import latency_of_an_image, memory_of_a_step, time_by_part
-from search.measuring.subjects import Subject, read_subject
+from search.evaluation.extra_figures import (
+    latency_of_an_image,
+    memory_of_a_step,
+    time_by_part,
+)
+from search.evaluation.model_source import (
+    Subject,
+    read_subject,
+)
 from search.profiling.memory import (
     largest_batch,
     release_memory,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metaformer.spec import BackboneSpec
-from search.candidate import CandidateEvaluator
+from search.evaluation.evaluator import CandidateEvaluator
 from search.executor import worker
 from search.storage.records import (
     TrialRecord,

@@ -24,10 +24,10 @@ from provenance import provenance
 from metaformer.errors import SpecError
 from mixers import Choice, Domain, load_registry
 from mixers.options import OptionValue
-from search.budget_checks import BudgetChecks
 from search.config.load import load_study
 from search.devices import require_device
-from search.measuring.measurer import Measurer
+from search.evaluation.budget_checks import BudgetChecks
+from search.evaluation.measurer import Measurer
 from search.space.search_space import SearchSpace
 from search.storage.records import (
     TrialRecord,

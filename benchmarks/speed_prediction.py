@@ -43,7 +43,7 @@ from search.bayesopt.seen import Seen
 from search.block_parts import describe
 from search.config.load import load_study
 from search.devices import require_device
-from search.measuring.measurer import Measurer
+from search.evaluation.measurer import Measurer
 from search.space.search_space import SearchSpace
 from search.throughput import Protocol
 

@@ -14,10 +14,10 @@ import torch
 
 from mixers import MixerRegistry
 from search.config.study import Study
-from search.device_requirements import require_device_for_mixers
 from search.errors import UsageError
+from search.evaluation.device_requirements import require_device_for_mixers
+from search.evaluation.model_source import read_subject
 from search.executor.contract import Executor
-from search.measuring.subjects import read_subject
 from search.storage.progress import Observer
 from search.storage.record_reader import (
     last_of_each,

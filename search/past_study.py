@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
-from search.candidate import CandidateEvaluator
 from search.config.load import load_study
 from search.config.provenance import (
     require_same_data,
@@ -22,6 +21,7 @@ from search.config.study import Study
 from search.data import Splits, load_data
 from search.devices import require_device
 from search.errors import EnvironmentProblem, UsageError
+from search.evaluation.evaluator import CandidateEvaluator
 from search.status import study_device
 from search.storage.record_reader import (
     read_records,

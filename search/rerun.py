@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from metaformer.spec import BackboneSpec
-from search.candidate import CandidateEvaluator
 from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.evaluation.evaluator import CandidateEvaluator
 from search.executor.attempt import put_blame
 from search.formatting import (
     interval,

@@ -31,8 +31,8 @@ from search.config.study_space import (
     open_space,
 )
 from search.data import Splits, load_data, unreadable_words
-from search.device_requirements import require_device_for_mixers
 from search.errors import Interrupted, UsageError
+from search.evaluation.device_requirements import require_device_for_mixers
 from search.executor.child import Child
 from search.executor.contract import Executor
 from search.executor.workers import in_processes

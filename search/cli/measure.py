@@ -17,7 +17,7 @@ from search.cli.plugins import command_registry
 if TYPE_CHECKING:
     import torch
 
-    from search.measuring.subjects import Subject
+    from search.evaluation.model_source import Subject
     from search.throughput import Protocol
 
 _SIDE_FIGURES = ("breakdown", "latency", "memory", "budget_memory", "largest_batch")
@@ -84,7 +84,7 @@ def measure(
     valid sample could be had.
     """
     with user_errors():
-        from search.model_names import require_spec
+        from search.evaluation.model_names import require_spec
 
         side = {name: asked.pop(name) for name in _SIDE_FIGURES}
         wanted: dict[str, float | None] = {**budgets_by_mode(budgets, mode)}
@@ -97,8 +97,8 @@ def measure(
         import torch
 
         from search.devices import require_device
-        from search.measuring.record import measured_record
-        from search.measuring.subjects import read_subject
+        from search.evaluation.model_source import read_subject
+        from search.evaluation.one_measurement import measured_record
 
         target = require_device(device)
         if target.type == "cpu":
@@ -135,7 +135,7 @@ def _protocol(
     """What was asked for, over the study's settings, over the device's defaults."""
     from search.devices import precision_problem
     from search.errors import UsageError
-    from search.measuring.record import default_settings
+    from search.evaluation.one_measurement import default_settings
     from search.throughput import Protocol
 
     said = {
@@ -162,7 +162,7 @@ def _add_side_figures(
     side: dict[str, Any],
 ) -> None:
     """Puts what was asked for beside the throughput into the record."""
-    from search.measuring import side_figures
+    from search.evaluation import extra_figures as side_figures
 
     if side["memory"] or side["budget_memory"] is not None:
         record["peak_memory_bytes"] = side_figures.memory_of_a_step(subject, protocol, device)

@@ -29,7 +29,7 @@ def spec(source: str, image_size: int | None, plugins: str | None, as_json: bool
         from metaformer.errors import SpecError
         from metaformer.spec_yaml import load_spec, placing
         from search.errors import UsageError
-        from search.model_names import require_spec
+        from search.evaluation.model_names import require_spec
 
         registry = command_registry(plugins)
         require_spec(source)

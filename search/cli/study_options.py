@@ -109,7 +109,7 @@ def _require_sound_settings(
     )
     from search.devices import may_have_cuda
     from search.errors import UsageError
-    from search.model_names import require_spec
+    from search.evaluation.model_names import require_spec
 
     device = devices[0] if devices else asked_device(study, overrides)
     if device != "cpu" and (device != "auto" or may_have_cuda()):

@@ -18,11 +18,11 @@ from safetensors.torch import save
 
 from metaformer.spec import BackboneSpec
 from mixers import InputError, PluginError, SignatureError, load_registry
-from search.candidate import CandidateEvaluator
 from search.config.load import load_study
 from search.data import load_data
 from search.device_lease.lock_files import Holder
 from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.evaluation.evaluator import CandidateEvaluator
 from search.executor.attempt import attempt
 from search.executor.messages import Receiver, Sender
 from search.executor.parent import end_with

@@ -15,10 +15,10 @@ from torch import Tensor
 from metaformer.backbone import Backbone, build_backbone
 from metaformer.spec import BackboneSpec
 from metaformer.spec_yaml import dump_spec
-from search.candidate import CandidateEvaluator
-from search.device_requirements import require_device_for
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, UsageError
+from search.evaluation.device_requirements import require_device_for
+from search.evaluation.evaluator import CandidateEvaluator
 from search.past_study import PastStudy
 from search.status import read_summary
 from search.storage.record_reader import require_exportable

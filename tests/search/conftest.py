@@ -12,11 +12,11 @@ from torch import Tensor
 
 from metaformer import BackboneSpec
 from search import study as study_module
-from search.candidate import CandidateEvaluator
 from search.cli import main
 from search.config.provenance import mixer_origins
 from search.data import Splits, load_data
-from search.measuring.measurer import Measurer
+from search.evaluation.evaluator import CandidateEvaluator
+from search.evaluation.measurer import Measurer
 from search.profiling.roofline import Rates
 from search.storage.records import TrialRecord
 from search.storage.run_folder import RunFolder

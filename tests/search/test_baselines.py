@@ -14,9 +14,9 @@ from tiny import BASELINE, write_study
 
 from metaformer import BackboneSpec, SpecError, load_spec
 from mixers import MixerRegistry
-from search.candidate import CandidateEvaluator
 from search.config.load import load_study
 from search.errors import EnvironmentProblem, Interrupted, UsageError
+from search.evaluation.evaluator import CandidateEvaluator
 from search.fork import fork
 from search.storage.records import (
     BaselineRecord,

@@ -15,7 +15,6 @@ import torch
 from evaluating import FakeMeasure, a_spec, evaluate, evaluator, study
 
 from mixers import MixerRegistry
-from search import candidate as candidate_module
 from search.data import Splits
 from search.device_lease import lock_table as held_locks
 from search.device_lease.lease import (
@@ -25,6 +24,7 @@ from search.device_lease.lease import (
     device_lease,
     open_folder,
 )
+from search.evaluation import evaluator as candidate_module
 from search.storage.records import (
     TrialRecord,
     TrialState,
@@ -44,8 +44,8 @@ class Leases:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, waited: float = 0.0) -> None:
         self.events: list[str] = []
         self.waited_seconds, self._each_time = 0.0, waited
-        monkeypatch.setattr("search.measuring.measurer.device_lease", self.alone)
-        monkeypatch.setattr("search.measuring.measurer.shared_lease", self.shared)
+        monkeypatch.setattr("search.evaluation.measurer.device_lease", self.alone)
+        monkeypatch.setattr("search.evaluation.measurer.shared_lease", self.shared)
 
     @contextmanager
     def alone(self, _device: torch.device, **_options: Any) -> Iterator[Lease]:
@@ -80,7 +80,7 @@ def test_who_measures_has_the_device_alone_and_who_builds_or_trains_shares_it(
         return train_and_score(*arguments, **options)
 
     monkeypatch.setattr(candidate_module, "train_and_score", train)
-    monkeypatch.setattr("search.budget_checks.speed_problem", lambda *_arguments: None)
+    monkeypatch.setattr("search.evaluation.budget_checks.speed_problem", lambda *_arguments: None)
     evaluate(registry, digits, Measured(Verdict.PASS), phase=leases.events.append)
     assert [event for event in leases.events if event != "step" and "epoch" not in event] == [
         *("build", "shared", "given back"),

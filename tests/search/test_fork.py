@@ -21,11 +21,11 @@ from mixers import MixerRegistry
 from mixers.plugins_file import read_plugin_rules
 from mixers.registry import registry_of
 from mixers.scan import scan
-from search.candidate import CandidateEvaluator
 from search.cli import main
 from search.config.load import load_study
 from search.config.study import Study
 from search.errors import UsageError
+from search.evaluation.evaluator import CandidateEvaluator
 from search.fork import distribution_of, fork, said_by
 from search.storage.records import (
     TrialRecord,

@@ -19,10 +19,10 @@ from tiny import STUDY, write_study
 from metaformer import BackboneSpec
 from mixers import MixerFault, MixerRegistry
 from mixers.scan import GROUP
-from search.candidate import CandidateEvaluator
 from search.config.load import load_study
 from search.config.study import Study
 from search.errors import Interrupted, UsageError
+from search.evaluation.evaluator import CandidateEvaluator
 from search.fork import fork
 from search.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING, SearchLoop
 from search.set_aside import FAILED_CANDIDATES
@@ -384,7 +384,7 @@ def test_a_best_that_cannot_be_scored_on_the_test_split_is_told_and_the_study_en
     def diverged(*_arguments: Any, **_options: Any) -> float:
         raise Diverged("the trained model answers with numbers that are not finite")
 
-    monkeypatch.setattr("search.candidate.accuracy", diverged)
+    monkeypatch.setattr("search.evaluation.evaluator.accuracy", diverged)
     heard = Heard()
     summary = runner(registry, heard=heard).run()
     assert summary["outcome"] == "done"

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
-from search.candidate import CandidateEvaluator
 from search.config.load import load_study
 from search.errors import Interrupted
+from search.evaluation.evaluator import CandidateEvaluator
 from search.storage.records import (
     TrialRecord,
     TrialState,

@@ -12,10 +12,10 @@ from torch import nn
 
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
-from search.candidate import CandidateEvaluator
 from search.config.load import load_study
 from search.config.study import Study
 from search.data import Splits
+from search.evaluation.evaluator import CandidateEvaluator
 from search.space.search_space import SearchSpace
 from search.storage.records import (
     BaselineRecord,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from search.candidate import CandidateEvaluator
+from search.evaluation.evaluator import CandidateEvaluator
 from search.storage.records import (
     TrialRecord,
     TrialState,

@@ -14,10 +14,10 @@ from tiny import STUDY, write_study
 
 from mixers import MixerRegistry
 from search.cli import main
-from search.measuring import record as record_module
-from search.measuring.measurer import Measurer
-from search.measuring.record import default_settings
-from search.measuring.subjects import read_subject
+from search.evaluation import one_measurement as record_module
+from search.evaluation.measurer import Measurer
+from search.evaluation.model_source import read_subject
+from search.evaluation.one_measurement import default_settings
 from search.profiling.roofline import Rates
 from search.throughput import Protocol
 from search.throughput.stopping import LOOKS, interval
@@ -309,7 +309,7 @@ def test_the_largest_batch_that_fits_is_a_figure_of_its_own(
     tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "search.measuring.side_figures.device_memory_bytes", lambda _device: 4_000_000
+        "search.evaluation.extra_figures.device_memory_bytes", lambda _device: 4_000_000
     )
     said = record(tiny, "--max-seconds", "0.5", "--batch-size", "4", "--largest-batch")
     assert 4 < said["largest_batch"] < 65536
@@ -332,7 +332,7 @@ def test_a_figure_beside_that_fails_does_not_lose_the_measurement(
     def full(*_arguments: Any) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("search.measuring.side_figures.memory_of_a_step", full)
+    monkeypatch.setattr("search.evaluation.extra_figures.memory_of_a_step", full)
     options = (tiny, "--max-seconds", "0.3", "--memory")
     assert command(*options).exit_code == 4
     assert " images/s [" in command(*options).stdout

@@ -15,8 +15,8 @@ from tiny import write_study
 from torch import Tensor
 
 from metaformer import BackboneSpec
-from search.candidate import CandidateEvaluator
 from search.cli import main
+from search.evaluation.evaluator import CandidateEvaluator
 from search.storage.records import (
     TrialRecord,
     TrialState,

@@ -14,8 +14,8 @@ from running import run
 from tiny import BASELINE, STUDY, write_images, write_study
 
 from metaformer.yaml_tree import read_yaml
-from search.candidate import CandidateEvaluator
 from search.cli import main
+from search.evaluation.evaluator import CandidateEvaluator
 from search.storage.records import (
     TrialRecord,
     TrialState,

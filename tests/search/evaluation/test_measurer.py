@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from search.measuring import measurer as measurer_module
-from search.measuring.measurer import Measurer
+from search.evaluation import measurer as measurer_module
+from search.evaluation.measurer import Measurer
 from search.profiling.roofline import Rates
 from search.throughput.sensors import CpuSensors, Reading
 

@@ -10,10 +10,13 @@ from tiny import STUDY, write_study
 
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
-from search import budget_checks
 from search.config.load import load_study
 from search.data import Splits
-from search.measuring.measurer import MEASURING_ATTEMPTS, Measurer
+from search.evaluation import budget_checks
+from search.evaluation.measurer import (
+    MEASURING_ATTEMPTS,
+    Measurer,
+)
 from search.profiling.roofline import Rates
 from search.storage.records import (
     NOT_BUILDABLE,

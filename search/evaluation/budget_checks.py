@@ -22,14 +22,20 @@ from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.config.study import StudyConfig
 from search.devices import GIB, device_memory_bytes, gigabytes
+from search.evaluation.measurer import Measurer
+from search.evaluation.model_source import (
+    Subject,
+    subject_of,
+)
+from search.evaluation.static_bounds import (
+    speed_problem,
+    step_bytes,
+)
 from search.formatting import (
     figure,
     interval,
     unit,
 )
-from search.measuring.free_checks import speed_problem, step_bytes
-from search.measuring.measurer import Measurer
-from search.measuring.subjects import Subject, subject_of
 from search.profiling.memory import (
     peak_memory_bytes,
     release_memory,

@@ -14,9 +14,12 @@ import torch
 
 from search.devices import device_memory_bytes, is_out_of_memory
 from search.errors import EnvironmentProblem
-from search.measuring.record import LEASE_SECONDS
-from search.measuring.subjects import Subject
-from search.parts import backbone_parts, mixer_parts
+from search.evaluation.model_parts import (
+    backbone_parts,
+    mixer_parts,
+)
+from search.evaluation.model_source import Subject
+from search.evaluation.one_measurement import LEASE_SECONDS
 from search.profiling.breakdown import breakdown
 from search.profiling.latency_percentiles import measure_latency
 from search.profiling.memory import (

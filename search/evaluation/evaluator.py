@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from metaformer.spec import BackboneSpec
 from mixers import MixerFault, MixerRegistry
-from search.budget_checks import BudgetChecks, out_of_memory
 from search.config.provenance import mixer_origins
 from search.config.study import StudyConfig
 from search.data import Splits, unreadable_words
@@ -24,8 +23,16 @@ from search.device_lease.lock_files import Holder
 from search.device_lease.shared_lease import SharedLease
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.measuring.measurer import Measurer
-from search.measuring.subjects import Subject, read_subject, subject_of
+from search.evaluation.budget_checks import (
+    BudgetChecks,
+    out_of_memory,
+)
+from search.evaluation.measurer import Measurer
+from search.evaluation.model_source import (
+    Subject,
+    read_subject,
+    subject_of,
+)
 from search.storage.records import (
     DIVERGED,
     BaselineRecord,

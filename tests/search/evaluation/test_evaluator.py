@@ -12,7 +12,7 @@ from evaluating import FakeMeasure, a_spec, evaluate, evaluator, study
 from mixers import MixerRegistry
 from search.data import Splits
 from search.errors import Interrupted
-from search.measuring.subjects import subject_of
+from search.evaluation.model_source import subject_of
 from search.storage.records import (
     TrialRecord,
     TrialState,

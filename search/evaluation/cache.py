@@ -17,7 +17,7 @@ from typing import Any
 from mixers.provenance import files_digest, install_origin
 from mixers.scan import OWN_DISTRIBUTION
 from search.atomic_write import write_atomically
-from search.measuring.subjects import Subject
+from search.evaluation.model_source import Subject
 from search.throughput import Protocol
 from search.throughput.measurement import Measurement
 from search.user_cache import user_cache

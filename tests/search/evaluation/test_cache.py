@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from search.measuring import cache
-from search.measuring.cache import cache_key
-from search.measuring.subjects import Subject
+from search.evaluation import cache
+from search.evaluation.cache import cache_key
+from search.evaluation.model_source import Subject
 from search.throughput import Protocol
 
 

@@ -2,7 +2,7 @@
 
 timm and torchvision take seconds to import, so their names are read from the text of their
 modules. A name that stands nowhere in that text is no model; for any other the library decides
-(`search.measuring.subjects`).
+(`search.evaluation.model_source`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""One candidate: built, checked against the budget, measured, trained and scored."""
