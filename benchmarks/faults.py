@@ -228,7 +228,7 @@ def _workers(coordinator: int) -> list[int]:
 def _is_worker(pid: int) -> bool:
     """False for one that has ended and was not waited for: it has no command any more."""
     with suppress(OSError):
-        return "search.executor.worker" in Path(f"/proc/{pid}/cmdline").read_text()
+        return "search.workers.worker_main" in Path(f"/proc/{pid}/cmdline").read_text()
     return False
 
 

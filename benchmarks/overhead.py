@@ -37,8 +37,6 @@ from search import study as study_module
 from search.bayesopt.probe_trial import Draft
 from search.config.load import load_study
 from search.config.study import Study
-from search.executor.child import Child
-from search.executor.workers import Workers
 from search.space.search_space import SearchSpace
 from search.storage.records import (
     TrialRecord,
@@ -51,6 +49,8 @@ from search.storage.trial_store import (
 )
 from search.strategy import Strategy
 from search.study import StudyRunner
+from search.workers.pool import Workers
+from search.workers.process import Child
 
 MANY = 1_000_000  # trials, which no run reaches
 STARTS = 3

@@ -1,4 +1,4 @@
-"""A worker as `search.executor.worker` is, but for the candidates, which it answers at once."""
+"""A worker as `search.workers.worker_main` is, but for the candidates, which it answers at once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from metaformer.spec import BackboneSpec
 from search.evaluation.evaluator import CandidateEvaluator
-from search.executor import worker
 from search.storage.records import (
     TrialRecord,
     TrialState,
 )
+from search.workers import worker_main as worker
 
 BUDGET = 900.0
 NUM_WEIGHTS = 110_000  # as a backbone of the CPU's default space has

@@ -17,7 +17,6 @@ from search.config.study import Study
 from search.errors import UsageError
 from search.evaluation.device_requirements import require_device_for_mixers
 from search.evaluation.model_source import read_subject
-from search.executor.contract import Executor
 from search.storage.progress import Observer
 from search.storage.record_reader import (
     last_of_each,
@@ -29,6 +28,7 @@ from search.storage.records import (
 )
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import MAX_ATTEMPTS
+from search.workers.interface import Executor
 
 
 @dataclass

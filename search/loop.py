@@ -14,8 +14,6 @@ from metaformer.spec import BackboneSpec
 from search.bayesopt.history import NUM_FINALISTS
 from search.beginning import Beginning, new_record
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.executor.attempt import Weights
-from search.executor.contract import Executor
 from search.halving import Promotion
 from search.storage.progress import Observer
 from search.storage.records import (
@@ -32,6 +30,8 @@ from search.storage.trial_store import (
 )
 from search.strategy import SpaceExhausted, Strategy
 from search.summary import Outcome, best_of
+from search.workers.interface import Executor
+from search.workers.run_task import Weights
 
 MAX_FAILURES_RUNNING = 5
 MAX_UNMEASURED_RUNNING = 3  # candidates that others at work on the device left without a figure

@@ -9,7 +9,6 @@ from typing import Any
 from metaformer.spec import BackboneSpec
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.evaluation.evaluator import CandidateEvaluator
-from search.executor.attempt import put_blame
 from search.formatting import (
     interval,
     speed,
@@ -18,6 +17,7 @@ from search.storage.records import (
     TrialRecord,
     TrialState,
 )
+from search.workers.run_task import put_blame
 
 
 @dataclass(frozen=True)

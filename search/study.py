@@ -33,9 +33,6 @@ from search.config.study_space import (
 from search.data import Splits, load_data, unreadable_words
 from search.errors import Interrupted, UsageError
 from search.evaluation.device_requirements import require_device_for_mixers
-from search.executor.child import Child
-from search.executor.contract import Executor
-from search.executor.workers import in_processes
 from search.formatting import budget_words
 from search.loop import SearchLoop
 from search.passed_over import PassedOverCounter
@@ -55,7 +52,14 @@ from search.storage.trial_store import TrialStore
 from search.strategy import Strategy
 from search.summary import Outcome, summarise
 from search.training import TrainerEntry
-from search.worker_devices import crowded, on_its_gpu, require_same_gpu
+from search.workers.interface import Executor
+from search.workers.placement import (
+    crowded,
+    on_its_gpu,
+    require_same_gpu,
+)
+from search.workers.pool import in_processes
+from search.workers.process import Child
 
 _NOT_COMPARED = ("search.trials:", "search.trial_seconds:", "search.baselines")  # may change
 _WHOLE = (Outcome.DONE, Outcome.SPACE_EXHAUSTED)

@@ -46,7 +46,10 @@ def prepared(
 
     from search.config.load import load_study
     from search.study import StudyRunner
-    from search.worker_devices import device_of_each, require_alike
+    from search.workers.placement import (
+        device_of_each,
+        require_alike,
+    )
 
     chosen = require_alike(asked_devices)
     named = str(chosen[0]) if chosen else None

@@ -9,8 +9,6 @@ from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from mixers import Domain, OptionValue
 from search.errors import EnvironmentProblem
-from search.executor.attempt import Do
-from search.executor.contract import Executor
 from search.loop import MAX_UNMEASURED_RUNNING
 from search.space.buildability import draw
 from search.space.search_space import SearchSpace
@@ -19,6 +17,8 @@ from search.storage.records import (
     TrialRecord,
     TrialState,
 )
+from search.workers.interface import Executor
+from search.workers.run_task import Do
 
 
 @dataclass(eq=False)

@@ -16,7 +16,6 @@ from studies import Heard, reject, runner
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
 from search.errors import EnvironmentProblem, UsageError
-from search.executor.attempt import Answer, Do, Weights
 from search.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING
 from search.storage.records import (
     TrialRecord,
@@ -24,6 +23,11 @@ from search.storage.records import (
 )
 from search.storage.run_folder import RunFolder
 from search.study import StudyRunner
+from search.workers.run_task import (
+    Answer,
+    Do,
+    Weights,
+)
 
 Answering = Callable[[BackboneSpec, TrialRecord], Weights | None]
 

@@ -15,7 +15,6 @@ from metaformer import BackboneSpec
 from mixers import MixerRegistry
 from search.config.load import load_study
 from search.config.study import Study
-from search.executor.attempt import Answer, Do, attempt
 from search.storage.records import (
     BaselineRecord,
     Record,
@@ -23,6 +22,11 @@ from search.storage.records import (
     TrialState,
 )
 from search.study import StudyRunner
+from search.workers.run_task import (
+    Answer,
+    Do,
+    attempt,
+)
 
 CPU = torch.device("cpu")
 

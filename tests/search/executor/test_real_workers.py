@@ -94,7 +94,7 @@ def workers_of(study: int) -> list[int]:
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
         except (OSError, ValueError):
             continue
-        if "search.executor.worker" in command and (parent == study or study == 0):
+        if "search.workers.worker_main" in command and (parent == study or study == 0):
             found.append(int(process.name))
     return found
 

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from search.executor.child import Child, WorkerDied
+from search.workers.process import (
+    Child,
+    WorkerDied,
+)
 
 PATIENCE = 60.0
 

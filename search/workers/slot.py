@@ -11,13 +11,20 @@ from safetensors.torch import load
 
 from metaformer.spec import BackboneSpec
 from search.errors import EnvironmentProblem
-from search.executor.attempt import STOPPED, Answer, Do
-from search.executor.child import Child, WorkerDied
-from search.executor.worker import raise_again
 from search.storage.records import (
     Record,
     TrialState,
 )
+from search.workers.process import (
+    Child,
+    WorkerDied,
+)
+from search.workers.run_task import (
+    STOPPED,
+    Answer,
+    Do,
+)
+from search.workers.worker_main import raise_again
 
 MAX_STARTS = 3  # of workers that die before they have heard of the candidate
 GRACE_SECONDS = 10.0  # for a worker to come to its next step and stop there

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from metaformer.spec import BackboneSpec
-from search.executor.attempt import Answer, Do
 from search.storage.records import Record
+from search.workers.run_task import (
+    Answer,
+    Do,
+)
 
 
 class Executor(Protocol):

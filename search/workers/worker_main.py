@@ -1,4 +1,4 @@
-"""`python -m search.executor.worker`: evaluates networks for one study, one after the other.
+"""`python -m search.workers.worker_main`: evaluates networks for one study, one after the other.
 
 Started by the study's own process, which sends candidates and baselines; ends with it.
 """
@@ -23,9 +23,6 @@ from search.data import load_data
 from search.device_lease.lock_files import Holder
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.evaluation.evaluator import CandidateEvaluator
-from search.executor.attempt import attempt
-from search.executor.messages import Receiver, Sender
-from search.executor.parent import end_with
 from search.hardware.process_tree import ancestors
 from search.storage.records import (
     BaselineRecord,
@@ -33,6 +30,12 @@ from search.storage.records import (
 )
 from search.storage.run_folder import RunFolder
 from search.training import find_trainer
+from search.workers.messages import (
+    Receiver,
+    Sender,
+)
+from search.workers.parent_watchdog import end_with
+from search.workers.run_task import attempt
 
 LISTENING_SECONDS = 1.0
 _RAISED_AGAIN = {"UsageError": UsageError, "EnvironmentProblem": EnvironmentProblem}

@@ -12,7 +12,7 @@ from search.storage.records import (
     TrialRecord,
     TrialState,
 )
-from search.worker_devices import (
+from search.workers.placement import (
     crowded,
     device_of_each,
     on_its_gpu,

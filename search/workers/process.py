@@ -13,7 +13,10 @@ from typing import Any
 import torch
 
 from mixers.child_process import module_command, module_environment
-from search.executor.messages import Receiver, Sender
+from search.workers.messages import (
+    Receiver,
+    Sender,
+)
 
 ENDING_SECONDS = 5.0
 
@@ -28,7 +31,7 @@ class Child:
     `consent` is that of this process to run the local code that `plugins` names.
     """
 
-    module = "search.executor.worker"
+    module = "search.workers.worker_main"
 
     def __init__(
         self, study: Path, device: torch.device, plugins: str | None, consent: str = ""
