@@ -37,6 +37,7 @@ from search import study as study_module
 from search.bayesopt.probe_trial import Draft
 from search.config.load import load_study
 from search.config.study import Study
+from search.scheduling.strategy import Strategy
 from search.space.search_space import SearchSpace
 from search.storage.records import (
     TrialRecord,
@@ -47,7 +48,6 @@ from search.storage.trial_store import (
     StoredTrial,
     TrialStore,
 )
-from search.strategy import Strategy
 from search.study import StudyRunner
 from search.workers.pool import Workers
 from search.workers.process import Child

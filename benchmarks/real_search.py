@@ -42,6 +42,7 @@ from mixers import load_registry
 from search.config.load import load_study
 from search.config.study import Budget
 from search.data import ImageSet, load_data
+from search.scheduling.strategy import Strategy
 from search.space.search_space import SearchSpace
 from search.storage.records import (
     BaselineRecord,
@@ -49,7 +50,6 @@ from search.storage.records import (
 )
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import TrialStore
-from search.strategy import Strategy
 from search.study import StudyRunner
 from search.training import accuracy
 from search.training.config import TrainConfig

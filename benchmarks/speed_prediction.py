@@ -40,10 +40,10 @@ from search.bayesopt.latency_model import (
 )
 from search.bayesopt.limits import AtMost
 from search.bayesopt.seen import Seen
-from search.block_parts import describe
 from search.config.load import load_study
 from search.devices import require_device
 from search.evaluation.measurer import Measurer
+from search.scheduling.latency_features import describe
 from search.space.search_space import SearchSpace
 from search.throughput import Protocol
 

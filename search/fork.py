@@ -30,7 +30,7 @@ from search.config.provenance import freeze
 from search.config.study import Study
 from search.config.study_space import open_space
 from search.errors import UsageError
-from search.set_aside import set_aside
+from search.scheduling.quarantine import set_aside
 from search.space.search_space import SearchSpace
 from search.storage.journal import exclusive
 from search.storage.record_reader import (

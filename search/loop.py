@@ -12,9 +12,16 @@ from optuna.trial import Trial
 
 from metaformer.spec import BackboneSpec
 from search.bayesopt.history import NUM_FINALISTS
-from search.beginning import Beginning, new_record
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.halving import Promotion
+from search.scheduling.strategy import (
+    SpaceExhausted,
+    Strategy,
+)
+from search.scheduling.successive_halving import Promotion
+from search.scheduling.trial_init import (
+    Beginning,
+    new_record,
+)
 from search.storage.progress import Observer
 from search.storage.records import (
     STUDY_DIED,
@@ -28,7 +35,6 @@ from search.storage.trial_store import (
     MAX_ATTEMPTS,
     TrialStore,
 )
-from search.strategy import SpaceExhausted, Strategy
 from search.summary import Outcome, best_of
 from search.workers.interface import Executor
 from search.workers.run_task import Weights

@@ -16,7 +16,6 @@ import torch
 from mixers import MixerRegistry
 from search.baselines import Baselines, with_baselines_of
 from search.bayesopt.history import NUM_FINALISTS
-from search.beginning import beginning_of
 from search.config.differences import differences
 from search.config.provenance import (
     freeze,
@@ -35,8 +34,10 @@ from search.errors import Interrupted, UsageError
 from search.evaluation.device_requirements import require_device_for_mixers
 from search.formatting import budget_words
 from search.loop import SearchLoop
-from search.passed_over import PassedOverCounter
-from search.proposable import ProposalCheck
+from search.scheduling.passed_over import PassedOverCounter
+from search.scheduling.proposal_filter import ProposalCheck
+from search.scheduling.strategy import Strategy
+from search.scheduling.trial_init import beginning_of
 from search.space.buildability import (
     BuildCheck,
     require_some_buildable,
@@ -49,7 +50,6 @@ from search.storage.study_lock import (
     held,
 )
 from search.storage.trial_store import TrialStore
-from search.strategy import Strategy
 from search.summary import Outcome, summarise
 from search.training import TrainerEntry
 from search.workers.interface import Executor

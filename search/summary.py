@@ -15,9 +15,9 @@ import torch
 from search.config.study import Study
 from search.data import Splits
 from search.devices import GIB
-from search.front import front_of
-from search.passed_over import PassedOverCounter
-from search.set_aside import set_aside
+from search.scheduling.pareto import front_of
+from search.scheduling.passed_over import PassedOverCounter
+from search.scheduling.quarantine import set_aside
 from search.status import describe_refuted
 from search.storage.records import (
     BaselineRecord,

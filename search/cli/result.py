@@ -12,8 +12,8 @@ from rich.table import Table
 from search.cli.output import cell, echo
 from search.cli.status import refuted_text
 from search.formatting import budget_words
-from search.passed_over import PassedOver
-from search.set_aside import SetAside
+from search.scheduling.passed_over import PassedOver
+from search.scheduling.quarantine import SetAside
 
 SHOWN_REASONS = 3
 _ENDED = {  # outcomes that the number of trials does not explain

@@ -76,7 +76,7 @@ def _list(studies: list[dict[str, Any]]) -> str:
 
 def _text(study: dict[str, Any]) -> str:
     from search.cli.result import passed_over_lines
-    from search.set_aside import SetAside
+    from search.scheduling.quarantine import SetAside
 
     train, measure = study["train"], study["measure"]
     lines = [

@@ -15,7 +15,6 @@ from search.bayesopt.latency_model import (
     StageTimes,
 )
 from search.bayesopt.limits import AtMost
-from search.block_parts import describe
 from search.config.study import Budget
 from search.planning.proportions import (
     Dead,
@@ -24,6 +23,7 @@ from search.planning.proportions import (
     share_of_chances,
 )
 from search.planning.sampling import Drawn
+from search.scheduling.latency_features import describe
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from search.config.study import (
     Budget,
     Study,
 )
-from search.halving import Halving
 from search.planning.forecast import Forecast, forecast
 from search.planning.proportions import (
     share_of,
@@ -28,6 +27,7 @@ from search.planning.sampling import (
     measure_first,
     time_trainings,
 )
+from search.scheduling.successive_halving import Halving
 from search.space.search_space import SearchSpace
 from search.space.size import size_of
 from search.storage.record_reader import read_records

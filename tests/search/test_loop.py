@@ -25,7 +25,7 @@ from search.errors import Interrupted, UsageError
 from search.evaluation.evaluator import CandidateEvaluator
 from search.fork import fork
 from search.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING, SearchLoop
-from search.set_aside import FAILED_CANDIDATES
+from search.scheduling.quarantine import FAILED_CANDIDATES
 from search.storage.records import (
     TrialRecord,
     TrialState,

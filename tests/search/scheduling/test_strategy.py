@@ -14,7 +14,11 @@ from metaformer import BackboneSpec, Problem, SpecError
 from mixers import MixerRegistry
 from search.config.load import load_study
 from search.config.study import Budget
-from search.front import front_scores
+from search.scheduling.pareto import front_scores
+from search.scheduling.strategy import (
+    SpaceExhausted,
+    Strategy,
+)
 from search.space.search_space import SearchSpace
 from search.storage.records import (
     TrialRecord,
@@ -22,7 +26,6 @@ from search.storage.records import (
 )
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import TrialStore
-from search.strategy import SpaceExhausted, Strategy
 
 BUDGET = Budget(train=1.0)
 
@@ -184,7 +187,7 @@ def test_for_a_front_all_trials_are_scored_anew_after_each_that_was_trained(
         scored.append(set(scores))
         return scores
 
-    monkeypatch.setattr("search.strategy.front_scores", front)
+    monkeypatch.setattr("search.scheduling.strategy.front_scores", front)
     strategy = Strategy(store, space, Budget(), seed=0, axes=("accuracy", "params"))
     for number in range(8):
         trial, spec = strategy.propose()
@@ -243,7 +246,7 @@ def test_values_that_wait_and_make_no_backbone_together_are_passed_over(
 def test_what_nobody_will_ask_for_again_is_forgotten(
     store: TrialStore, registry: MixerRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.strategy.FORGET_ABOVE", 50)
+    monkeypatch.setattr("search.scheduling.strategy.FORGET_ABOVE", 50)
     monkeypatch.setattr("search.bayesopt.proposer.MAX_POOL", 40)
     text = STUDY.replace("[4, 6, 8]", "{range: [4, 400, 1]}").replace("{choice: {range", "{range")
     text = text.replace("width: {choice: ", "width: ").replace("1]}}", "1]}")

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from search.inheritance import nearest
+from search.scheduling.warm_start import nearest
 from search.storage.records import (
     TrialRecord,
     TrialState,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from metaformer import load_spec
-from search.block_parts import describe
+from search.scheduling.latency_features import describe
 
 
 def test_a_backbone_is_described_by_its_blocks() -> None:

@@ -7,8 +7,12 @@ import dataclasses
 import pytest
 from failures import MIXERS, measured, mixer, trial
 
-from search.proposable import ProposalCheck
-from search.set_aside import FAILED_CANDIDATES, SetAside, set_aside
+from search.scheduling.proposal_filter import ProposalCheck
+from search.scheduling.quarantine import (
+    FAILED_CANDIDATES,
+    SetAside,
+    set_aside,
+)
 from search.storage.records import TrialState
 
 FAILED, LOST, TIMEOUT = TrialState.FAILED, TrialState.LOST, TrialState.TIMEOUT

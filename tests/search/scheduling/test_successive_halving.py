@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.halving import Halving
+from search.scheduling.successive_halving import Halving
 from search.storage.records import (
     TrialRecord,
     TrialState,

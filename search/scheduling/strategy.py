@@ -29,10 +29,10 @@ from search.bayesopt.latency_model import (
 )
 from search.bayesopt.limits import AtMost
 from search.bayesopt.proposer import Proposer
-from search.block_parts import describe
 from search.config.study import Budget
-from search.front import front_scores
-from search.passed_over import PassedOverCounter
+from search.scheduling.latency_features import describe
+from search.scheduling.pareto import front_scores
+from search.scheduling.passed_over import PassedOverCounter
 from search.space.search_space import SearchSpace
 from search.storage.records import (
     NOT_BUILDABLE,

@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
-from search.front import costs_of, front_of, front_scores
+from search.scheduling.pareto import (
+    costs_of,
+    front_of,
+    front_scores,
+)
 from search.storage.records import (
     TrialRecord,
     TrialState,

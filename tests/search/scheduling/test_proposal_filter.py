@@ -6,7 +6,7 @@ import pytest
 from failures import MIXERS, measured, trial
 
 from metaformer import BackboneSpec, SpecError, StageSpec, StemSpec
-from search.proposable import ProposalCheck
+from search.scheduling.proposal_filter import ProposalCheck
 from search.storage.records import (
     TrialRecord,
     TrialState,

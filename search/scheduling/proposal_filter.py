@@ -8,7 +8,12 @@ from typing import Any
 
 from metaformer.errors import Problem, SpecError
 from metaformer.spec import BackboneSpec
-from search.set_aside import Evidence, SetAside, is_fault, set_aside
+from search.scheduling.quarantine import (
+    Evidence,
+    SetAside,
+    is_fault,
+    set_aside,
+)
 from search.storage.records import (
     DIVERGED,
     TrialRecord,

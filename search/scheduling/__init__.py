@@ -1,0 +1,1 @@
+"""Which candidate comes next, and how long it is trained."""
