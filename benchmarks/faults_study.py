@@ -24,7 +24,7 @@ from search.storage.journal import (
 from search.storage.records import TrialRecord
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import TrialStore
-from search.summary import best_of
+from search.study.summary import best_of
 
 NAME = "faults"
 # a budget that is counted: a measured one could fail for what else runs on the machine

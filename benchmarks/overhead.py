@@ -33,7 +33,6 @@ from overhead_worker import BUDGET, answer
 from provenance import provenance
 
 from mixers import load_registry
-from search import study as study_module
 from search.bayesopt.probe_trial import Draft
 from search.config.load import load_study
 from search.config.study import Study
@@ -48,7 +47,8 @@ from search.storage.trial_store import (
     StoredTrial,
     TrialStore,
 )
-from search.study import StudyRunner
+from search.study import runner as study_module
+from search.study.runner import StudyRunner
 from search.workers.pool import Workers
 from search.workers.process import Child
 

@@ -50,7 +50,7 @@ from search.storage.records import (
 )
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import TrialStore
-from search.study import StudyRunner
+from search.study.runner import StudyRunner
 from search.training import accuracy
 from search.training.config import TrainConfig
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from search.config.load import load_study
     from search.config.study import Study
     from search.space.search_space import SearchSpace
-    from search.study import StudyRunner
+    from search.study.runner import StudyRunner
 
 _HOMES = {
     "AtLeast": "proposals.limits",

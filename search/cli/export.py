@@ -50,12 +50,12 @@ def export(
             placed,
             require_free,
         )
-        from search.status import study_name
         from search.storage.record_reader import (
             read_records,
             require_exportable,
         )
         from search.storage.study_folder import require_study_folder
+        from search.study.status import study_name
 
         require_study_folder(folder)
         number = require_exportable(folder, read_records(folder), trial).number
@@ -68,7 +68,7 @@ def export(
             choose,
             record_to_export,
         )
-        from search.past_study import open_past_study
+        from search.study.stored_study import open_past_study
 
         writer = import_module(f"search.export.{form}")
         if form == "onnx":

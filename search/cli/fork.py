@@ -40,7 +40,7 @@ def fork(
         registry = command_registry(plugins)
 
         from search.config.load import load_study
-        from search.fork import fork as begin
+        from search.study.fork import fork as begin
 
         old = load_study(folder / "study.yaml", {}, device=None)
         device = old.config.measure.device

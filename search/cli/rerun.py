@@ -58,8 +58,8 @@ def rerun(
         require_rerunnable(folder, read_records(folder), trial)
         registry = command_registry(plugins)
 
-        from search.past_study import open_past_study
-        from search.rerun import rerun as run_again
+        from search.study.rerun import rerun as run_again
+        from search.study.stored_study import open_past_study
 
         past = open_past_study(folder, registry)
         recorded = past.trial(trial)

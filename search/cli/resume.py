@@ -37,7 +37,7 @@ resume.params += [option for option in run.params if option.name in _OF_RUN]
 def _require_own_name(folder: Path) -> str:
     """The study's name; UsageError where its folder has another, in which it cannot go on."""
     from search.errors import UsageError
-    from search.status import study_name
+    from search.study.status import study_name
 
     name, own = study_name(folder), folder.resolve()
     if name not in (folder.name, own.name):

@@ -32,11 +32,11 @@ def status(folder: Path | None, out: Path | None, as_json: bool) -> None:
     """
     with user_errors():
         from search.errors import UsageError
-        from search.status import study_status
         from search.storage.study_folder import (
             require_study_folder,
             study_folders,
         )
+        from search.study.status import study_status
 
         if folder is None:
             place = out or Path("runs")
@@ -55,8 +55,8 @@ def status(folder: Path | None, out: Path | None, as_json: bool) -> None:
 def _status_or_problem(folder: Path) -> dict[str, Any]:
     """A study's status; one that cannot be read does not keep the others from being told."""
     from search.errors import EnvironmentProblem
-    from search.status import study_status
     from search.storage.study_folder import require_own_files
+    from search.study.status import study_status
 
     try:
         require_own_files(folder)

@@ -16,7 +16,7 @@ from search.cli.plugins import command_registry
 
 if TYPE_CHECKING:
     from mixers.plugins_file import PluginRules
-    from search.study import StudyRunner
+    from search.study.runner import StudyRunner
     from search.training import TrainerEntry
 
 
@@ -45,7 +45,7 @@ def prepared(
     import torch
 
     from search.config.load import load_study
-    from search.study import StudyRunner
+    from search.study.runner import StudyRunner
     from search.workers.placement import (
         device_of_each,
         require_alike,

@@ -20,8 +20,8 @@ from search.formatting import (
     interval,
     speed,
 )
-from search.status import read_summary
 from search.storage.records import refutations
+from search.study.status import read_summary
 from search.training.preprocessing import PREPROCESSING
 
 _SHOWN_CLASSES = 100

@@ -19,13 +19,13 @@ from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, UsageError
 from search.evaluation.device_requirements import require_device_for
 from search.evaluation.evaluator import CandidateEvaluator
-from search.past_study import PastStudy
-from search.status import read_summary
 from search.storage.record_reader import require_exportable
 from search.storage.records import (
     TrialRecord,
     TrialState,
 )
+from search.study.status import read_summary
+from search.study.stored_study import PastStudy
 from search.training import PREPROCESSING
 
 

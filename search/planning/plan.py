@@ -33,8 +33,11 @@ from search.space.size import size_of
 from search.storage.record_reader import read_records
 from search.storage.records import TrialState
 from search.storage.run_folder import RunFolder
-from search.study import StudyRunner
-from search.summary import describe_trial, nearest_miss
+from search.study.runner import StudyRunner
+from search.study.summary import (
+    describe_trial,
+    nearest_miss,
+)
 
 DRAWN = 100  # candidates
 TIMED_TRAININGS = 3

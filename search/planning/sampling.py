@@ -9,7 +9,6 @@ from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from mixers import Domain, OptionValue
 from search.errors import EnvironmentProblem
-from search.loop import MAX_UNMEASURED_RUNNING
 from search.space.buildability import draw
 from search.space.search_space import SearchSpace
 from search.storage.records import (
@@ -17,6 +16,7 @@ from search.storage.records import (
     TrialRecord,
     TrialState,
 )
+from search.study.loop import MAX_UNMEASURED_RUNNING
 from search.workers.interface import Executor
 from search.workers.run_task import Do
 

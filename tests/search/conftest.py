@@ -11,7 +11,6 @@ from tiny import write_study
 from torch import Tensor
 
 from metaformer import BackboneSpec
-from search import study as study_module
 from search.cli import main
 from search.config.provenance import mixer_origins
 from search.data import Splits, load_data
@@ -20,7 +19,8 @@ from search.evaluation.measurer import Measurer
 from search.profiling.roofline import Rates
 from search.storage.records import TrialRecord
 from search.storage.run_folder import RunFolder
-from search.study import StudyRunner
+from search.study import runner as study_module
+from search.study.runner import StudyRunner
 
 
 @pytest.fixture(autouse=True)

@@ -50,7 +50,7 @@ def nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         record.state = TrialState.COMPLETE
 
     monkeypatch.setattr(CandidateEvaluator, "judge", passes)
-    monkeypatch.setattr("search.loop.SearchLoop.test_best", lambda _self: 0.5)
+    monkeypatch.setattr("search.study.loop.SearchLoop.test_best", lambda _self: 0.5)
 
 
 def lines() -> list[TrialRecord]:
@@ -188,7 +188,7 @@ def test_a_measurement_again_that_a_killed_process_left_waiting_is_made_and_coun
     evaluate_by(train)
     monkeypatch.setattr(CandidateEvaluator, "judge", judge)
     with monkeypatch.context() as patched:
-        patched.setattr("search.loop.SearchLoop.confirm_best", lambda _self: None)
+        patched.setattr("search.study.loop.SearchLoop.confirm_best", lambda _self: None)
         best = runner(registry).run()["best"]
     store = TrialStore("tiny", RunFolder(Path("runs/tiny")))
     store.enqueue_confirmation(best["trial"])  # here its process dies

@@ -16,13 +16,16 @@ from studies import Heard, reject, runner
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
 from search.errors import EnvironmentProblem, UsageError
-from search.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING
 from search.storage.records import (
     TrialRecord,
     TrialState,
 )
 from search.storage.run_folder import RunFolder
-from search.study import StudyRunner
+from search.study.loop import (
+    MAX_FAILURES_RUNNING,
+    MAX_UNMEASURED_RUNNING,
+)
+from search.study.runner import StudyRunner
 from search.workers.run_task import (
     Answer,
     Do,
@@ -122,7 +125,7 @@ def test_trials_are_on_record_as_they_end_and_stay_so(registry: MixerRegistry, p
 def test_of_equals_the_first_proposed_is_the_best_whichever_ends_first(
     registry: MixerRegistry, put: Put, place: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.loop.SearchLoop.test_best", lambda _self: 0.5)
+    monkeypatch.setattr("search.study.loop.SearchLoop.test_best", lambda _self: 0.5)
     put(3, complete(0.5), lambda _under_way: place)
     heard = Heard()
     assert runner(registry, heard=heard).run()["best"]["trial"] == 0
@@ -208,7 +211,7 @@ def test_what_is_under_way_at_the_time_limit_ends(
 ) -> None:
     readings = iter([0.0, 1.0, 2.0, 11.0])
     clock = SimpleNamespace(monotonic=lambda: next(readings))
-    monkeypatch.setattr("search.loop.time", clock)
+    monkeypatch.setattr("search.study.loop.time", clock)
     put(3, reject)
     summary = runner(registry, search={"trials": 9}).run(time_limit=10)
     assert summary["outcome"] == "time limit"
@@ -239,7 +242,7 @@ def test_failures_and_others_at_work_end_a_study_of_several_workers_too(
 def test_weights_that_are_gone_are_trained_by_one_worker_first(
     registry: MixerRegistry, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.loop.SearchLoop.test_best", lambda _self: 0.5)
+    monkeypatch.setattr("search.study.loop.SearchLoop.test_best", lambda _self: 0.5)
     put(2, complete(0.5))
     runner(registry, search={"trials": 2}).run()
     RunFolder(Path("runs/tiny")).best_weights.unlink()

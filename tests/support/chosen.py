@@ -10,7 +10,7 @@ from search.export.selected_trial import (
     choose,
     record_to_export,
 )
-from search.past_study import open_past_study
+from search.study.stored_study import open_past_study
 
 
 def best_of(folder: Path, registry: MixerRegistry, trial: int | None = None) -> Chosen:

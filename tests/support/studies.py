@@ -21,7 +21,7 @@ from search.storage.records import (
     TrialRecord,
     TrialState,
 )
-from search.study import StudyRunner
+from search.study.runner import StudyRunner
 from search.workers.run_task import (
     Answer,
     Do,

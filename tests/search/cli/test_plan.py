@@ -11,7 +11,7 @@ from previewing import InPreview, Preview
 from tiny import STUDY, write_study
 
 from search.cli import main
-from search.study import StudyRunner
+from search.study.runner import StudyRunner
 
 
 @pytest.fixture(autouse=True)

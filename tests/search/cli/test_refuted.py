@@ -57,7 +57,7 @@ def first_measured_again_is_slow(
 
     evaluate_by(train)
     monkeypatch.setattr(CandidateEvaluator, "judge", judge)
-    monkeypatch.setattr("search.loop.SearchLoop.test_best", lambda _self: 0.5)
+    monkeypatch.setattr("search.study.loop.SearchLoop.test_best", lambda _self: 0.5)
 
 
 REFUTED = (

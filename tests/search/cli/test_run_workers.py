@@ -9,7 +9,7 @@ import torch
 from running import run
 from tiny import write_study
 
-from search.study import StudyRunner
+from search.study.runner import StudyRunner
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from mixers.registry import registry_of
 from mixers.scan import scan
 from search.config.load import load_study
 from search.errors import EnvironmentProblem, UsageError
-from search.study import StudyRunner
+from search.study.runner import StudyRunner
 
 WITH_MINE = STUDY.replace("[identity, pooling]", "[identity, mine]")
 

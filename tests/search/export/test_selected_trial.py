@@ -19,7 +19,7 @@ from search.export.selected_trial import (
     random_images,
     record_to_export,
 )
-from search.past_study import open_past_study
+from search.study.stored_study import open_past_study
 
 
 def other_than_the_best(folder: Path) -> int:

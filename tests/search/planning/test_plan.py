@@ -14,10 +14,10 @@ from metaformer import SpecError
 from mixers import MixerRegistry
 from search.config.load import load_study
 from search.errors import EnvironmentProblem, UsageError
-from search.loop import MAX_UNMEASURED_RUNNING
 from search.planning import plan
 from search.planning.plan import DRAWN, is_hopeless, plan_study
-from search.study import StudyRunner
+from search.study.loop import MAX_UNMEASURED_RUNNING
+from search.study.runner import StudyRunner
 
 
 @pytest.fixture

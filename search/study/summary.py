@@ -18,7 +18,6 @@ from search.devices import GIB
 from search.scheduling.pareto import front_of
 from search.scheduling.passed_over import PassedOverCounter
 from search.scheduling.quarantine import set_aside
-from search.status import describe_refuted
 from search.storage.records import (
     BaselineRecord,
     Record,
@@ -27,6 +26,7 @@ from search.storage.records import (
     ranked,
     total_seconds,
 )
+from search.study.status import describe_refuted
 from search.training import PREPROCESSING
 
 _VERSIONED = ("metaformer-search", "torch", "timm", "optuna", "numpy")

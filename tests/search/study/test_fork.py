@@ -26,13 +26,17 @@ from search.config.load import load_study
 from search.config.study import Study
 from search.errors import UsageError
 from search.evaluation.evaluator import CandidateEvaluator
-from search.fork import distribution_of, fork, said_by
 from search.storage.records import (
     TrialRecord,
     TrialState,
 )
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import TrialStore
+from search.study.fork import (
+    distribution_of,
+    fork,
+    said_by,
+)
 
 WIDER = STUDY.replace("name: tiny", "name: wider")
 
@@ -266,7 +270,7 @@ def test_a_best_that_was_refuted_is_not_the_best_of_the_fork(
     lost: list[int] = []
     evaluate_by(score)
     monkeypatch.setattr(CandidateEvaluator, "judge", misses_once)
-    monkeypatch.setattr("search.loop.SearchLoop.test_best", lambda _self: 0.5)
+    monkeypatch.setattr("search.study.loop.SearchLoop.test_best", lambda _self: 0.5)
     best = runner(registry, train={"inherit": True}).run()["best"]
     assert missed[0] != best["digest"] == missed[1]
     old = load_study("runs/tiny/study.yaml", {}, device="cpu")

@@ -23,14 +23,18 @@ from search.config.load import load_study
 from search.config.study import Study
 from search.errors import Interrupted, UsageError
 from search.evaluation.evaluator import CandidateEvaluator
-from search.fork import fork
-from search.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING, SearchLoop
 from search.scheduling.quarantine import FAILED_CANDIDATES
 from search.storage.records import (
     TrialRecord,
     TrialState,
 )
 from search.storage.trial_store import MAX_ABANDONED
+from search.study.fork import fork
+from search.study.loop import (
+    MAX_FAILURES_RUNNING,
+    MAX_UNMEASURED_RUNNING,
+    SearchLoop,
+)
 from search.training import Diverged
 
 
@@ -151,7 +155,7 @@ def test_a_study_that_goes_on_has_its_mixers_set_aside_again(
 def test_five_failures_do_not_end_a_study_that_can_go_on_without_the_mixer(
     evaluate_by: Callable[[Evaluate], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.loop.MAX_FAILURES_RUNNING", FAILED_CANDIDATES)
+    monkeypatch.setattr("search.study.loop.MAX_FAILURES_RUNNING", FAILED_CANDIDATES)
     evaluate_by(raising)
     study, registry = of_strangers()
     summary = runner(registry, study=study).run()

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from mixers import MixerRegistry
-from search.baselines import Baselines, with_baselines_of
 from search.bayesopt.history import NUM_FINALISTS
 from search.config.differences import differences
 from search.config.provenance import (
@@ -33,7 +32,6 @@ from search.data import Splits, load_data, unreadable_words
 from search.errors import Interrupted, UsageError
 from search.evaluation.device_requirements import require_device_for_mixers
 from search.formatting import budget_words
-from search.loop import SearchLoop
 from search.scheduling.passed_over import PassedOverCounter
 from search.scheduling.proposal_filter import ProposalCheck
 from search.scheduling.strategy import Strategy
@@ -50,7 +48,15 @@ from search.storage.study_lock import (
     held,
 )
 from search.storage.trial_store import TrialStore
-from search.summary import Outcome, summarise
+from search.study.baselines import (
+    Baselines,
+    with_baselines_of,
+)
+from search.study.loop import SearchLoop
+from search.study.summary import (
+    Outcome,
+    summarise,
+)
 from search.training import TrainerEntry
 from search.workers.interface import Executor
 from search.workers.placement import (

@@ -22,7 +22,6 @@ from search.data import Splits, load_data
 from search.devices import require_device
 from search.errors import EnvironmentProblem, UsageError
 from search.evaluation.evaluator import CandidateEvaluator
-from search.status import study_device
 from search.storage.record_reader import (
     read_records,
     require_trial,
@@ -30,6 +29,7 @@ from search.storage.record_reader import (
 from search.storage.records import TrialRecord
 from search.storage.run_folder import RunFolder
 from search.storage.study_folder import require_study_folder
+from search.study.status import study_device
 from search.training import TrainerEntry, find_trainer
 
 

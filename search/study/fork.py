@@ -43,7 +43,11 @@ from search.storage.trial_store import (
     StoredTrial,
     TrialStore,
 )
-from search.summary import Outcome, best_of, summarise
+from search.study.summary import (
+    Outcome,
+    best_of,
+    summarise,
+)
 
 _MUST_AGREE = ("budget", "measure", "train")  # else old figures and scores say nothing here
 

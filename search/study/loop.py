@@ -35,7 +35,10 @@ from search.storage.trial_store import (
     MAX_ATTEMPTS,
     TrialStore,
 )
-from search.summary import Outcome, best_of
+from search.study.summary import (
+    Outcome,
+    best_of,
+)
 from search.workers.interface import Executor
 from search.workers.run_task import Weights
 

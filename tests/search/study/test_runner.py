@@ -209,7 +209,7 @@ def test_the_split_that_is_reported_is_seen_once_at_the_end(
             return data.test.fetch(indices)
 
     watched = dataclasses.replace(data, test=Watched())
-    monkeypatch.setattr("search.study.load_data", lambda _name, _size: watched)
+    monkeypatch.setattr("search.study.runner.load_data", lambda _name, _size: watched)
     heard = Heard()
     runner(registry, heard=heard).run()
     assert set(fetched) == {4}  # three candidates, and the best measured again
@@ -222,7 +222,7 @@ def test_data_that_changed_since_the_study_began_are_refused_with_the_difference
     runner(registry).run()
     data = load_data("digits", 8)
     other = dataclasses.replace(data, class_names=tuple("abcdefghij"), fingerprint="0")
-    monkeypatch.setattr("search.study.load_data", lambda _name, _size: other)
+    monkeypatch.setattr("search.study.runner.load_data", lambda _name, _size: other)
     with pytest.raises(UsageError, match="digits has changed since runs/tiny began") as caught:
         runner(registry).run()
     assert 'data.classes[0]: was "0", now "a"' in str(caught.value)

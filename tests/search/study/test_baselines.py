@@ -17,12 +17,12 @@ from mixers import MixerRegistry
 from search.config.load import load_study
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.evaluation.evaluator import CandidateEvaluator
-from search.fork import fork
 from search.storage.records import (
     BaselineRecord,
     TrialState,
 )
 from search.storage.trial_store import MAX_ATTEMPTS
+from search.study.fork import fork
 
 TIMM = "timm:test_resnet"
 Compare = Callable[[BaselineRecord], None]
@@ -122,7 +122,9 @@ def test_they_come_first_and_change_nothing_about_the_trials(
 @pytest.fixture(autouse=True)
 def _any_name_is_known(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "compare_by" in request.fixturenames:
-        monkeypatch.setattr("search.baselines.read_subject", lambda *_: SimpleNamespace(spec=None))
+        monkeypatch.setattr(
+            "search.study.baselines.read_subject", lambda *_: SimpleNamespace(spec=None)
+        )
 
 
 def test_one_that_misses_the_budget_is_trained_all_the_same(registry: MixerRegistry) -> None:

@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from search import status
 from search.errors import EnvironmentProblem
-from search.status import holder_of, study_status
 from search.storage.journal import exclusive
 from search.storage.records import (
     BaselineRecord,
@@ -22,13 +20,18 @@ from search.storage.records import (
     TrialState,
 )
 from search.storage.run_folder import RunFolder
+from search.study import status
+from search.study.status import (
+    holder_of,
+    study_status,
+)
 
 
 def test_a_study_is_read_without_the_c_loader_of_yaml(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
-    found = importlib.util.find_spec("search.status")
+    found = importlib.util.find_spec("search.study.status")
     assert found is not None
     assert found.loader is not None
     without = importlib.util.module_from_spec(found)
