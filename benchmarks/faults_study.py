@@ -17,10 +17,7 @@ from typing import Any
 import optuna
 from safetensors.torch import load_file
 
-from search.storage.journal import (
-    exclusive,
-    open_journal,
-)
+from search.storage.journal import exclusive, open_journal
 from search.storage.records import TrialRecord
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import TrialStore

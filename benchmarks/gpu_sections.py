@@ -20,24 +20,10 @@ from metaformer import build_backbone, load_spec
 from mixers import load_registry
 from search.devices import is_out_of_memory
 from search.doctor import examine, findings
-from search.evaluation.extra_figures import (
-    latency_of_an_image,
-    memory_of_a_step,
-    time_by_part,
-)
-from search.evaluation.model_source import (
-    Subject,
-    read_subject,
-)
-from search.profiling.memory import (
-    largest_batch,
-    release_memory,
-)
-from search.profiling.roofline import (
-    count_work,
-    device_rates,
-    floor_seconds,
-)
+from search.evaluation.extra_figures import latency_of_an_image, memory_of_a_step, time_by_part
+from search.evaluation.model_source import Subject, read_subject
+from search.profiling.memory import largest_batch, release_memory
+from search.profiling.roofline import count_work, device_rates, floor_seconds
 from search.throughput import Protocol, SystemClock, device_sensors, measure
 from search.throughput.engine import measure_step
 from search.throughput.protocol import Mode, Precision

@@ -38,15 +38,9 @@ from search.config.load import load_study
 from search.config.study import Study
 from search.scheduling.strategy import Strategy
 from search.space.search_space import SearchSpace
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 from search.storage.run_folder import RunFolder
-from search.storage.trial_store import (
-    StoredTrial,
-    TrialStore,
-)
+from search.storage.trial_store import StoredTrial, TrialStore
 from search.study import runner as study_module
 from search.study.runner import StudyRunner
 from search.workers.pool import Workers

@@ -9,10 +9,7 @@ from torch import Tensor
 
 from metaformer.spec import BackboneSpec
 from search.evaluation.evaluator import CandidateEvaluator
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 from search.workers import worker_main as worker
 
 BUDGET = 900.0

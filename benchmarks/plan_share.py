@@ -27,15 +27,9 @@ from search.bayesopt.define_by_run import Space
 from search.config.study import Budget
 from search.devices import require_device
 from search.planning.forecast import forecast
-from search.planning.proportions import (
-    Share,
-    share_of,
-)
+from search.planning.proportions import Share, share_of
 from search.planning.sampling import Drawn
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 
 SHARES = (0.1, 1 / 3, 2 / 3)
 MEASURED = (12, 24, 48)

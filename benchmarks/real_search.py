@@ -44,10 +44,7 @@ from search.config.study import Budget
 from search.data import ImageSet, load_data
 from search.scheduling.strategy import Strategy
 from search.space.search_space import SearchSpace
-from search.storage.records import (
-    BaselineRecord,
-    TrialRecord,
-)
+from search.storage.records import BaselineRecord, TrialRecord
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import TrialStore
 from search.study.runner import StudyRunner

@@ -29,10 +29,7 @@ from search.devices import require_device
 from search.evaluation.budget_checks import BudgetChecks
 from search.evaluation.measurer import Measurer
 from search.space.search_space import SearchSpace
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 from search.throughput import Measurement, measure
 
 FAR = 0.1  # of the budget

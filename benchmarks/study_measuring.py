@@ -18,11 +18,7 @@ from study_tables import label
 
 from mixers import load_registry
 from search.evaluation.model_source import read_subject
-from search.hardware.cpu import (
-    affinity,
-    foreign_seconds,
-    read_times,
-)
+from search.hardware.cpu import affinity, foreign_seconds, read_times
 from search.profiling.memory import release_memory
 from search.throughput import LeaseTimeout, Protocol, SystemClock, device_lease, device_sensors
 from search.throughput.stopping import interval

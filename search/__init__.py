@@ -9,34 +9,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from search.bayesopt.history import (
-        Candidate,
-        History,
-    )
-    from search.bayesopt.limits import (
-        AtLeast,
-        AtMost,
-    )
-    from search.bayesopt.optimize import (
-        EvaluationFailed,
-        optimize,
-    )
+    from search.bayesopt.history import Candidate, History
+    from search.bayesopt.limits import AtLeast, AtMost
+    from search.bayesopt.optimize import EvaluationFailed, optimize
     from search.config.load import load_study
     from search.config.study import Study
     from search.space.search_space import SearchSpace
     from search.study.runner import StudyRunner
 
 _HOMES = {
-    "AtLeast": "proposals.limits",
-    "AtMost": "proposals.limits",
-    "Candidate": "history",
-    "EvaluationFailed": "optimization",
-    "History": "history",
-    "SearchSpace": "space",
-    "Study": "study_config",
-    "StudyRunner": "study",
-    "load_study": "study_file",
-    "optimize": "optimization",
+    "AtLeast": "bayesopt.limits",
+    "AtMost": "bayesopt.limits",
+    "Candidate": "bayesopt.history",
+    "EvaluationFailed": "bayesopt.optimize",
+    "History": "bayesopt.history",
+    "SearchSpace": "space.search_space",
+    "Study": "config.study",
+    "StudyRunner": "study.runner",
+    "load_study": "config.load",
+    "optimize": "bayesopt.optimize",
 }
 
 __all__ = [

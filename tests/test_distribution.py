@@ -22,7 +22,9 @@ def test_the_wheel_holds_the_three_packages_with_their_data(wheel: Path) -> None
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"mixers/py.typed", "metaformer/py.typed", "search/py.typed"} <= names
     assert {f"metaformer/zoo/{f.name}" for f in (ROOT / "metaformer/zoo").glob("*.yaml")} <= names
-    assert {f"search/defaults/{f.name}" for f in (ROOT / "search/defaults").glob("*.yaml")} <= names
+    assert {
+        f"search/config/defaults/{f.name}" for f in (ROOT / "search/config/defaults").glob("*.yaml")
+    } <= names
     assert not {name for name in names if name.startswith(("tests", "benchmarks", "examples"))}
     assert {f"mixers/skeleton/{f.name}" for f in (ROOT / "mixers/skeleton").glob("*.txt")} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)

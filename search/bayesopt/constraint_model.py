@@ -8,14 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
-from search.bayesopt.gaussian_process import (
-    Array,
-    GaussianProcess,
-)
-from search.bayesopt.limits import (
-    AtMost,
-    Limit,
-)
+from search.bayesopt.gaussian_process import Array, GaussianProcess
+from search.bayesopt.limits import AtMost, Limit
 from search.bayesopt.score_model import QuantityProcess
 from search.bayesopt.seen import Seen
 

@@ -9,11 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from search.bayesopt.define_by_run import (
-    is_continuous,
-    is_ordered,
-    position,
-)
+from search.bayesopt.define_by_run import is_continuous, is_ordered, position
 
 HALF_ROOT = float(np.sqrt(0.5))  # two one-hot rows of it lie at a squared distance of 1
 

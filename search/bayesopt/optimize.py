@@ -14,21 +14,9 @@ from typing import Any, TypeAlias, TypeVar
 from optuna import TrialPruned
 
 from search.bayesopt.constraint_model import QuantityModel
-from search.bayesopt.define_by_run import (
-    Space,
-    SpaceLike,
-)
-from search.bayesopt.history import (
-    NUM_FINALISTS,
-    Candidate,
-    History,
-    Outcome,
-)
-from search.bayesopt.limits import (
-    AtLeast,
-    AtMost,
-    Limit,
-)
+from search.bayesopt.define_by_run import Space, SpaceLike
+from search.bayesopt.history import NUM_FINALISTS, Candidate, History, Outcome
+from search.bayesopt.limits import AtLeast, AtMost, Limit
 from search.bayesopt.proposer import Proposer
 
 Evaluate: TypeAlias = Callable[[dict[str, Any]], float]

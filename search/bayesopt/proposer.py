@@ -14,16 +14,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from search.bayesopt.constraint_model import (
-    Quantity,
-    QuantityModel,
-)
-from search.bayesopt.define_by_run import (
-    Key,
-    Params,
-    Space,
-    key_of,
-)
+from search.bayesopt.constraint_model import Quantity, QuantityModel
+from search.bayesopt.define_by_run import Key, Params, Space, key_of
 from search.bayesopt.encoding import Features
 from search.bayesopt.gaussian_process import Array
 from search.bayesopt.history import Candidate

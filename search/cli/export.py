@@ -46,14 +46,8 @@ def export(
 ) -> None:
     """Write the best of the study in FOLDER, or one --trial, with weights and a model card."""
     with interrupted("Interrupted; nothing was left behind. Again:"), user_errors():
-        from search.export.atomic_folder import (
-            placed,
-            require_free,
-        )
-        from search.storage.record_reader import (
-            read_records,
-            require_exportable,
-        )
+        from search.export.atomic_folder import placed, require_free
+        from search.storage.record_reader import read_records, require_exportable
         from search.storage.study_folder import require_study_folder
         from search.study.status import study_name
 
@@ -64,10 +58,7 @@ def export(
         registry = command_registry(plugins)
 
         from metaformer.mixer_faults import mixer_faults
-        from search.export.selected_trial import (
-            choose,
-            record_to_export,
-        )
+        from search.export.selected_trial import choose, record_to_export
         from search.study.stored_study import open_past_study
 
         writer = import_module(f"search.export.{form}")

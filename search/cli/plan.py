@@ -13,10 +13,7 @@ from search.cli.errors import ExitCode, user_errors
 from search.cli.interrupt import interrupted
 from search.cli.output import echo
 from search.cli.run import run
-from search.cli.study_options import (
-    observing,
-    prepared,
-)
+from search.cli.study_options import observing, prepared
 
 _NOT_OF_A_PLAN = ("time_limit", "as_json")
 

@@ -10,15 +10,8 @@ from rich.live import Live
 from rich.text import Text
 
 from search.cli.output import echo, plain
-from search.formatting import (
-    interval,
-    speed,
-)
-from search.storage.records import (
-    BaselineRecord,
-    Record,
-    TrialRecord,
-)
+from search.formatting import interval, speed
+from search.storage.records import BaselineRecord, Record, TrialRecord
 
 
 def describe(record: Record) -> str:

@@ -47,10 +47,7 @@ def rerun(
     MACs and state equal, throughputs within each other's intervals, accuracy equal; else 3.
     """
     with interrupted("Interrupted; the study is as it was. Again:"), user_errors():
-        from search.storage.record_reader import (
-            read_records,
-            require_rerunnable,
-        )
+        from search.storage.record_reader import read_records, require_rerunnable
         from search.storage.study_folder import require_study_folder
 
         require_study_folder(folder)

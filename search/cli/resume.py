@@ -20,10 +20,7 @@ _OF_RUN = (  # what may change
 def resume(folder: Path, **asked: Any) -> None:
     """Go on with the study in FOLDER: `search run` with its study.yaml and --out."""
     with user_errors():
-        from search.storage.study_folder import (
-            STUDY_FILE,
-            require_study_folder,
-        )
+        from search.storage.study_folder import STUDY_FILE, require_study_folder
 
         require_study_folder(folder)
         name = _require_own_name(folder)

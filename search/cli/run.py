@@ -14,10 +14,7 @@ from search.cli.errors import ExitCode, stop, user_errors
 from search.cli.interrupt import Interrupt, command_line, interrupted_before_the_study
 from search.cli.output import echo
 from search.cli.parameters import CudaDevices, Device, Duration
-from search.cli.study_options import (
-    observing,
-    prepared,
-)
+from search.cli.study_options import observing, prepared
 
 _positive = click.IntRange(min=1)
 

@@ -10,11 +10,7 @@ import click
 
 from search.cli.errors import user_errors
 from search.cli.output import echo
-from search.formatting import (
-    budget_words,
-    interval,
-    speed,
-)
+from search.formatting import budget_words, interval, speed
 
 
 @click.command()
@@ -32,10 +28,7 @@ def status(folder: Path | None, out: Path | None, as_json: bool) -> None:
     """
     with user_errors():
         from search.errors import UsageError
-        from search.storage.study_folder import (
-            require_study_folder,
-            study_folders,
-        )
+        from search.storage.study_folder import require_study_folder, study_folders
         from search.study.status import study_status
 
         if folder is None:

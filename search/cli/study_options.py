@@ -46,10 +46,7 @@ def prepared(
 
     from search.config.load import load_study
     from search.study.runner import StudyRunner
-    from search.workers.placement import (
-        device_of_each,
-        require_alike,
-    )
+    from search.workers.placement import device_of_each, require_alike
 
     chosen = require_alike(asked_devices)
     named = str(chosen[0]) if chosen else None
@@ -106,10 +103,7 @@ def _require_sound_settings(
     If the machine may have a CUDA device and the study does not ask for the CPU, nothing is
     decided here: which settings are legal depends on the device.
     """
-    from search.config.load import (
-        asked_device,
-        load_study,
-    )
+    from search.config.load import asked_device, load_study
     from search.devices import may_have_cuda
     from search.errors import UsageError
     from search.evaluation.model_names import require_spec

@@ -14,14 +14,8 @@ from metaformer.errors import Problem, SpecError, distinct
 from metaformer.extends import merge, resolve_extends, zoo_names
 from metaformer.spec_yaml import shorten, validate_node
 from metaformer.yaml_tree import Node, plain_node, read_yaml
-from search.config.locate import (
-    legal_name,
-    require_study_file,
-)
-from search.config.study import (
-    Study,
-    StudyConfig,
-)
+from search.config.locate import legal_name, require_study_file
+from search.config.study import Study, StudyConfig
 from search.data import DataSource, read_source
 from search.devices import device_name_problem, precision_problem, require_device
 from search.errors import EnvironmentProblem, UsageError

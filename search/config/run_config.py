@@ -10,11 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from metaformer.errors import SpecError
 from metaformer.yaml_tree import read_yaml
-from search.config.study import (
-    MeasureConfig,
-    SearchConfig,
-    Study,
-)
+from search.config.study import MeasureConfig, SearchConfig, Study
 from search.errors import EnvironmentProblem
 from search.training.config import TrainConfig
 

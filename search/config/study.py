@@ -16,10 +16,7 @@ from metaformer.errors import FieldError
 from metaformer.spec import SchemaVersion
 from metaformer.yaml_tree import Node
 from search.config.locate import require_legal_name
-from search.config.objective import (
-    Front,
-    checked_objective,
-)
+from search.config.objective import Front, checked_objective
 from search.formatting import MODES
 from search.settings import BatchSize, Count, PositiveNumber, Section, Size
 from search.training.config import TrainConfig

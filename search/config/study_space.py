@@ -18,10 +18,7 @@ from metaformer.sites import mixers_with_sites
 from metaformer.yaml_tree import Node
 from mixers import Choice, Domain, MixerEntry, MixerRegistry, OptionValue, PluginError
 from search.config.study import StudyConfig
-from search.space.buildability import (
-    PROBES,
-    draw,
-)
+from search.space.buildability import PROBES, draw
 from search.space.search_space import SearchSpace
 
 

@@ -9,14 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from search.data.listing import (
-    SUFFIXES,
-    ImageFile,
-    PassedOver,
-    count_unread,
-    folders_in,
-    images_in,
-)
+from search.data.listing import SUFFIXES, ImageFile, PassedOver, count_unread, folders_in, images_in
 from search.data.overlap import (
     carve,
     copies_words,
@@ -26,12 +19,7 @@ from search.data.overlap import (
 )
 from search.data.pixels import integer_range, reading_rules, to_rgb
 from search.data.source import is_folder
-from search.data.splits import (
-    Decoder,
-    Splits,
-    fingerprint_of,
-    image_set,
-)
+from search.data.splits import Decoder, Splits, fingerprint_of, image_set
 from search.errors import UsageError
 
 _VALIDATION_NAMES = ("validation", "val", "valid")

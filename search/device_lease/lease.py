@@ -23,12 +23,7 @@ from pathlib import Path
 
 import torch
 
-from search.device_lease.lock_files import (
-    Holder,
-    LeaseFolder,
-    own_folder,
-    shared_folder,
-)
+from search.device_lease.lock_files import Holder, LeaseFolder, own_folder, shared_folder
 from search.device_lease.lock_table import LOCKS
 
 POLL_SECONDS = 0.2

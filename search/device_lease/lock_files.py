@@ -14,10 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from search.hardware.process_tree import (
-    printable,
-    start_ticks,
-)
+from search.hardware.process_tree import printable, start_ticks
 from search.user_cache import user_cache
 
 FOLDER_NAME = "metaformer-search-leases"

@@ -7,16 +7,8 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from search.device_lease.lock_files import (
-    Holder,
-    LeaseFolder,
-    give_back,
-    sign,
-)
-from search.hardware.process_tree import (
-    ancestors,
-    start_ticks,
-)
+from search.device_lease.lock_files import Holder, LeaseFolder, give_back, sign
+from search.hardware.process_tree import ancestors, start_ticks
 
 
 @dataclass(slots=True)

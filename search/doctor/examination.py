@@ -16,10 +16,7 @@ from pathlib import Path
 import torch
 
 from mixers import InputError, MixerState, load_registry
-from search.device_lease.lease import (
-    lease_holders,
-    lease_reach,
-)
+from search.device_lease.lease import lease_holders, lease_reach
 from search.devices import require_device
 from search.doctor.facts import Facts, PluginState
 from search.doctor.storage_check import examine_storage

@@ -23,33 +23,12 @@ from mixers import MixerRegistry
 from search.config.study import StudyConfig
 from search.devices import GIB, device_memory_bytes, gigabytes
 from search.evaluation.measurer import Measurer
-from search.evaluation.model_source import (
-    Subject,
-    subject_of,
-)
-from search.evaluation.static_bounds import (
-    speed_problem,
-    step_bytes,
-)
-from search.formatting import (
-    figure,
-    interval,
-    unit,
-)
-from search.profiling.memory import (
-    peak_memory_bytes,
-    release_memory,
-)
-from search.profiling.roofline import (
-    Rates,
-    count_work,
-)
-from search.storage.records import (
-    NOT_BUILDABLE,
-    Record,
-    TrialRecord,
-    TrialState,
-)
+from search.evaluation.model_source import Subject, subject_of
+from search.evaluation.static_bounds import speed_problem, step_bytes
+from search.formatting import figure, interval, unit
+from search.profiling.memory import peak_memory_bytes, release_memory
+from search.profiling.roofline import Rates, count_work
+from search.storage.records import NOT_BUILDABLE, Record, TrialRecord, TrialState
 from search.throughput import Measurement, Protocol, Verdict
 from search.throughput.protocol import Mode
 from search.throughput.workload import make_step, precision_of

@@ -23,23 +23,10 @@ from search.device_lease.lock_files import Holder
 from search.device_lease.shared_lease import SharedLease
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.evaluation.budget_checks import (
-    BudgetChecks,
-    out_of_memory,
-)
+from search.evaluation.budget_checks import BudgetChecks, out_of_memory
 from search.evaluation.measurer import Measurer
-from search.evaluation.model_source import (
-    Subject,
-    read_subject,
-    subject_of,
-)
-from search.storage.records import (
-    DIVERGED,
-    BaselineRecord,
-    Record,
-    TrialRecord,
-    TrialState,
-)
+from search.evaluation.model_source import Subject, read_subject, subject_of
+from search.storage.records import DIVERGED, BaselineRecord, Record, TrialRecord, TrialState
 from search.throughput import Measurement, measure
 from search.training import (
     CheckpointProblem,

@@ -14,18 +14,12 @@ import torch
 
 from search.devices import device_memory_bytes, is_out_of_memory
 from search.errors import EnvironmentProblem
-from search.evaluation.model_parts import (
-    backbone_parts,
-    mixer_parts,
-)
+from search.evaluation.model_parts import backbone_parts, mixer_parts
 from search.evaluation.model_source import Subject
 from search.evaluation.one_measurement import LEASE_SECONDS
 from search.profiling.breakdown import breakdown
 from search.profiling.latency_percentiles import measure_latency
-from search.profiling.memory import (
-    largest_batch,
-    peak_memory_bytes,
-)
+from search.profiling.memory import largest_batch, peak_memory_bytes
 from search.profiling.roofline import device_rates
 from search.throughput import LeaseTimeout, Protocol, device_lease
 from search.throughput.workload import make_step, precision_of

@@ -12,15 +12,8 @@ from torch import nn
 
 from search.device_lease.lease import Lease
 from search.device_lease.lock_files import Holder
-from search.device_lease.shared_lease import (
-    SharedLease,
-    shared_lease,
-)
-from search.profiling.roofline import (
-    Rates,
-    counts_own_time,
-    measure_rates,
-)
+from search.device_lease.shared_lease import SharedLease, shared_lease
+from search.profiling.roofline import Rates, counts_own_time, measure_rates
 from search.throughput import (
     Measurement,
     Protocol,

@@ -30,11 +30,7 @@ from mixers.errors import did_you_mean, nearest_names, nearest_path
 from search.devices import is_out_of_memory
 from search.errors import UsageError
 from search.evaluation.device_requirements import require_device_for
-from search.evaluation.model_names import (
-    library_model,
-    require_spec,
-    unknown_model,
-)
+from search.evaluation.model_names import library_model, require_spec, unknown_model
 
 
 @dataclass(frozen=True)

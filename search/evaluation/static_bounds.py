@@ -11,11 +11,7 @@ from torch import nn
 
 from metaformer.counting import inference_bytes, training_bytes
 from search.devices import device_memory_bytes, gigabytes
-from search.profiling.roofline import (
-    Rates,
-    Work,
-    most_images_per_second,
-)
+from search.profiling.roofline import Rates, Work, most_images_per_second
 from search.throughput import Protocol
 
 

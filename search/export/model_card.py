@@ -16,10 +16,7 @@ from search.config.study import StudyConfig
 from search.data import pixels
 from search.devices import GIB
 from search.export.selected_trial import Chosen
-from search.formatting import (
-    interval,
-    speed,
-)
+from search.formatting import interval, speed
 from search.storage.records import refutations
 from search.study.status import read_summary
 from search.training.preprocessing import PREPROCESSING

@@ -12,10 +12,7 @@ from torch import Tensor, nn
 from search.errors import EnvironmentProblem
 from search.export.atomic_folder import CARD
 from search.export.model_card import model_card
-from search.export.selected_trial import (
-    Chosen,
-    random_images,
-)
+from search.export.selected_trial import Chosen, random_images
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 MAX_DIFFERENCE = 1e-4  # relative to the largest logit, in fp32

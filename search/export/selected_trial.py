@@ -20,10 +20,7 @@ from search.errors import EnvironmentProblem, UsageError
 from search.evaluation.device_requirements import require_device_for
 from search.evaluation.evaluator import CandidateEvaluator
 from search.storage.record_reader import require_exportable
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 from search.study.status import read_summary
 from search.study.stored_study import PastStudy
 from search.training import PREPROCESSING

@@ -15,10 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from search.hardware.cgroup import (
-    cpu_quota,
-    throttled_seconds,
-)
+from search.hardware.cgroup import cpu_quota, throttled_seconds
 
 TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 _IDLE, _IOWAIT, _STEAL, _COUNTED = 3, 4, 7, 8  # columns of a CPU in /proc/stat; behind: guests

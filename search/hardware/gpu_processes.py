@@ -14,11 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from search.hardware.process_tree import (
-    command_of,
-    is_family,
-    printable,
-)
+from search.hardware.process_tree import command_of, is_family, printable
 
 WINDOW_MICROSECONDS = 2_000_000  # who worked within it is at work; samples come up to 1 s late
 _SHARES = ("smUtil", "memUtil", "encUtil", "decUtil")  # percent of the time

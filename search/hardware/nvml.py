@@ -14,11 +14,7 @@ from typing import Any
 
 import torch
 
-from search.hardware.gpu_processes import (
-    GpuProcess,
-    ProcessWatch,
-    unix_microseconds,
-)
+from search.hardware.gpu_processes import GpuProcess, ProcessWatch, unix_microseconds
 
 # https://docs.nvidia.com/deploy/nvml-api/group__nvmlClocksEventReasons.html
 _REASONS = {

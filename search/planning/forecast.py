@@ -9,19 +9,10 @@ from typing import Any
 import numpy as np
 
 from metaformer.spec import BackboneSpec
-from search.bayesopt.latency_model import (
-    MIN_MEASURED,
-    SURE,
-    StageTimes,
-)
+from search.bayesopt.latency_model import MIN_MEASURED, SURE, StageTimes
 from search.bayesopt.limits import AtMost
 from search.config.study import Budget
-from search.planning.proportions import (
-    Dead,
-    Share,
-    dead_values,
-    share_of_chances,
-)
+from search.planning.proportions import Dead, Share, dead_values, share_of_chances
 from search.planning.sampling import Drawn
 from search.scheduling.latency_features import describe
 

@@ -12,21 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from search.bayesopt.history import NUM_FINALISTS
-from search.config.study import (
-    Budget,
-    Study,
-)
+from search.config.study import Budget, Study
 from search.planning.forecast import Forecast, forecast
-from search.planning.proportions import (
-    share_of,
-    share_of_both,
-)
-from search.planning.sampling import (
-    Drawn,
-    draw_candidates,
-    measure_first,
-    time_trainings,
-)
+from search.planning.proportions import share_of, share_of_both
+from search.planning.sampling import Drawn, draw_candidates, measure_first, time_trainings
 from search.scheduling.successive_halving import Halving
 from search.space.search_space import SearchSpace
 from search.space.size import size_of
@@ -34,10 +23,7 @@ from search.storage.record_reader import read_records
 from search.storage.records import TrialState
 from search.storage.run_folder import RunFolder
 from search.study.runner import StudyRunner
-from search.study.summary import (
-    describe_trial,
-    nearest_miss,
-)
+from search.study.summary import describe_trial, nearest_miss
 
 DRAWN = 100  # candidates
 TIMED_TRAININGS = 3

@@ -11,11 +11,7 @@ from mixers import Domain, OptionValue
 from search.errors import EnvironmentProblem
 from search.space.buildability import draw
 from search.space.search_space import SearchSpace
-from search.storage.records import (
-    NOT_BUILDABLE,
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.study.loop import MAX_UNMEASURED_RUNNING
 from search.workers.interface import Executor
 from search.workers.run_task import Do

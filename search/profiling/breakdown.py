@@ -19,17 +19,8 @@ from search.profiling.part_timers import (
     Stopwatch,
     total,
 )
-from search.profiling.roofline import (
-    Rates,
-    arithmetic_floor,
-    bandwidth_floor,
-    device_rates,
-)
-from search.profiling.work import (
-    Work,
-    count_parts,
-    optimizer_bytes,
-)
+from search.profiling.roofline import Rates, arithmetic_floor, bandwidth_floor, device_rates
+from search.profiling.work import Work, count_parts, optimizer_bytes
 from search.throughput.protocol import Protocol
 from search.throughput.sensors import Clock, SystemClock, device_sensors
 from search.throughput.workload import make_step, precision_of

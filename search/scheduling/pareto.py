@@ -8,15 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.bayesopt.scalarization import (
-    random_weights,
-    tchebycheff_scores,
-)
+from search.bayesopt.scalarization import random_weights, tchebycheff_scores
 from search.formatting import MODES
-from search.storage.records import (
-    TrialRecord,
-    standing,
-)
+from search.storage.records import TrialRecord, standing
 
 
 def costs_of(record: TrialRecord, axes: Sequence[str]) -> tuple[float, ...] | None:

@@ -8,16 +8,8 @@ from typing import Any
 
 from metaformer.errors import Problem, SpecError
 from metaformer.spec import BackboneSpec
-from search.scheduling.quarantine import (
-    Evidence,
-    SetAside,
-    is_fault,
-    set_aside,
-)
-from search.storage.records import (
-    DIVERGED,
-    TrialRecord,
-)
+from search.scheduling.quarantine import Evidence, SetAside, is_fault, set_aside
+from search.storage.records import DIVERGED, TrialRecord
 
 
 @dataclass

@@ -12,12 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mixers.scan import OWN_DISTRIBUTION
-from search.storage.records import (
-    DIVERGED,
-    STUDY_DIED,
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import DIVERGED, STUDY_DIED, TrialRecord, TrialState
 
 FAILED_CANDIDATES = 3  # different ones, before a mixer is set aside
 _ORIGIN = ("distribution", "version", "entry_point", "origin", "files")

@@ -13,20 +13,10 @@ from optuna.trial import BaseTrial, FrozenTrial, Trial
 from metaformer.errors import SpecError
 from metaformer.spec import BackboneSpec
 from metaformer.yaml_tree import Node
-from search.bayesopt.constraint_model import (
-    Quantity,
-    QuantityModel,
-)
-from search.bayesopt.define_by_run import (
-    Key,
-    Space,
-    key_of,
-)
+from search.bayesopt.constraint_model import Quantity, QuantityModel
+from search.bayesopt.define_by_run import Key, Space, key_of
 from search.bayesopt.history import Candidate
-from search.bayesopt.latency_model import (
-    Description,
-    StageTimes,
-)
+from search.bayesopt.latency_model import Description, StageTimes
 from search.bayesopt.limits import AtMost
 from search.bayesopt.proposer import Proposer
 from search.config.study import Budget
@@ -34,11 +24,7 @@ from search.scheduling.latency_features import describe
 from search.scheduling.pareto import front_scores
 from search.scheduling.passed_over import PassedOverCounter
 from search.space.search_space import SearchSpace
-from search.storage.records import (
-    NOT_BUILDABLE,
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.storage.trial_store import TrialStore
 
 # a rejected trial counts as much as a trained one: at 2, about every second one may be rejected

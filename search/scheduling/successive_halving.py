@@ -10,10 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 
 MAX_RUNGS = 3  # below a ninth of the epochs, at a factor of 3, a score says little of the last one
 

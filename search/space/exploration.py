@@ -8,10 +8,7 @@ from collections.abc import Callable
 from metaformer.errors import Problem, SpecError, distinct
 from metaformer.spec import BackboneSpec
 from mixers import Domain, OptionValue
-from search.space.syntax import (
-    Chooser,
-    ends,
-)
+from search.space.syntax import Chooser, ends
 
 COMBINATIONS = 50  # of other values, that are tried with one which is illegal beside the first ones
 

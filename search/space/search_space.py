@@ -38,10 +38,7 @@ from mixers import (
     SignatureError,
 )
 from search.space.exploration import Explorer
-from search.space.mixer_place import (
-    MixerPlace,
-    inside,
-)
+from search.space.mixer_place import MixerPlace, inside
 from search.space.syntax import (
     Chooser,
     choose_item,

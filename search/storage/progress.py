@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from search.storage.records import (
-    BaselineRecord,
-    TrialRecord,
-)
+from search.storage.records import BaselineRecord, TrialRecord
 
 
 class Observer(Protocol):

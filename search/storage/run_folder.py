@@ -32,12 +32,7 @@ from metaformer.spec import BackboneSpec
 from metaformer.spec_yaml import dump_spec
 from metaformer.yaml_tree import write_yaml
 from search.atomic_write import PARTIAL, append_line, keep_copy, write_atomically
-from search.storage.records import (
-    BaselineRecord,
-    Record,
-    TrialRecord,
-    has_checksum,
-)
+from search.storage.records import BaselineRecord, Record, TrialRecord, has_checksum
 
 
 class RunFolder:

@@ -20,16 +20,8 @@ from optuna.trial import FrozenTrial, Trial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from search.errors import EnvironmentProblem
-from search.storage.journal import (
-    extended,
-    open_journal,
-)
-from search.storage.records import (
-    NOT_BUILDABLE,
-    TrialRecord,
-    TrialState,
-    refutations,
-)
+from search.storage.journal import extended, open_journal
+from search.storage.records import NOT_BUILDABLE, TrialRecord, TrialState, refutations
 from search.storage.run_folder import RunFolder
 
 MAX_ATTEMPTS = 3  # of a candidate whose own process died

@@ -18,14 +18,8 @@ from search.errors import UsageError
 from search.evaluation.device_requirements import require_device_for_mixers
 from search.evaluation.model_source import read_subject
 from search.storage.progress import Observer
-from search.storage.record_reader import (
-    last_of_each,
-    read_baselines,
-)
-from search.storage.records import (
-    BaselineRecord,
-    TrialState,
-)
+from search.storage.record_reader import last_of_each, read_baselines
+from search.storage.records import BaselineRecord, TrialState
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import MAX_ATTEMPTS
 from search.workers.interface import Executor

@@ -33,21 +33,11 @@ from search.errors import UsageError
 from search.scheduling.quarantine import set_aside
 from search.space.search_space import SearchSpace
 from search.storage.journal import exclusive
-from search.storage.record_reader import (
-    last_of_each,
-    read_baselines,
-)
+from search.storage.record_reader import last_of_each, read_baselines
 from search.storage.records import TrialRecord
 from search.storage.run_folder import RunFolder
-from search.storage.trial_store import (
-    StoredTrial,
-    TrialStore,
-)
-from search.study.summary import (
-    Outcome,
-    best_of,
-    summarise,
-)
+from search.storage.trial_store import StoredTrial, TrialStore
+from search.study.summary import Outcome, best_of, summarise
 
 _MUST_AGREE = ("budget", "measure", "train")  # else old figures and scores say nothing here
 

@@ -13,32 +13,14 @@ from optuna.trial import Trial
 from metaformer.spec import BackboneSpec
 from search.bayesopt.history import NUM_FINALISTS
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.scheduling.strategy import (
-    SpaceExhausted,
-    Strategy,
-)
+from search.scheduling.strategy import SpaceExhausted, Strategy
 from search.scheduling.successive_halving import Promotion
-from search.scheduling.trial_init import (
-    Beginning,
-    new_record,
-)
+from search.scheduling.trial_init import Beginning, new_record
 from search.storage.progress import Observer
-from search.storage.records import (
-    STUDY_DIED,
-    TrialRecord,
-    TrialState,
-    ranked,
-)
+from search.storage.records import STUDY_DIED, TrialRecord, TrialState, ranked
 from search.storage.run_folder import RunFolder
-from search.storage.trial_store import (
-    MAX_ABANDONED,
-    MAX_ATTEMPTS,
-    TrialStore,
-)
-from search.study.summary import (
-    Outcome,
-    best_of,
-)
+from search.storage.trial_store import MAX_ABANDONED, MAX_ATTEMPTS, TrialStore
+from search.study.summary import Outcome, best_of
 from search.workers.interface import Executor
 from search.workers.run_task import Weights
 

@@ -9,14 +9,8 @@ from typing import Any
 from metaformer.spec import BackboneSpec
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.evaluation.evaluator import CandidateEvaluator
-from search.formatting import (
-    interval,
-    speed,
-)
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.formatting import interval, speed
+from search.storage.records import TrialRecord, TrialState
 from search.workers.run_task import put_blame
 
 

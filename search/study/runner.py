@@ -24,10 +24,7 @@ from search.config.provenance import (
 )
 from search.config.run_config import read_own_study
 from search.config.study import Study
-from search.config.study_space import (
-    image_sizes,
-    open_space,
-)
+from search.config.study_space import image_sizes, open_space
 from search.data import Splits, load_data, unreadable_words
 from search.errors import Interrupted, UsageError
 from search.evaluation.device_requirements import require_device_for_mixers
@@ -36,34 +33,18 @@ from search.scheduling.passed_over import PassedOverCounter
 from search.scheduling.proposal_filter import ProposalCheck
 from search.scheduling.strategy import Strategy
 from search.scheduling.trial_init import beginning_of
-from search.space.buildability import (
-    BuildCheck,
-    require_some_buildable,
-)
+from search.space.buildability import BuildCheck, require_some_buildable
 from search.space.search_space import SearchSpace
 from search.storage.progress import Observer
 from search.storage.run_folder import RunFolder
-from search.storage.study_lock import (
-    has_begun,
-    held,
-)
+from search.storage.study_lock import has_begun, held
 from search.storage.trial_store import TrialStore
-from search.study.baselines import (
-    Baselines,
-    with_baselines_of,
-)
+from search.study.baselines import Baselines, with_baselines_of
 from search.study.loop import SearchLoop
-from search.study.summary import (
-    Outcome,
-    summarise,
-)
+from search.study.summary import Outcome, summarise
 from search.training import TrainerEntry
 from search.workers.interface import Executor
-from search.workers.placement import (
-    crowded,
-    on_its_gpu,
-    require_same_gpu,
-)
+from search.workers.placement import crowded, on_its_gpu, require_same_gpu
 from search.workers.pool import in_processes
 from search.workers.process import Child
 

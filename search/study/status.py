@@ -15,17 +15,8 @@ import yaml
 
 from search.config.locate import legal_name
 from search.errors import EnvironmentProblem
-from search.storage.record_reader import (
-    last_of_each,
-    read_baselines,
-    read_records,
-)
-from search.storage.records import (
-    Record,
-    TrialRecord,
-    refutations,
-    total_seconds,
-)
+from search.storage.record_reader import last_of_each, read_baselines, read_records
+from search.storage.records import Record, TrialRecord, refutations, total_seconds
 from search.storage.study_folder import STUDY_FILE
 
 LAST_TRIALS = 5

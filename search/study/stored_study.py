@@ -12,20 +12,13 @@ from pydantic import ValidationError
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.config.load import load_study
-from search.config.provenance import (
-    require_same_data,
-    require_unchanged,
-    require_unchanged_trainer,
-)
+from search.config.provenance import require_same_data, require_unchanged, require_unchanged_trainer
 from search.config.study import Study
 from search.data import Splits, load_data
 from search.devices import require_device
 from search.errors import EnvironmentProblem, UsageError
 from search.evaluation.evaluator import CandidateEvaluator
-from search.storage.record_reader import (
-    read_records,
-    require_trial,
-)
+from search.storage.record_reader import read_records, require_trial
 from search.storage.records import TrialRecord
 from search.storage.run_folder import RunFolder
 from search.storage.study_folder import require_study_folder

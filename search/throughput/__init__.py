@@ -2,15 +2,9 @@
 how to report are separate things here. Knows torch and a module, nothing of the search.
 """
 
-from search.device_lease.lease import (
-    LeaseTimeout,
-    device_lease,
-)
+from search.device_lease.lease import LeaseTimeout, device_lease
 from search.throughput.engine import measure
-from search.throughput.measurement import (
-    Measurement,
-    Verdict,
-)
+from search.throughput.measurement import Measurement, Verdict
 from search.throughput.protocol import Protocol
 from search.throughput.sensors import Clock, Sensors, SystemClock, device_sensors
 

@@ -11,10 +11,7 @@ from statistics import median
 import torch
 from torch import nn
 
-from search.throughput.measurement import (
-    Measurement,
-    Verdict,
-)
+from search.throughput.measurement import Measurement, Verdict
 from search.throughput.protocol import Protocol
 from search.throughput.sensors import Clock, Sensors, SystemClock, device_sensors, environment
 from search.throughput.stopping import FEWEST_FOR_RANKS, LOOKS, autocorrelation, decide, interval

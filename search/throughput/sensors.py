@@ -9,12 +9,7 @@ from typing import Protocol
 
 import torch
 
-from search.hardware.cpu import (
-    CpuTimes,
-    affinity,
-    read_cpu,
-    read_times,
-)
+from search.hardware.cpu import CpuTimes, affinity, read_cpu, read_times
 from search.hardware.nvml import gpu_reader
 
 

@@ -7,11 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median, variance
 
-from search.hardware.cpu import (
-    CpuTimes,
-    foreign_seconds,
-    stolen_seconds,
-)
+from search.hardware.cpu import CpuTimes, foreign_seconds, stolen_seconds
 from search.throughput.timing import Block, Stopwatch
 
 MAX_WALL_OVER_BUSY = 1.1  # above, somebody else had the processor

@@ -10,40 +10,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from search.training.accuracy import (
-        Diverged,
-        Score,
-        accuracy,
-    )
+    from search.training.accuracy import Diverged, Score, accuracy
     from search.training.augmentation import augment
     from search.training.checkpoint import CheckpointProblem, forget_state
     from search.training.context import Trainer, TrainingContext
-    from search.training.preprocessing import (
-        PREPROCESSING,
-        batches,
-        normalise,
-    )
+    from search.training.preprocessing import PREPROCESSING, batches, normalise
     from search.training.time_estimate import seconds_of_training
     from search.training.train import train_and_score
     from search.training.trainers import TrainerEntry, TrainerError, find_trainer
 
 _HOMES = {
     "CheckpointProblem": "checkpoint",
-    "Diverged": "score",
-    "PREPROCESSING": "images",
-    "Score": "score",
+    "Diverged": "accuracy",
+    "PREPROCESSING": "preprocessing",
+    "Score": "accuracy",
     "Trainer": "context",
     "TrainerEntry": "trainers",
     "TrainerError": "trainers",
     "TrainingContext": "context",
-    "accuracy": "score",
+    "accuracy": "accuracy",
     "augment": "augmentation",
-    "batches": "images",
+    "batches": "preprocessing",
     "find_trainer": "trainers",
     "forget_state": "checkpoint",
-    "normalise": "images",
-    "seconds_of_training": "estimate",
-    "train_and_score": "loop",
+    "normalise": "preprocessing",
+    "seconds_of_training": "time_estimate",
+    "train_and_score": "train",
 }
 
 __all__ = [

@@ -11,12 +11,7 @@ from torch import nn
 
 from search.data import ImageSet
 from search.training.config import TrainConfig
-from search.training.preprocessing import (
-    autocast,
-    batches,
-    normalise,
-    place,
-)
+from search.training.preprocessing import autocast, batches, normalise, place
 
 
 class Diverged(RuntimeError):

@@ -13,10 +13,7 @@ import torch
 from torch import nn
 
 from search.data import Splits
-from search.training.accuracy import (
-    Diverged,
-    accuracy,
-)
+from search.training.accuracy import Diverged, accuracy
 from search.training.checkpoint import CheckpointProblem, load_state, save_state
 from search.training.config import TrainConfig
 

@@ -17,11 +17,7 @@ from search.training.config import TrainConfig
 from search.training.context import TrainingContext
 from search.training.mixup import Mixing
 from search.training.optimizers import LearningRate, make_optimizer
-from search.training.preprocessing import (
-    autocast,
-    batches,
-    normalise,
-)
+from search.training.preprocessing import autocast, batches, normalise
 
 
 def train(model: nn.Module, data: Splits, config: TrainConfig, context: TrainingContext) -> None:

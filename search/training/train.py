@@ -14,11 +14,7 @@ from search.data import Splits
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.training import recipe
-from search.training.accuracy import (
-    Diverged,
-    Score,
-    accuracy,
-)
+from search.training.accuracy import Diverged, Score, accuracy
 from search.training.checkpoint import identity_of
 from search.training.config import TrainConfig
 from search.training.context import Trainer, TrainingContext

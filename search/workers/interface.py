@@ -6,10 +6,7 @@ from typing import Protocol
 
 from metaformer.spec import BackboneSpec
 from search.storage.records import Record
-from search.workers.run_task import (
-    Answer,
-    Do,
-)
+from search.workers.run_task import Answer, Do
 
 
 class Executor(Protocol):

@@ -9,15 +9,9 @@ from dataclasses import dataclass
 from metaformer.spec import BackboneSpec
 from search.errors import Interrupted
 from search.storage.progress import Observer
-from search.storage.records import (
-    Record,
-    TrialRecord,
-)
+from search.storage.records import Record, TrialRecord
 from search.workers.process import Child
-from search.workers.run_task import (
-    Answer,
-    Do,
-)
+from search.workers.run_task import Answer, Do
 from search.workers.slot import Seat
 
 POLLING_SECONDS = 0.1  # between looks at whether to stop, and at the time

@@ -13,10 +13,7 @@ from metaformer.spec import BackboneSpec
 from mixers import MixerFault, MixerRegistry
 from mixers.third_party_code import error_text
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.storage.records import (
-    Record,
-    TrialState,
-)
+from search.storage.records import Record, TrialState
 
 # a candidate is put to the budgets and trained where it makes them; trained only; put to the
 # budgets only; the best is scored on the test split; for a plan, counted only, and its training

@@ -24,16 +24,10 @@ from search.device_lease.lock_files import Holder
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.evaluation.evaluator import CandidateEvaluator
 from search.hardware.process_tree import ancestors
-from search.storage.records import (
-    BaselineRecord,
-    TrialRecord,
-)
+from search.storage.records import BaselineRecord, TrialRecord
 from search.storage.run_folder import RunFolder
 from search.training import find_trainer
-from search.workers.messages import (
-    Receiver,
-    Sender,
-)
+from search.workers.messages import Receiver, Sender
 from search.workers.parent_watchdog import end_with
 from search.workers.run_task import attempt
 

@@ -7,12 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.devices import (
-    device_memory_bytes,
-    is_out_of_memory,
-    precision_problem,
-    require_device,
-)
+from search.devices import device_memory_bytes, is_out_of_memory, precision_problem, require_device
 from search.errors import EnvironmentProblem, UsageError
 
 

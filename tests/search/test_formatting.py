@@ -2,11 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.formatting import (
-    budget_words,
-    interval,
-    speed,
-)
+from search.formatting import budget_words, interval, speed
 
 
 @pytest.mark.parametrize(

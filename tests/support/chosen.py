@@ -5,11 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mixers import MixerRegistry
-from search.export.selected_trial import (
-    Chosen,
-    choose,
-    record_to_export,
-)
+from search.export.selected_trial import Chosen, choose, record_to_export
 from search.study.stored_study import open_past_study
 
 

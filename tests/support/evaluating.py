@@ -17,11 +17,7 @@ from search.config.study import Study
 from search.data import Splits
 from search.evaluation.evaluator import CandidateEvaluator
 from search.space.search_space import SearchSpace
-from search.storage.records import (
-    BaselineRecord,
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import BaselineRecord, TrialRecord, TrialState
 from search.throughput import Measurement, Protocol, SystemClock, Verdict
 
 BUDGET = 100.0

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 
 
 def mixer(name: str, version: str = "1.0", files: str = "f") -> dict[str, Any]:

@@ -7,10 +7,7 @@ import pwd
 import pytest
 
 from search.doctor import Facts, Storage
-from search.hardware.cpu import (
-    CpuReading,
-    CpuTimes,
-)
+from search.hardware.cpu import CpuReading, CpuTimes
 from search.hardware.nvml import GpuReading
 
 CPU = CpuReading(

@@ -9,11 +9,7 @@ from studies import InThisProcess, reject
 
 from metaformer import BackboneSpec
 from mixers import installed_mixers
-from search.storage.records import (
-    NOT_BUILDABLE,
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import NOT_BUILDABLE, TrialRecord, TrialState
 
 
 @dataclass

@@ -15,18 +15,9 @@ from metaformer import BackboneSpec
 from mixers import MixerRegistry
 from search.config.load import load_study
 from search.config.study import Study
-from search.storage.records import (
-    BaselineRecord,
-    Record,
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import BaselineRecord, Record, TrialRecord, TrialState
 from search.study.runner import StudyRunner
-from search.workers.run_task import (
-    Answer,
-    Do,
-    attempt,
-)
+from search.workers.run_task import Answer, Do, attempt
 
 CPU = torch.device("cpu")
 

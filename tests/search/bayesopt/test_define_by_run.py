@@ -8,10 +8,7 @@ from typing import Any
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from search.bayesopt.define_by_run import (
-    Space,
-    key_of,
-)
+from search.bayesopt.define_by_run import Space, key_of
 
 MAPPING: dict[str, Any] = {
     "mixer": ["conv", "pooling"],

@@ -12,11 +12,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 
 from search.bayesopt.encoding import Features
-from search.bayesopt.latency_model import (
-    MIN_MEASURED,
-    Description,
-    StageTimes,
-)
+from search.bayesopt.latency_model import MIN_MEASURED, Description, StageTimes
 from search.bayesopt.limits import AtMost
 from search.bayesopt.seen import Seen
 

@@ -5,11 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from search.bayesopt.scalarization import (
-    SUM_WEIGHT,
-    random_weights,
-    tchebycheff_scores,
-)
+from search.bayesopt.scalarization import SUM_WEIGHT, random_weights, tchebycheff_scores
 
 
 def test_weights_are_positive_and_sum_to_one() -> None:

@@ -5,10 +5,7 @@ from typing import Any
 import pytest
 
 from search.evaluation.evaluator import CandidateEvaluator
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 
 
 @pytest.fixture

@@ -5,10 +5,7 @@ import io
 from rich.console import Console
 
 from search.cli.progress import LiveObserver, describe
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 
 
 def shown(observer: LiveObserver) -> list[str]:

@@ -17,10 +17,7 @@ from torch import Tensor
 from metaformer import BackboneSpec
 from search.cli import main
 from search.evaluation.evaluator import CandidateEvaluator
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 
 
 def search(*arguments: str) -> Result:

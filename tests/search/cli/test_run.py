@@ -16,10 +16,7 @@ from tiny import BASELINE, STUDY, write_images, write_study
 from metaformer.yaml_tree import read_yaml
 from search.cli import main
 from search.evaluation.evaluator import CandidateEvaluator
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 
 
 def test_a_run_ends_with_a_table_and_its_files() -> None:

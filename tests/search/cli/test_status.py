@@ -9,10 +9,7 @@ from click.testing import CliRunner, Result
 
 from search.cli import main
 from search.storage.journal import exclusive
-from search.storage.records import (
-    BaselineRecord,
-    TrialState,
-)
+from search.storage.records import BaselineRecord, TrialState
 from search.storage.run_folder import RunFolder
 
 

@@ -13,10 +13,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from search.data.pixels import GROUND, READING, square, to_rgb
 from search.data.splits import to_tensor
 from search.export.model_card import reading_code
-from search.training.preprocessing import (
-    PREPROCESSING,
-    normalise,
-)
+from search.training.preprocessing import PREPROCESSING, normalise
 
 GREYS = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
 

@@ -14,16 +14,8 @@ import torch
 
 from search.device_lease import lease
 from search.device_lease import lock_table as held_locks
-from search.device_lease.lease import (
-    LeaseTimeout,
-    device_keys,
-    device_lease,
-    lease_holders,
-)
-from search.device_lease.lock_files import (
-    Holder,
-    LeaseFolder,
-)
+from search.device_lease.lease import LeaseTimeout, device_keys, device_lease, lease_holders
+from search.device_lease.lock_files import Holder, LeaseFolder
 from search.hardware.process_tree import start_ticks
 
 CPU = torch.device("cpu")

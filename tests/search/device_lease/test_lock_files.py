@@ -9,12 +9,7 @@ import torch
 
 from search.device_lease import lease
 from search.device_lease.lease import device_lease
-from search.device_lease.lock_files import (
-    Holder,
-    LeaseFolder,
-    give_back,
-    sign,
-)
+from search.device_lease.lock_files import Holder, LeaseFolder, give_back, sign
 
 CPU = torch.device("cpu")
 

@@ -13,16 +13,9 @@ from mixers import MixerRegistry
 from search.config.load import load_study
 from search.data import Splits
 from search.evaluation import budget_checks
-from search.evaluation.measurer import (
-    MEASURING_ATTEMPTS,
-    Measurer,
-)
+from search.evaluation.measurer import MEASURING_ATTEMPTS, Measurer
 from search.profiling.roofline import Rates
-from search.storage.records import (
-    NOT_BUILDABLE,
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.throughput import Measurement, Verdict
 
 pytestmark = pytest.mark.usefixtures("endlessly_fast")

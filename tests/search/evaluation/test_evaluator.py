@@ -13,10 +13,7 @@ from mixers import MixerRegistry
 from search.data import Splits
 from search.errors import Interrupted
 from search.evaluation.model_source import subject_of
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 from search.throughput import Measurement, Verdict
 
 pytestmark = pytest.mark.usefixtures("endlessly_fast")

@@ -7,10 +7,7 @@ import timm
 from torchvision import models
 
 from search.errors import UsageError
-from search.evaluation.model_names import (
-    known_models,
-    require_spec,
-)
+from search.evaluation.model_names import known_models, require_spec
 
 
 def test_the_names_are_those_that_the_libraries_register() -> None:

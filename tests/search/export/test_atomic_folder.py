@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.errors import UsageError
-from search.export.atomic_folder import (
-    placed,
-    require_free,
-)
+from search.export.atomic_folder import placed, require_free
 
 
 def test_what_was_filled_takes_its_place_and_nothing_lies_beside() -> None:

@@ -16,10 +16,7 @@ from metaformer import BackboneSpec, build_backbone
 from mixers import MixerRegistry, installed_mixers
 from search.errors import EnvironmentProblem
 from search.export import onnx_file as onnx
-from search.export.selected_trial import (
-    Chosen,
-    random_images,
-)
+from search.export.selected_trial import Chosen, random_images
 
 
 @pytest.fixture

@@ -15,10 +15,7 @@ from PIL import Image
 from mixers import MixerRegistry
 from search.data.splits import to_tensor
 from search.export import timm_hub as timm_format
-from search.export.selected_trial import (
-    Chosen,
-    random_images,
-)
+from search.export.selected_trial import Chosen, random_images
 from search.training import normalise
 
 

@@ -4,11 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from search.hardware.cgroup import (
-    cpu_quota,
-    memory_limit,
-    throttled_seconds,
-)
+from search.hardware.cgroup import cpu_quota, memory_limit, throttled_seconds
 
 
 def put(root: Path, name: str, text: str) -> None:

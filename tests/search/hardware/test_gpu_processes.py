@@ -8,14 +8,8 @@ import pytest
 import torch
 from fake_nvml import CUDA, FOREIGN, NOW, SECOND, UUID, FakeNvml
 
-from search.hardware.gpu_processes import (
-    WINDOW_MICROSECONDS,
-    GpuProcess,
-)
-from search.hardware.nvml import (
-    GpuReading,
-    gpu_reader,
-)
+from search.hardware.gpu_processes import WINDOW_MICROSECONDS, GpuProcess
+from search.hardware.nvml import GpuReading, gpu_reader
 from search.throughput.sensors import CudaSensors
 
 

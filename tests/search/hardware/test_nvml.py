@@ -10,11 +10,7 @@ from fake_nvml import CUDA, FOREIGN, UUID, FakeNvml
 
 from search.hardware import nvml as module
 from search.hardware.gpu_processes import GpuProcess
-from search.hardware.nvml import (
-    MissingReader,
-    NvmlReader,
-    gpu_reader,
-)
+from search.hardware.nvml import MissingReader, NvmlReader, gpu_reader
 
 
 def test_everything_is_read_of_the_gpu_with_the_uuid_that_torch_names(nvml: FakeNvml) -> None:

@@ -5,13 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from search.hardware.process_tree import (
-    ancestors,
-    command_of,
-    is_family,
-    printable,
-    start_ticks,
-)
+from search.hardware.process_tree import ancestors, command_of, is_family, printable, start_ticks
 
 
 def fake(proc: Path, pid: int, parent: int, name: str = "python") -> None:

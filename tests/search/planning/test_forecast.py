@@ -17,17 +17,11 @@ from search.bayesopt.latency_model import MIN_MEASURED
 from search.config.load import load_study
 from search.config.study import Budget
 from search.planning.forecast import NO_FORECAST, Forecast, Prediction, forecast
-from search.planning.proportions import (
-    ENOUGH_JUDGED,
-    share_of,
-)
+from search.planning.proportions import ENOUGH_JUDGED, share_of
 from search.planning.sampling import Drawn
 from search.space.buildability import draw
 from search.space.search_space import SearchSpace
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 
 MIXER_SECONDS = {"attention": 9e-6, "inception_dw": 4e-6, "pooling": 2e-6}
 

@@ -9,11 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from search.profiling.memory import (
-    largest_batch,
-    peak_memory,
-    peak_memory_bytes,
-)
+from search.profiling.memory import largest_batch, peak_memory, peak_memory_bytes
 from search.throughput import Protocol
 from search.throughput.workload import make_step
 

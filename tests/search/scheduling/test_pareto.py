@@ -5,15 +5,8 @@ from typing import Any
 
 import pytest
 
-from search.scheduling.pareto import (
-    costs_of,
-    front_of,
-    front_scores,
-)
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.scheduling.pareto import costs_of, front_of, front_scores
+from search.storage.records import TrialRecord, TrialState
 
 AXES = ("accuracy", "train")
 

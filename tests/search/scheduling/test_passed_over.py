@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 from metaformer.errors import Problem
-from search.scheduling.passed_over import (
-    PassedOver,
-    PassedOverCounter,
-)
+from search.scheduling.passed_over import PassedOver, PassedOverCounter
 
 
 def test_candidates_are_counted_by_mixer_else_by_place_whatever_the_stage() -> None:

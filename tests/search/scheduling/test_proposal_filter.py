@@ -7,10 +7,7 @@ from failures import MIXERS, measured, trial
 
 from metaformer import BackboneSpec, SpecError, StageSpec, StemSpec
 from search.scheduling.proposal_filter import ProposalCheck
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 
 LOST = TrialState.LOST
 

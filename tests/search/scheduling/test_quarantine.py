@@ -8,11 +8,7 @@ import pytest
 from failures import MIXERS, measured, mixer, trial
 
 from search.scheduling.proposal_filter import ProposalCheck
-from search.scheduling.quarantine import (
-    FAILED_CANDIDATES,
-    SetAside,
-    set_aside,
-)
+from search.scheduling.quarantine import FAILED_CANDIDATES, SetAside, set_aside
 from search.storage.records import TrialState
 
 FAILED, LOST, TIMEOUT = TrialState.FAILED, TrialState.LOST, TrialState.TIMEOUT

@@ -15,15 +15,9 @@ from mixers import MixerRegistry
 from search.config.load import load_study
 from search.config.study import Budget
 from search.scheduling.pareto import front_scores
-from search.scheduling.strategy import (
-    SpaceExhausted,
-    Strategy,
-)
+from search.scheduling.strategy import SpaceExhausted, Strategy
 from search.space.search_space import SearchSpace
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import TrialStore
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 
 from search.scheduling.successive_halving import Halving
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 
 
 def paused(number: int, *scores: float, of: str | None = None) -> TrialRecord:

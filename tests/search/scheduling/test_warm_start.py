@@ -1,20 +1,9 @@
-"""What a new candidate begins with."""
+"""The trained candidate whose weights a new one begins with."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-import torch
-from safetensors.torch import save_file
-from torch import nn
-
 from search.scheduling.warm_start import nearest
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
-from search.training.weight_transfer import inherit
+from search.storage.records import TrialRecord, TrialState
 
 
 def trained(number: int, accuracy: float, state: TrialState = TrialState.COMPLETE) -> TrialRecord:
@@ -40,14 +29,3 @@ def test_the_nearest_shares_most_choices_and_of_equals_it_is_the_best() -> None:
 def test_what_was_not_trained_to_the_end_gives_nothing() -> None:
     records = [trained(0, 0.5, TrialState.PRUNED), TrialRecord(number=1, state=TrialState.REJECTED)]
     assert nearest({"depth": 1}, records, {0: {"depth": 1}, 1: {"depth": 1}}) is None
-
-
-def test_tensors_of_one_name_and_shape_are_taken_and_the_others_stay(tmp_path: Path) -> None:
-    file = tmp_path / "parent.safetensors"
-    parent = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-    save_file(parent.state_dict(), file)
-    child = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3))
-    before = child[1].weight.clone()
-    assert inherit(child, file) == pytest.approx(40 / 67)
-    assert torch.equal(child[0].weight, parent[0].weight)
-    assert torch.equal(child[1].weight, before)

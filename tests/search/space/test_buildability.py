@@ -10,10 +10,7 @@ from metaformer import SpecError
 from mixers import MixerRegistry
 from search.config.load import load_study
 from search.space import buildability as buildable
-from search.space.buildability import (
-    BuildCheck,
-    require_some_buildable,
-)
+from search.space.buildability import BuildCheck, require_some_buildable
 from search.space.search_space import SearchSpace
 
 

@@ -14,11 +14,7 @@ import optuna
 import pytest
 
 from search.errors import EnvironmentProblem
-from search.storage.journal import (
-    exclusive,
-    open_journal,
-    repair_tail,
-)
+from search.storage.journal import exclusive, open_journal, repair_tail
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -103,7 +99,7 @@ def test_a_missing_journal_is_made(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from search.journal import FileLock
+from search.storage.journal import FileLock
 FileLock(Path(sys.argv[1])).acquire()
 print("held", flush=True)
 time.sleep(600)

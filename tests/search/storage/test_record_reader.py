@@ -9,16 +9,8 @@ from typing import Any
 import pytest
 
 from search.errors import EnvironmentProblem, UsageError
-from search.storage.record_reader import (
-    complete,
-    in_words,
-    read_records,
-    require_trial,
-)
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.record_reader import complete, in_words, read_records, require_trial
+from search.storage.records import TrialRecord, TrialState
 
 
 def written(*numbers: int, tail: str = "") -> list[TrialRecord]:

@@ -11,14 +11,8 @@ from safetensors import safe_open
 
 from metaformer import load_spec
 from mixers import MixerRegistry
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
-from search.storage.run_folder import (
-    RunFolder,
-    write_atomically,
-)
+from search.storage.records import TrialRecord, TrialState
+from search.storage.run_folder import RunFolder, write_atomically
 
 
 @pytest.fixture

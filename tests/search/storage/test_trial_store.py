@@ -10,17 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from search.errors import EnvironmentProblem
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 from search.storage.run_folder import RunFolder
-from search.storage.trial_store import (
-    MAX_ABANDONED,
-    MAX_ATTEMPTS,
-    REFUTED,
-    TrialStore,
-)
+from search.storage.trial_store import MAX_ABANDONED, MAX_ATTEMPTS, REFUTED, TrialStore
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

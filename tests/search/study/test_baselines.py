@@ -17,10 +17,7 @@ from mixers import MixerRegistry
 from search.config.load import load_study
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.evaluation.evaluator import CandidateEvaluator
-from search.storage.records import (
-    BaselineRecord,
-    TrialState,
-)
+from search.storage.records import BaselineRecord, TrialState
 from search.storage.trial_store import MAX_ATTEMPTS
 from search.study.fork import fork
 

@@ -26,17 +26,10 @@ from search.config.load import load_study
 from search.config.study import Study
 from search.errors import UsageError
 from search.evaluation.evaluator import CandidateEvaluator
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import TrialStore
-from search.study.fork import (
-    distribution_of,
-    fork,
-    said_by,
-)
+from search.study.fork import distribution_of, fork, said_by
 
 WIDER = STUDY.replace("name: tiny", "name: wider")
 

@@ -24,17 +24,10 @@ from search.config.study import Study
 from search.errors import Interrupted, UsageError
 from search.evaluation.evaluator import CandidateEvaluator
 from search.scheduling.quarantine import FAILED_CANDIDATES
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 from search.storage.trial_store import MAX_ABANDONED
 from search.study.fork import fork
-from search.study.loop import (
-    MAX_FAILURES_RUNNING,
-    MAX_UNMEASURED_RUNNING,
-    SearchLoop,
-)
+from search.study.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING, SearchLoop
 from search.training import Diverged
 
 

@@ -24,10 +24,7 @@ from search.config.study import Study
 from search.data import load_data
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.storage.journal import exclusive
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 from search.storage.run_folder import RunFolder
 from search.training import accuracy
 

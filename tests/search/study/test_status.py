@@ -14,17 +14,10 @@ import yaml
 
 from search.errors import EnvironmentProblem
 from search.storage.journal import exclusive
-from search.storage.records import (
-    BaselineRecord,
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import BaselineRecord, TrialRecord, TrialState
 from search.storage.run_folder import RunFolder
 from search.study import status
-from search.study.status import (
-    holder_of,
-    study_status,
-)
+from search.study.status import holder_of, study_status
 
 
 def test_a_study_is_read_without_the_c_loader_of_yaml(

@@ -15,13 +15,7 @@ from metaformer import build_backbone, load_spec
 from mixers import MixerRegistry, PluginError, PluginsFileError
 from mixers.plugins_file import PluginRules, read_plugin_rules
 from search.errors import Interrupted, UsageError
-from search.training import (
-    Diverged,
-    TrainerEntry,
-    TrainerError,
-    find_trainer,
-    train_and_score,
-)
+from search.training import Diverged, TrainerEntry, TrainerError, find_trainer, train_and_score
 from search.training.trainers import GROUP
 
 PAGE = Path(__file__).parents[3] / "docs" / "training.md"

@@ -8,10 +8,7 @@ from tiny import write_study
 
 from search.config.load import load_study
 from search.errors import EnvironmentProblem, UsageError
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 from search.workers.placement import (
     crowded,
     device_of_each,

@@ -17,23 +17,12 @@ from mixers.errors import PluginsFileError
 from search.config.load import load_study
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.space.search_space import SearchSpace
-from search.storage.records import (
-    BaselineRecord,
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import BaselineRecord, TrialRecord, TrialState
 from search.workers.pool import Workers
 from search.workers.process import WorkerDied
 from search.workers.run_task import Answer
-from search.workers.slot import (
-    GRACE_SECONDS,
-    MAX_STARTS,
-    Seat,
-)
-from search.workers.worker_main import (
-    error_message,
-    raise_again,
-)
+from search.workers.slot import GRACE_SECONDS, MAX_STARTS, Seat
+from search.workers.worker_main import error_message, raise_again
 
 READY = ({"ready": True}, b"")
 SILENCE = None

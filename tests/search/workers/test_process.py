@@ -11,10 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from search.workers.process import (
-    Child,
-    WorkerDied,
-)
+from search.workers.process import Child, WorkerDied
 
 PATIENCE = 60.0
 

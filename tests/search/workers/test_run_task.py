@@ -13,11 +13,7 @@ from metaformer.spec import BackboneSpec
 from metaformer.spec_yaml import load_spec
 from mixers import load_registry
 from search.errors import EnvironmentProblem, Interrupted, UsageError
-from search.storage.records import (
-    Record,
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import Record, TrialRecord, TrialState
 from search.workers.run_task import attempt
 
 SPEC = """\

@@ -18,10 +18,7 @@ from mixers import MixerRegistry
 from search.config.load import load_study
 from search.errors import Interrupted
 from search.evaluation.evaluator import CandidateEvaluator
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
+from search.storage.records import TrialRecord, TrialState
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import TrialStore
 

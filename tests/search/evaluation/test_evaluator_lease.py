@@ -17,22 +17,10 @@ from evaluating import FakeMeasure, a_spec, evaluate, evaluator, study
 from mixers import MixerRegistry
 from search.data import Splits
 from search.device_lease import lock_table as held_locks
-from search.device_lease.lease import (
-    ALONE,
-    Lease,
-    device_keys,
-    device_lease,
-    open_folder,
-)
+from search.device_lease.lease import ALONE, Lease, device_keys, device_lease, open_folder
 from search.evaluation import evaluator as candidate_module
-from search.storage.records import (
-    TrialRecord,
-    TrialState,
-)
-from search.throughput import (
-    Measurement,
-    Verdict,
-)
+from search.storage.records import TrialRecord, TrialState
+from search.throughput import Measurement, Verdict
 from search.training import Score, train_and_score
 
 pytestmark = pytest.mark.usefixtures("endlessly_fast")
