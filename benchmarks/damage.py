@@ -95,7 +95,8 @@ STUDIES: dict[str, tuple[tuple[str, str], tuple[str, ...]]] = {
     "failed": (("epochs: 1}", "epochs: 1, learning_rate: 1.0e+30}"), ()),
 }
 IMPORTED = (  # before anything is forked
-    "metaformer", "mixers", "search.workers", "search.planning", "search.study.runner", "timm", "optuna",
+    "metaformer", "mixers", "search.workers", "search.planning.plan", "search.study.runner", "timm",
+    "optuna",
 )  # fmt: skip
 ALONE = ("workdir", "distribution")  # kinds that may keep the libraries from being imported
 Main = Callable[[], Any]
