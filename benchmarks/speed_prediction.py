@@ -32,11 +32,10 @@ from metaformer.errors import SpecError
 from mixers import load_registry
 from search.bayesopt.constraint_model import QuantityModel
 from search.bayesopt.define_by_run import Space
-from search.bayesopt.encoding import Features
+from search.bayesopt.encoding import Features, Seen
 from search.bayesopt.gaussian_process import Array
 from search.bayesopt.latency_model import Description, StageTimes
 from search.bayesopt.limits import AtMost
-from search.bayesopt.seen import Seen
 from search.config.load import load_study
 from search.devices import require_device
 from search.evaluation.measurer import Measurer

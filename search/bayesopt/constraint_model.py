@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
+from search.bayesopt.encoding import Seen
 from search.bayesopt.gaussian_process import Array, GaussianProcess
 from search.bayesopt.limits import AtMost, Limit
 from search.bayesopt.score_model import QuantityProcess
-from search.bayesopt.seen import Seen
 
 MIN_VALUES = 4  # before that a candidate's chance is not modelled
 

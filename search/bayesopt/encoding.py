@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from search.bayesopt.define_by_run import is_continuous, is_ordered, position
+from search.bayesopt.gaussian_process import Array
 
 HALF_ROOT = float(np.sqrt(0.5))  # two one-hot rows of it lie at a squared distance of 1
 
@@ -84,3 +86,19 @@ class Features:
         return np.array(
             [self._starts[name] + np.arange(self._width(name)) for name in family], dtype=np.intp
         )
+
+
+class HasParams(Protocol):
+    """Candidates by their values alone."""
+
+    @property
+    def params(self) -> Sequence[Mapping[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Candidates by their values, and as rows of numbers by `features`, in the same order."""
+
+    params: Sequence[Mapping[str, Any]]
+    features: Features
+    rows: Array

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.stats import t as student
 
+from search.bayesopt.encoding import HasParams
 from search.bayesopt.gaussian_process import Array
 from search.bayesopt.limits import AtMost
-from search.bayesopt.seen import HasParams
 
 OVERHEADS = (0.01, 0.1, 1.0)  # prior variance of a block's cost whatever the width
 RIDGES = tuple(10.0**power for power in range(-5, 1))  # variance of a measurement over the signal's

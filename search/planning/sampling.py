@@ -13,8 +13,7 @@ from search.space.buildability import draw
 from search.space.search_space import SearchSpace
 from search.storage.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.study.loop import MAX_UNMEASURED_RUNNING
-from search.workers.interface import Executor
-from search.workers.run_task import Do
+from search.workers.interface import Do, Executor
 
 
 @dataclass(eq=False)

@@ -15,6 +15,7 @@ normalised input in other blocks than MetaFormer's, or that the study's device o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.trial import BaseTrial
@@ -38,7 +39,6 @@ from mixers import (
     SignatureError,
 )
 from search.space.exploration import Explorer
-from search.space.mixer_place import MixerPlace, inside
 from search.space.syntax import (
     Chooser,
     choose_item,
@@ -51,6 +51,31 @@ from search.space.syntax import (
     scalar_domain,
     written_mixer,
 )
+
+
+@dataclass(frozen=True)
+class MixerPlace:
+    """Where a mixer is written: its path, the prefix of its parameters, its stage's block.
+
+    Which mixers `any` stands for depends on the block, so where the block is searched each of
+    its values has a parameter of its own.
+    """
+
+    path: tuple[str | int, ...]
+    name: str
+    block: str
+    block_is_searched: bool
+
+    @property
+    def parameter(self) -> str:
+        return f"{self.name}.{self.block}.mixer" if self.block_is_searched else f"{self.name}.mixer"
+
+    def in_pattern(self, index: int) -> MixerPlace:
+        return replace(self, path=(*self.path, index), name=f"{self.name}.{index}")
+
+
+def inside(name: str, part: str | int) -> str:
+    return f"{name}.{part}" if name else str(part)
 
 
 class SearchSpace:

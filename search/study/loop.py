@@ -21,8 +21,7 @@ from search.storage.records import STUDY_DIED, TrialRecord, TrialState, ranked
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import MAX_ABANDONED, MAX_ATTEMPTS, TrialStore
 from search.study.summary import Outcome, best_of
-from search.workers.interface import Executor
-from search.workers.run_task import Weights
+from search.workers.interface import Executor, Weights
 
 MAX_FAILURES_RUNNING = 5
 MAX_UNMEASURED_RUNNING = 3  # candidates that others at work on the device left without a figure

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
+
+from torch import Tensor
 
 from metaformer.spec import BackboneSpec
 from search.storage.records import Record
-from search.workers.run_task import Answer, Do
+
+# a candidate is put to the budgets and trained where it makes them; trained only; put to the
+# budgets only; the best is scored on the test split; for a plan, counted only, and its training
+# timed; a baseline is measured and trained
+Do: TypeAlias = Literal[
+    "evaluate", "train", "judge", "test", "foretell", "time_training", "compare"
+]
+Weights: TypeAlias = dict[str, Tensor]
+Answer: TypeAlias = tuple[Record, Weights | None]  # weights where the candidate completed
 
 
 class Executor(Protocol):

@@ -10,8 +10,8 @@ from metaformer.spec import BackboneSpec
 from search.errors import Interrupted
 from search.storage.progress import Observer
 from search.storage.records import Record, TrialRecord
+from search.workers.interface import Answer, Do
 from search.workers.process import Child
-from search.workers.run_task import Answer, Do
 from search.workers.slot import Seat
 
 POLLING_SECONDS = 0.1  # between looks at whether to stop, and at the time

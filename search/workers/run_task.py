@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from typing import Literal, TypeAlias
-
-from torch import Tensor
 
 from metaformer.mixer_faults import mixer_at_fault
 from metaformer.spec import BackboneSpec
@@ -14,15 +11,8 @@ from mixers import MixerFault, MixerRegistry
 from mixers.third_party_code import error_text
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.storage.records import Record, TrialState
+from search.workers.interface import Weights
 
-# a candidate is put to the budgets and trained where it makes them; trained only; put to the
-# budgets only; the best is scored on the test split; for a plan, counted only, and its training
-# timed; a baseline is measured and trained
-Do: TypeAlias = Literal[
-    "evaluate", "train", "judge", "test", "foretell", "time_training", "compare"
-]
-Weights: TypeAlias = dict[str, Tensor]
-Answer: TypeAlias = tuple[Record, Weights | None]  # weights where the candidate completed
 STOPPED = "stopped by the user"
 
 

@@ -12,8 +12,9 @@ from safetensors.torch import load
 from metaformer.spec import BackboneSpec
 from search.errors import EnvironmentProblem
 from search.storage.records import Record, TrialState
+from search.workers.interface import Answer, Do
 from search.workers.process import Child, WorkerDied
-from search.workers.run_task import STOPPED, Answer, Do
+from search.workers.run_task import STOPPED
 from search.workers.worker_main import raise_again
 
 MAX_STARTS = 3  # of workers that die before they have heard of the candidate

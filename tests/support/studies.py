@@ -17,7 +17,8 @@ from search.config.load import load_study
 from search.config.study import Study
 from search.storage.records import BaselineRecord, Record, TrialRecord, TrialState
 from search.study.runner import StudyRunner
-from search.workers.run_task import Answer, Do, attempt
+from search.workers.interface import Answer, Do
+from search.workers.run_task import attempt
 
 CPU = torch.device("cpu")
 

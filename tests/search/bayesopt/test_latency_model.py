@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution
 
-from search.bayesopt.encoding import Features
+from search.bayesopt.encoding import Features, Seen
 from search.bayesopt.latency_model import MIN_MEASURED, Description, StageTimes
 from search.bayesopt.limits import AtMost
-from search.bayesopt.seen import Seen
 
 CHOICES: dict[str, list[Any]] = {
     "depth": [1, 2, 3],

@@ -10,11 +10,10 @@ import pytest
 
 from search.bayesopt.constraint_model import QuantityModel
 from search.bayesopt.define_by_run import Space
-from search.bayesopt.encoding import Features
+from search.bayesopt.encoding import Features, Seen
 from search.bayesopt.gaussian_process import GaussianProcess, Posterior, default_hyperparameters
 from search.bayesopt.limits import AtLeast, AtMost
 from search.bayesopt.score_model import log_expected_improvement, warped
-from search.bayesopt.seen import Seen
 
 
 def test_the_gradient_is_that_of_the_density() -> None:

@@ -20,7 +20,7 @@ from search.storage.records import TrialRecord, TrialState
 from search.storage.run_folder import RunFolder
 from search.study.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING
 from search.study.runner import StudyRunner
-from search.workers.run_task import Answer, Do, Weights
+from search.workers.interface import Answer, Do, Weights
 
 Answering = Callable[[BackboneSpec, TrialRecord], Weights | None]
 
