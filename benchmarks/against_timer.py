@@ -48,10 +48,10 @@ from metaformer import build_backbone
 from mixers import MixerRegistry, load_registry
 from search.config.load import load_study
 from search.evaluation.measurer import Measurer
-from search.evaluation.model_source import read_subject
+from search.evaluation.model_source import read_model_source
 from search.space.buildability import draw
 from search.space.search_space import SearchSpace
-from search.throughput import Measurement, Protocol, device_lease, measure
+from search.throughput import Measurement, MeasurementProtocol, device_lease, measure
 from search.throughput.workload import make_step, precision_of
 
 MODELS = ("inceptionnext_atto", "convnext_t", "poolformer_s12", "timm:resnet18")
@@ -113,8 +113,8 @@ def medians(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"settings": settings, "rows": rows, "within": within, "of": len(rows)}
 
 
-def protocol_of(arguments: argparse.Namespace, mode: str) -> Protocol:
-    return Protocol(
+def protocol_of(arguments: argparse.Namespace, mode: str) -> MeasurementProtocol:
+    return MeasurementProtocol(
         mode="train" if mode == "train" else "infer",
         image_size=arguments.image_size,
         batch_size=arguments.batch_size,
@@ -138,12 +138,12 @@ def models(image_size: int) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
 
 
 def builder(name: str, image_size: int, registry: MixerRegistry) -> Callable[[], nn.Module]:
-    subject = read_subject(name, registry)
-    return lambda: subject.build(image_size, "cpu")
+    network = read_model_source(name, registry)
+    return lambda: network.build(image_size, "cpu")
 
 
 def compared(
-    build: Callable[[], nn.Module], protocol: Protocol, arguments: argparse.Namespace
+    build: Callable[[], nn.Module], protocol: MeasurementProtocol, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """The ratio of median seconds engine / timer; nan where others never left the device."""
     model = build().to(arguments.device)
@@ -169,13 +169,13 @@ def compared(
     return {**found, "pairs": len(ratios), "contaminated_pairs": contaminated, "ratios": single}
 
 
-def by_engine(model: nn.Module, protocol: Protocol, device: torch.device) -> float:
+def by_engine(model: nn.Module, protocol: MeasurementProtocol, device: torch.device) -> float:
     """Median seconds of a step; nan where no valid sample could be had."""
     measurement = measure(model, protocol, device=device)
     return protocol.batch_size / measurement.images_per_second
 
 
-def by_timer(model: nn.Module, protocol: Protocol, device: torch.device) -> float:
+def by_timer(model: nn.Module, protocol: MeasurementProtocol, device: torch.device) -> float:
     with precision_of(protocol, device):
         step = make_step(model, protocol, device)
         timer = Timer("step()", globals={"step": step}, num_threads=1)
@@ -233,7 +233,9 @@ def one_repeat(arguments: argparse.Namespace) -> dict[str, Any]:
     return row
 
 
-def fixed_mean(model: nn.Module, protocol: Protocol, device: torch.device) -> dict[str, Any]:
+def fixed_mean(
+    model: nn.Module, protocol: MeasurementProtocol, device: torch.device
+) -> dict[str, Any]:
     """timm's way: each step waited for, the mean of all."""
 
     def seconds() -> float:
@@ -253,7 +255,7 @@ def fixed_mean(model: nn.Module, protocol: Protocol, device: torch.device) -> di
 
 def until_clear(
     build: Callable[[], nn.Module],
-    protocol: Protocol,
+    protocol: MeasurementProtocol,
     budget: float | None,
     device: torch.device,
 ) -> dict[str, Any]:

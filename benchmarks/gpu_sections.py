@@ -21,10 +21,10 @@ from mixers import load_registry
 from search.devices import is_out_of_memory
 from search.doctor import examine, findings
 from search.evaluation.extra_figures import latency_of_an_image, memory_of_a_step, time_by_part
-from search.evaluation.model_source import Subject, read_subject
+from search.evaluation.model_source import ModelSource, read_model_source
 from search.profiling.memory import largest_batch, release_memory
 from search.profiling.roofline import count_work, device_rates, floor_seconds
-from search.throughput import Protocol, SystemClock, device_sensors, measure
+from search.throughput import MeasurementProtocol, SystemClock, device_sensors, measure
 from search.throughput.engine import measure_step
 from search.throughput.protocol import Mode, Precision
 from search.throughput.sensors import environment
@@ -49,10 +49,10 @@ class Run:
     deadline: float = 0.0
     left_out: list[str] = field(default_factory=list)
 
-    def protocol(self, mode: Mode = "train", **more: Any) -> Protocol:
+    def protocol(self, mode: Mode = "train", **more: Any) -> MeasurementProtocol:
         """The study's on a GPU; on a CPU what it can bear."""
         cuda = self.device.type == "cuda"
-        plain = Protocol(
+        plain = MeasurementProtocol(
             mode=mode,
             batch_size=4 if self.quick else 128 if cuda else 8,
             image_size=32 if self.quick else 224,
@@ -62,11 +62,11 @@ class Run:
         )
         return replace(plain, **more)
 
-    def subject(self, name: str) -> Subject:
-        return read_subject(name, load_registry())
+    def network(self, name: str) -> ModelSource:
+        return read_model_source(name, load_registry())
 
     def build(self, name: str) -> nn.Module:
-        return self.subject(name).build(self.protocol().image_size, self.device)
+        return self.network(name).build(self.protocol().image_size, self.device)
 
     def names(self, *names: str) -> tuple[str, ...]:
         return names[:1] if self.quick else names
@@ -196,21 +196,21 @@ def floors_and_parts(run: Run) -> Found:
     for precision in {run.protocol().precision, "bf16"}:
         yield f"rates, {precision}", asdict(device_rates(run.device, precision))
     for mode in MODES:
-        protocol, subject = run.protocol(mode), run.subject("inceptionnext_t")
-        work = count_work(run.build(subject.name), protocol)
+        protocol, network = run.protocol(mode), run.network("inceptionnext_t")
+        work = count_work(run.build(network.name), protocol)
         rates = device_rates(run.device, protocol.precision)
         yield f"floor, {mode}", {**asdict(work), "seconds": floor_seconds(work, rates)}
-        yield f"parts, {mode}", time_by_part(subject, protocol, run.device)
+        yield f"parts, {mode}", time_by_part(network, protocol, run.device)
 
 
 def memory(run: Run) -> Found:
     """Bytes of a step at its peak, seconds of one image, and the largest batch that fits."""
     for name in run.names(*TWO):
-        subject = run.subject(name)
+        network = run.network(name)
         for mode in MODES:
             protocol = run.protocol(mode)
-            yield f"peak bytes, {name}, {mode}", memory_of_a_step(subject, protocol, run.device)
-        yield f"latency, {name}", latency_of_an_image(subject, run.protocol(), run.device)
+            yield f"peak bytes, {name}, {mode}", memory_of_a_step(network, protocol, run.device)
+        yield f"latency, {name}", latency_of_an_image(network, run.protocol(), run.device)
     protocol, model = run.protocol(), run.build(TWO[0])
     with precision_of(protocol, run.device):
         largest = largest_batch(

@@ -33,7 +33,7 @@ from overhead_worker import BUDGET, answer
 from provenance import provenance
 
 from mixers import load_registry
-from search.bayesopt.probe_trial import Draft
+from search.bayesopt.probe_trial import ProbeTrial
 from search.config.load import load_study
 from search.config.study import Study
 from search.scheduling.strategy import Strategy
@@ -188,7 +188,7 @@ def _fill(out: Path, size: int) -> None:
         raise AssertionError("the default space has choices and integers")
 
     while len(store.records) < size:
-        draft = Draft(pick)
+        draft = ProbeTrial(pick)
         spec = space.suggest(draft)
         if spec.digest in known:
             continue

@@ -32,7 +32,7 @@ from metaformer.errors import SpecError
 from mixers import load_registry
 from search.bayesopt.constraint_model import QuantityModel
 from search.bayesopt.define_by_run import Space
-from search.bayesopt.encoding import Features, Seen
+from search.bayesopt.encoding import EncodedCandidates, Features
 from search.bayesopt.gaussian_process import Array
 from search.bayesopt.latency_model import Description, StageTimes
 from search.bayesopt.limits import AtMost
@@ -41,7 +41,7 @@ from search.devices import require_device
 from search.evaluation.measurer import Measurer
 from search.scheduling.latency_features import describe
 from search.space.search_space import SearchSpace
-from search.throughput import Protocol
+from search.throughput import MeasurementProtocol
 
 NUMBERS = (15, 30, 60, 100)
 SPLITS = 20
@@ -97,7 +97,7 @@ def measured(device: torch.device, candidates: int, mode: str) -> list[dict[str,
             )
         except SpecError:
             continue
-        protocol = Protocol(
+        protocol = MeasurementProtocol(
             mode="train" if mode == "train" else "infer",
             batch_size=asked.batch_size,
             image_size=asked.image_size,
@@ -122,13 +122,13 @@ def measured(device: torch.device, candidates: int, mode: str) -> list[dict[str,
 class Known:
     """What was measured: descriptions, rows, seconds per image and MACs."""
 
-    seen: Seen
+    seen: EncodedCandidates
     times: Array
     macs: Array
 
-    def some(self, indices: Any) -> Seen:
+    def some(self, indices: Any) -> EncodedCandidates:
         params = [self.seen.params[int(index)] for index in indices]
-        return Seen(params, self.seen.features, self.seen.rows[indices])
+        return EncodedCandidates(params, self.seen.features, self.seen.rows[indices])
 
 
 def evaluated(
@@ -142,7 +142,7 @@ def evaluated(
         for own in params
     ]
     known = Known(
-        Seen(described, features, features.rows(params)),
+        EncodedCandidates(described, features, features.rows(params)),
         np.array([row["seconds_per_image"] for row in rows]),
         np.array([row["macs"] for row in rows], dtype=np.float64),
     )

@@ -17,10 +17,16 @@ from study_orders import ALPHA, all_comparisons, counts, headlines, published_sp
 from study_tables import label
 
 from mixers import load_registry
-from search.evaluation.model_source import read_subject
+from search.evaluation.model_source import read_model_source
 from search.hardware.cpu import affinity, foreign_seconds, read_times
 from search.profiling.memory import release_memory
-from search.throughput import LeaseTimeout, Protocol, SystemClock, device_lease, device_sensors
+from search.throughput import (
+    LeaseTimeout,
+    MeasurementProtocol,
+    SystemClock,
+    device_lease,
+    device_sensors,
+)
 from search.throughput.stopping import interval
 from search.throughput.timing import Stopwatch
 from search.throughput.validity import block_problem
@@ -91,7 +97,7 @@ class Study:
         self._registry = load_registry()
         self._stopwatch = Stopwatch(SystemClock(), device_sensors(device))
 
-    def measure(self, names: Iterable[str], protocol: Protocol) -> dict[str, Any] | None:
+    def measure(self, names: Iterable[str], protocol: MeasurementProtocol) -> dict[str, Any] | None:
         """One condition as data; None where time was up before two rows were warm."""
         begun, before = time.monotonic(), read_times(affinity())
         with precision_of(protocol, self.device), _many_compiled(protocol):
@@ -118,7 +124,7 @@ class Study:
         result["foreign_cpus"] = None if foreign is None else round(foreign / wall, 2)
         return result
 
-    def _warm_rows(self, names: Iterable[str], protocol: Protocol) -> list[Row]:
+    def _warm_rows(self, names: Iterable[str], protocol: MeasurementProtocol) -> list[Row]:
         """All steps are made before any runs: making one drops what was compiled before."""
         rows = [row for name in names if (row := self._made(name, protocol)) is not None]
         warm, longest = [], FIRST_COMPILATION_SECONDS if protocol.compile else 0.0
@@ -134,15 +140,15 @@ class Study:
         """About how long the rounds of these rows will take, without blocks that do not count."""
         return self.rounds * sum(row.step_seconds * (row.steps + row.settles) for row in rows)
 
-    def _made(self, name: str, protocol: Protocol) -> Row | None:
+    def _made(self, name: str, protocol: MeasurementProtocol) -> Row | None:
         if self._left < 0:
             self.left_out.append(f"{words_of(protocol)}: {name}, no time")
             return None
-        subject = read_subject(name, self._registry)
-        model = subject.build(protocol.image_size, self.device)
+        network = read_model_source(name, self._registry)
+        model = network.build(protocol.image_size, self.device)
         return Row(name, make_step(model, protocol, self.device))
 
-    def _warm_up(self, row: Row, protocol: Protocol) -> bool:
+    def _warm_up(self, row: Row, protocol: MeasurementProtocol) -> bool:
         try:
             with self._leased():
                 row.step_seconds, row.first_seconds = self._stopwatch.warm_up(row.step)
@@ -157,7 +163,7 @@ class Study:
         row.steps = max(1, math.ceil(block_seconds / max(row.step_seconds, 1e-6)))
         return True
 
-    def _rounds(self, rows: list[Row], protocol: Protocol) -> None:
+    def _rounds(self, rows: list[Row], protocol: MeasurementProtocol) -> None:
         fixed: AbstractContextManager[object] = nullcontext()
         if protocol.compile:  # a step that had to be compiled again would be another one
             fixed = torch.compiler.set_stance("fail_on_recompile")
@@ -179,7 +185,7 @@ class Study:
 
 
 @contextmanager
-def _many_compiled(protocol: Protocol) -> Iterator[None]:
+def _many_compiled(protocol: MeasurementProtocol) -> Iterator[None]:
     """Rows of one skeleton share code: more of them than dynamo allows would run eager, unsaid."""
     if not protocol.compile:
         yield
@@ -188,11 +194,11 @@ def _many_compiled(protocol: Protocol) -> Iterator[None]:
         yield
 
 
-def words_of(protocol: Protocol) -> str:
+def words_of(protocol: MeasurementProtocol) -> str:
     return label(asdict(protocol))
 
 
-def _as_data(rows: list[Row], protocol: Protocol) -> dict[str, Any]:
+def _as_data(rows: list[Row], protocol: MeasurementProtocol) -> dict[str, Any]:
     seconds = {row.name: row.seconds for row in rows}
     comparisons = all_comparisons(protocol.mode, seconds)
     told = ("mode", "memory_format", "compile", "batch_size", "image_size", "precision")
@@ -205,7 +211,7 @@ def _as_data(rows: list[Row], protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def _row_as_data(row: Row, protocol: Protocol) -> dict[str, Any]:
+def _row_as_data(row: Row, protocol: MeasurementProtocol) -> dict[str, Any]:
     centre, low, high = (protocol.batch_size / s for s in interval(row.valid, ALPHA))
     figures = {"images_per_second": centre, "low": high, "high": low}
     return {

@@ -31,7 +31,7 @@ from study_orders import ALL, ALPHA, MAIN
 from study_tables import tables
 
 from search.storage.run_folder import write_atomically
-from search.throughput import Protocol
+from search.throughput import MeasurementProtocol
 
 ROUNDS = 15  # two ratios on either side may lie outside the interval
 SIZES: dict[str, dict[str, Any]] = {  # by device; 128 and TF32 are the study's
@@ -46,7 +46,7 @@ def as_json(result: Any) -> str:
     return re.sub(r"\[[^\[\]{}]+\]", lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"
 
 
-def protocols(arguments: argparse.Namespace) -> list[Protocol]:
+def protocols(arguments: argparse.Namespace) -> list[MeasurementProtocol]:
     """Those asked for; what takes longest, and would be cut, comes last."""
     chosen = {
         key: value
@@ -56,11 +56,13 @@ def protocols(arguments: argparse.Namespace) -> list[Protocol]:
     settings = SIZES[torch.device(arguments.device).type] | chosen
     choices = product(arguments.executions, arguments.modes, arguments.memory_formats)
     found = [
-        Protocol(mode=mode, memory_format=layout, compile=execution == "compiled", **settings)
+        MeasurementProtocol(
+            mode=mode, memory_format=layout, compile=execution == "compiled", **settings
+        )
         for execution, mode, layout in choices
     ]
 
-    def cost(protocol: Protocol) -> int:
+    def cost(protocol: MeasurementProtocol) -> int:
         slow = protocol.mode == "train", protocol.compile, protocol.memory_format == "contiguous"
         return sum(slow)
 

@@ -22,7 +22,7 @@ from statistics import fmean, median
 from provenance import provenance
 from scipy.stats import beta
 
-from search.throughput import Protocol, Verdict
+from search.throughput import MeasurementProtocol, Verdict
 from search.throughput.engine import measure_step
 from search.throughput.measurement import Measurement
 from search.throughput.sensors import Reading
@@ -112,7 +112,7 @@ class Device:
 
 def run(noise: Noise, seed: int, budget: float) -> Measurement:
     device = Device(noise(random.Random(seed)))
-    protocol = Protocol(batch_size=1)
+    protocol = MeasurementProtocol(batch_size=1)
     return measure_step(
         device.step, protocol, budget, device, device, {}, reference=device.reference
     )

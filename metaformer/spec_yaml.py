@@ -30,8 +30,17 @@ from mixers import (
 )
 
 __all__ = [
-    "dump_spec", "load_spec", "load_spec_tree", "mixer_parts", "parse_spec", "place_problems",
-    "placed_fault", "placing",     "resolve_mixers", "shorten", "validate_node",
+    "dump_spec",
+    "load_spec",
+    "load_spec_tree",
+    "parse_spec",
+    "place_problems",
+    "placed_fault",
+    "placing",
+    "resolve_mixers",
+    "shorten",
+    "split_mixer_node",
+    "validate_node",
 ]  # fmt: skip
 _STUDY_KEYS = ("budget", "measure", "train", "search", "space")
 _SUGAR = ("extends", "every_stage", "downsample")  # keys that the fields do not show
@@ -159,7 +168,7 @@ def _read_mixer(
     node: Node, path: tuple[str | int, ...], registry: MixerRegistry, problems: list[Problem]
 ) -> MixerSpec:
     stand_in = MixerSpec("identity")
-    name, options = mixer_parts(node)
+    name, options = split_mixer_node(node)
     if name is None:
         words = (
             f"got {shorten(node.plain())}; allowed: a mixer's name, or {{name: {{option: value}}}}"
@@ -192,7 +201,7 @@ def _read_mixer(
     return stand_in
 
 
-def mixer_parts(node: Node) -> tuple[str | None, Node | None]:
+def split_mixer_node(node: Node) -> tuple[str | None, Node | None]:
     """Name and options of a mixer as written; the name is None where it is neither form."""
     if isinstance(node.value, str):
         return node.value, None

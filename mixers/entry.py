@@ -170,7 +170,7 @@ class MixerEntry:
             return "" if cause is None else "".join(traceback.format_exception(cause))
         return ""
 
-    def frozen(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """What a study keeps of the mixer, to tell later whether it has changed."""
         options = {option.name: option.to_data() for option in self.options}
         return {

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from mixers.class_attributes import has_allows
 from mixers.conformance.records import CheckFailed, NotApplicable, require
-from mixers.conformance.shapes import telling_values
+from mixers.conformance.shapes import boundary_values
 from mixers.conformance.sites import SITES, describe
-from mixers.conformance.subject import NO_OPTIONS, Options, Subject, stated
+from mixers.conformance.subject import NO_OPTIONS, MixerUnderTest, Options, stated
 
 
-def check_allows(subject: Subject) -> str:
+def check_allows(subject: MixerUnderTest) -> str:
     """A reason or None, the same twice; with None the constructor succeeds."""
     if not has_allows(subject.mixer_class):
         raise NotApplicable("not declared")
     variants: list[Options] = [NO_OPTIONS]
     for option in subject.options:
-        variants += [{option.name: value} for value in telling_values(option.domain)]
+        variants += [{option.name: value} for value in boundary_values(option.domain)]
     reasons: list[str] = []
     for site in SITES:
         for options in variants:

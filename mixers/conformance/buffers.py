@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from mixers.conformance.records import CheckFailed, NotApplicable
-from mixers.conformance.shapes import telling_values
+from mixers.conformance.shapes import boundary_values
 from mixers.conformance.sites import describe
 from mixers.conformance.subject import (
     NO_OPTIONS,
+    MixerUnderTest,
     Options,
     Refusal,
-    Subject,
     randomise,
     require_equal,
     run,
@@ -29,7 +29,7 @@ _HOW = (
 )
 
 
-def check_non_persistent_buffers(subject: Subject) -> str:
+def check_non_persistent_buffers(subject: MixerUnderTest) -> str:
     """Built on the meta device, loaded and rebuilt, the mixer has its buffers and outputs again."""
     checked: set[str] = set()
     for site, options in _variants(subject):
@@ -56,12 +56,12 @@ def check_non_persistent_buffers(subject: Subject) -> str:
     return ", ".join(sorted(checked))
 
 
-def _variants(subject: Subject) -> Iterator[tuple[Site, Options]]:
+def _variants(subject: MixerUnderTest) -> Iterator[tuple[Site, Options]]:
     """The default options at two sites, and every other value at the first."""
     for site in subject.sites[:2]:
         yield site, NO_OPTIONS
     for option in subject.options:
-        for value in telling_values(option.domain):
+        for value in boundary_values(option.domain):
             if value != option.default:
                 yield subject.site, {option.name: value}
 
@@ -76,7 +76,7 @@ def non_persistent_buffers(mixer: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _rebuilt(subject: Subject, site: Site, options: Options, mixer: nn.Module) -> nn.Module:
+def _rebuilt(subject: MixerUnderTest, site: Site, options: Options, mixer: nn.Module) -> nn.Module:
     """The mixer as it comes from the meta device and a state dict, by timm's convention."""
     try:
         with torch.device("meta"):

@@ -16,7 +16,7 @@ from torch import nn
 
 from mixers.conformance.names import IMPORT, names_of
 from mixers.conformance.records import CheckRecord, Status
-from mixers.conformance.subject import Subject
+from mixers.conformance.subject import MixerUnderTest
 from mixers.conformance.suite import run_check
 from mixers.errors import MixerError
 from mixers.registry import load_registry
@@ -38,7 +38,7 @@ def run_checks(
         if isinstance(found, CheckRecord):
             _tell(lines, found.to_data())
         else:
-            subject = Subject(found, device)
+            subject = MixerUnderTest(found, device)
             for check in names_of(only):
                 if check not in skip:
                     _tell(lines, {"begin": check})

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import flop_registry
 
 from mixers.conformance.operator_watch import OperatorWatch
 from mixers.conformance.records import CheckFailed, require
-from mixers.conformance.subject import Subject
+from mixers.conformance.subject import MixerUnderTest
 from mixers.contract import Site
 from mixers.macs import (
     autocast_on_meta,
@@ -28,7 +28,7 @@ _VECTOR_PRODUCTS = {"mv": 0, "addmv": 1, "dot": 0, "vdot": 0}  # which argument 
 _TORCHS_OWN = ("aten", "prim", "prims")
 
 
-def check_macs(subject: Subject) -> str:
+def check_macs(subject: MixerUnderTest) -> str:
     """Equal on meta and on real tensors, up to twice as many for two images, and no part left out.
 
     Less than twice, if kernels or position biases are computed once for a batch.
@@ -57,7 +57,7 @@ def _zeros(site: Site, batch: int = 1) -> Tensor:
     return torch.zeros(batch, site.channels, site.height, site.width)
 
 
-def _require_all_counted(subject: Subject, macs: int) -> None:
+def _require_all_counted(subject: MixerUnderTest, macs: int) -> None:
     """CheckFailed if `macs()` states less than is counted, or much is computed and not counted."""
     site = subject.site
     with torch.device("meta"):

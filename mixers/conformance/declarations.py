@@ -9,7 +9,7 @@ from torch import nn
 from mixers.class_attributes import requirements, undecayed_parameters
 from mixers.conformance.names import CHECK_NAMES
 from mixers.conformance.records import CheckFailed, NotApplicable, require
-from mixers.conformance.subject import Subject
+from mixers.conformance.subject import MixerUnderTest
 from mixers.errors import SignatureError, nearest
 from mixers.signature import read_options
 
@@ -24,7 +24,7 @@ _FLAGS = (
 )
 
 
-def check_signature(subject: Subject) -> str:
+def check_signature(subject: MixerUnderTest) -> str:
     """The site first, then keyword-only options, annotated with legal values and defaulted."""
     mixer_class = subject.mixer_class
     require(
@@ -38,7 +38,7 @@ def check_signature(subject: Subject) -> str:
     return "takes " + (", ".join(option.name for option in options) or "no options")
 
 
-def check_declarations(subject: Subject) -> str:
+def check_declarations(subject: MixerUnderTest) -> str:
     """Declarations of the class and the instance have the contract's types."""
     declared = []
     for name in _FLAGS:
@@ -93,7 +93,7 @@ def expected_failures(mixer_class: object) -> dict[str, str]:
     return expected
 
 
-def _default_mixer(subject: Subject) -> nn.Module | None:
+def _default_mixer(subject: MixerUnderTest) -> nn.Module | None:
     """The mixer at its first site; None if it cannot be built."""
     try:
         return subject.build(subject.site)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mixers.conformance.global_state import seed_torch
 from mixers.conformance.records import require
-from mixers.conformance.subject import Subject, kept_precision, randomise, run
+from mixers.conformance.subject import MixerUnderTest, kept_precision, randomise, run
 
 # By whether float64 is kept: how far to step, the relative error allowed, and the error, relative
 # to the sum of the loss's terms, that rounding explains. Small steps seldom cross a kink.
@@ -17,7 +17,7 @@ _EXACT = (1e-6, 1e-4, 1e-8)
 _COARSE = (3e-4, 5e-2, 1e-5)
 
 
-def check_gradient_values(subject: Subject) -> str:
+def check_gradient_values(subject: MixerUnderTest) -> str:
     """Derivatives of a random sum of the outputs along random directions, in double precision.
 
     In evaluation for the input and each parameter; in training for the input, and for parameters

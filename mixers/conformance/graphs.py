@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from mixers.conformance.records import NotApplicable
-from mixers.conformance.subject import Subject, require_equal, run
+from mixers.conformance.subject import MixerUnderTest, require_equal, run
 
 _TOLERANCE = 1e-5  # graphs may fuse and reorder
 
 
-def check_compile(subject: Subject) -> str:
+def check_compile(subject: MixerUnderTest) -> str:
     """torch.compile takes the whole forward and backward as one graph."""
     torch._dynamo.reset()
     try:
-        mixer = subject.telling()
+        mixer = subject.randomised()
         results = []
         for forward in (mixer, torch.compile(mixer, fullgraph=True, backend="aot_eager")):
             images = subject.images().requires_grad_()
@@ -33,9 +33,9 @@ def check_compile(subject: Subject) -> str:
     return "fullgraph, aot_eager"
 
 
-def check_export(subject: Subject) -> str:
+def check_export(subject: MixerUnderTest) -> str:
     """torch.export with any batch size, run at another one than it was traced with."""
-    mixer = subject.telling()
+    mixer = subject.randomised()
     batch = torch.export.Dim("batch", min=1, max=64)
     with torch.no_grad():
         exported = torch.export.export(
@@ -48,21 +48,23 @@ def check_export(subject: Subject) -> str:
     return "batch sizes 1 to 64"
 
 
-def check_torchscript(subject: Subject) -> str:
+def check_torchscript(subject: MixerUnderTest) -> str:
     """Where `supports_torchscript` is declared."""
     return _check_declared(subject, "supports_torchscript", torch.jit.script)
 
 
-def check_fx(subject: Subject) -> str:
+def check_fx(subject: MixerUnderTest) -> str:
     """Where `supports_fx` is declared: symbolic tracing."""
     return _check_declared(subject, "supports_fx", torch.fx.symbolic_trace)
 
 
-def _check_declared(subject: Subject, name: str, convert: Callable[[nn.Module], nn.Module]) -> str:
+def _check_declared(
+    subject: MixerUnderTest, name: str, convert: Callable[[nn.Module], nn.Module]
+) -> str:
     if not subject.declares(name):
         raise NotApplicable("not declared")
     for site in subject.sites[:2]:
-        mixer = subject.telling(site)
+        mixer = subject.randomised(site)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch deprecates the one and warns of the other
             converted = convert(mixer)

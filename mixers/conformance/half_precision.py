@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from mixers.conformance.records import CheckFailed, require
-from mixers.conformance.subject import Subject, run
+from mixers.conformance.subject import MixerUnderTest, run
 
 # The error allowed, as its root mean square over that of the outputs
 _TOLERANCES = {torch.bfloat16: 0.05, torch.float16: 0.01}
 _NOT_ON_THE_CPU = "not implemented for"
 
 
-def check_half_precision(subject: Subject) -> str:
+def check_half_precision(subject: MixerUnderTest) -> str:
     """bfloat16 and float16 under autocast give what double precision gives, as far as they can.
 
     The input is of float32, as after a norm, and of the half type, as after a convolution.
     """
-    mixer = subject.telling(subject.small_site)
+    mixer = subject.randomised(subject.small_site)
     images = subject.images(2, subject.small_site)
     found, details = [], []
     for half in _TOLERANCES:

@@ -12,10 +12,10 @@ from torch import nn
 
 from mixers.conformance.global_state import TORCH_RANDOM, GlobalState, seed_torch
 from mixers.conformance.records import require
-from mixers.conformance.subject import Subject, kept_precision, require_equal, run
+from mixers.conformance.subject import MixerUnderTest, kept_precision, require_equal, run
 
 
-def check_side_effects(subject: Subject) -> str:
+def check_side_effects(subject: MixerUnderTest) -> str:
     """Neither constructor nor forward changes what the process shares.
 
     Constructor and training may draw torch's random numbers, and may not seed them.
@@ -50,7 +50,7 @@ def _require_unchanged(before: GlobalState, words: str, *, may_draw: bool) -> No
     require(not changed, f"{words} changes {', '.join(changed)}")
 
 
-def _require_no_seed(subject: Subject) -> None:
+def _require_no_seed(subject: MixerUnderTest) -> None:
     """CheckFailed unless torch's numbers after training steps follow from those before them."""
     drawn = []
     for seed in (5, 5, 6):
@@ -64,10 +64,10 @@ def _require_no_seed(subject: Subject) -> None:
     require(torch.equal(drawn[0], drawn[1]), f"{words} differs after the same seed before")
 
 
-def check_batch_independence(subject: Subject) -> str:
+def check_batch_independence(subject: MixerUnderTest) -> str:
     """In evaluation an image gives the same alone as in a batch, in double precision."""
     for site in subject.sites[:2]:
-        mixer = subject.telling(site, dtype=torch.float64)
+        mixer = subject.randomised(site, dtype=torch.float64)
         images = subject.images(3, site, torch.float64)
         tolerance = kept_precision(mixer, images).rounding
         with torch.no_grad():
@@ -86,7 +86,7 @@ _GRADIENT_MODES: tuple[tuple[str, Callable[[], AbstractContextManager[object]]],
 )
 
 
-def check_input_untouched(subject: Subject) -> str:
+def check_input_untouched(subject: MixerUnderTest) -> str:
     """Neither mode writes into its input, with gradients, without, and in inference mode."""
     mixer = subject.build()
     for training, words in ((True, "training"), (False, "evaluation")):

@@ -11,24 +11,24 @@ from torch import Tensor, nn
 from mixers.conformance.global_state import seed_torch
 from mixers.conformance.records import require
 from mixers.conformance.sites import describe
-from mixers.conformance.subject import Subject, randomise, require_equal, run
+from mixers.conformance.subject import MixerUnderTest, randomise, require_equal, run
 from mixers.contract import Site
 
 _REORDERED = 1e-5  # other kernels may serve where no gradients are kept
 
 
-def check_gradients_fp32(subject: Subject) -> str:
+def check_gradients_fp32(subject: MixerUnderTest) -> str:
     """Finite gradients for the input and for every parameter that is not frozen."""
     return _check_gradients(subject, nullcontext())
 
 
-def check_gradients_bf16(subject: Subject) -> str:
+def check_gradients_bf16(subject: MixerUnderTest) -> str:
     """The same under autocast to bfloat16."""
     kind = torch.get_default_device().type
     return _check_gradients(subject, torch.autocast(kind, dtype=torch.bfloat16))
 
 
-def _check_gradients(subject: Subject, precision: AbstractContextManager[object]) -> str:
+def _check_gradients(subject: MixerUnderTest, precision: AbstractContextManager[object]) -> str:
     names = []
     for site in subject.sites[:2]:
         for values, mixer in _initial_and_telling(subject, site):
@@ -45,7 +45,7 @@ def _check_gradients(subject: Subject, precision: AbstractContextManager[object]
     return f"the input and {len(names) - 1} parameters"
 
 
-def _initial_and_telling(subject: Subject, site: Site) -> Iterator[tuple[str, nn.Module]]:
+def _initial_and_telling(subject: MixerUnderTest, site: Site) -> Iterator[tuple[str, nn.Module]]:
     yield "initial", subject.build(site)
     yield "random", randomise(subject.build(site))
 
@@ -71,7 +71,7 @@ def _trained(mixer: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, tensor) for name, tensor in mixer.named_parameters() if tensor.requires_grad]
 
 
-def check_determinism(subject: Subject) -> str:
+def check_determinism(subject: MixerUnderTest) -> str:
     """torch's seed decides weights and outputs, and the mixer does not set it."""
     one, other = (subject.build(seed=3) for _ in range(2))
     for (name, expected), (_, found) in zip(_tensors(one), _tensors(other), strict=True):
@@ -97,7 +97,7 @@ def _tensors(mixer: nn.Module) -> list[tuple[str, Tensor]]:
     return [*mixer.named_parameters(), *mixer.named_buffers()]
 
 
-def check_train_and_eval(subject: Subject) -> str:
+def check_train_and_eval(subject: MixerUnderTest) -> str:
     """Both modes run and are left to the caller; evaluation gives the same twice and changes no
     buffer; training gives the shape and type of its input."""
     mixer = randomise(subject.build())

@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mixers.conformance.records import CheckFailed, require
-from mixers.conformance.subject import Subject, kept_precision, randomise, require_equal, run
+from mixers.conformance.subject import MixerUnderTest, kept_precision, randomise, require_equal, run
 from mixers.macs import autocast_on_meta
 
 
-def check_meta_device(subject: Subject) -> str:
+def check_meta_device(subject: MixerUnderTest) -> str:
     """Under torch.device("meta") nothing real is allocated, and the shape is right."""
     site = subject.site
     with torch.device("meta"), autocast_on_meta():
@@ -43,7 +43,7 @@ def _plain_tensors(mixer: nn.Module) -> list[tuple[str, Tensor]]:
     ]
 
 
-def used_mixer(subject: Subject) -> nn.Module:
+def used_mixer(subject: MixerUnderTest) -> nn.Module:
     """A mixer that has seen a training step, so that whatever it keeps of one is there."""
     mixer = randomise(subject.build())
     run(mixer.train(), subject.images().requires_grad_()).sum().backward()
@@ -51,7 +51,7 @@ def used_mixer(subject: Subject) -> nn.Module:
     return mixer.eval()
 
 
-def check_state_dict(subject: Subject) -> str:
+def check_state_dict(subject: MixerUnderTest) -> str:
     """Loaded strictly into a mixer of another seed, the state gives the same outputs."""
     mixer = used_mixer(subject)
     state = mixer.state_dict()
@@ -59,7 +59,7 @@ def check_state_dict(subject: Subject) -> str:
     return f"{len(state)} tensors"
 
 
-def check_safetensors(subject: Subject) -> str:
+def check_safetensors(subject: MixerUnderTest) -> str:
     """The same through a file of safetensors, written as a study writes it: each tensor a copy."""
     mixer = used_mixer(subject)
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +76,7 @@ def check_safetensors(subject: Subject) -> str:
 
 
 def _require_same_after_loading(
-    subject: Subject, mixer: nn.Module, state: dict[str, Tensor]
+    subject: MixerUnderTest, mixer: nn.Module, state: dict[str, Tensor]
 ) -> None:
     other = subject.build(seed=1)
     other.load_state_dict(state, strict=True)
@@ -84,7 +84,7 @@ def _require_same_after_loading(
     require_equal(run(other.eval(), images), run(mixer, images), "after loading the state")
 
 
-def check_deepcopy(subject: Subject) -> str:
+def check_deepcopy(subject: MixerUnderTest) -> str:
     """A deep copy gives the same outputs, and shares no memory with its original."""
     mixer = used_mixer(subject)
     images = subject.images()
@@ -98,10 +98,10 @@ def check_deepcopy(subject: Subject) -> str:
     return ""
 
 
-def check_channels_last(subject: Subject) -> str:
+def check_channels_last(subject: MixerUnderTest) -> str:
     """channels_last memory gives the same outputs and input gradients, in double precision."""
     for site in subject.sites[:2]:
-        mixer = subject.telling(site, dtype=torch.float64)
+        mixer = subject.randomised(site, dtype=torch.float64)
         tolerance = kept_precision(mixer, subject.images(2, site, torch.float64)).rounding
         results = []
         for memory_format in (torch.contiguous_format, torch.channels_last):

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from mixers.conformance.declarations import receptive_field_of
 from mixers.conformance.records import NotApplicable, require
-from mixers.conformance.shapes import telling_values
+from mixers.conformance.shapes import boundary_values
 from mixers.conformance.sites import LARGE_MAPS, describe
 from mixers.conformance.subject import (
     NO_OPTIONS,
+    MixerUnderTest,
     Options,
     Refusal,
-    Subject,
     kept_precision,
     random_images,
     run,
@@ -29,13 +29,13 @@ _COARSE_ROUNDING = 1e-2
 _MARGIN = 4  # positions around what is declared that must fit on the map too
 
 
-def check_receptive_field(subject: Subject) -> str:
+def check_receptive_field(subject: MixerUnderTest) -> str:
     """No output depends on more than is declared: by default, by option and with dilation."""
     if receptive_field_of(subject.build()) is None:
         raise NotApplicable("not declared")
     details = []
     for words, site, options in _variants(subject):
-        mixer = subject.telling(site, options, dtype=torch.float64)
+        mixer = subject.randomised(site, options, dtype=torch.float64)
         declared, measured = receptive_field_of(mixer), measure(mixer, site)
         if declared is None:
             continue
@@ -48,21 +48,21 @@ def check_receptive_field(subject: Subject) -> str:
     return f"{details[0]}; {len(details)} variants" if details else ""
 
 
-def _variants(subject: Subject) -> Iterator[tuple[str, Site, Options]]:
+def _variants(subject: MixerUnderTest) -> Iterator[tuple[str, Site, Options]]:
     """The defaults, two other values of each option, and dilation 2 where it is declared."""
     default = _large_site(subject, NO_OPTIONS) or subject.site
     yield "default options", default, NO_OPTIONS
     if subject.declares("supports_dilation"):
         yield "dilation 2", replace(default, dilation=2), NO_OPTIONS
     for option in subject.options:
-        others = [value for value in telling_values(option.domain) if value != option.default]
+        others = [value for value in boundary_values(option.domain) if value != option.default]
         for value in others[:1] + others[1:][-1:]:
             site = _large_site(subject, {option.name: value})
             if site is not None:
                 yield f"{option.name}={value!r}", site, {option.name: value}
 
 
-def _large_site(subject: Subject, options: Options) -> Site | None:
+def _large_site(subject: MixerUnderTest, options: Options) -> Site | None:
     """A site on whose map what is declared shows; the last that takes the options, else None."""
     found = None
     for height, width in LARGE_MAPS:

@@ -16,12 +16,12 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from mixers.conformance.operator_watch import OperatorWatch
 from mixers.conformance.records import Warned
-from mixers.conformance.subject import Subject, run
+from mixers.conformance.subject import MixerUnderTest, run
 
 _CALLS = 4
 
 
-def check_resources(subject: Subject) -> str:
+def check_resources(subject: MixerUnderTest) -> str:
     """No threads, processes or open files are left, and no call's tensors stay in memory.
 
     A warning, since a mixer may have reasons.
@@ -45,7 +45,7 @@ def check_resources(subject: Subject) -> str:
     return ""
 
 
-def _kept_of_each_call(mixer: torch.nn.Module, subject: Subject) -> int:
+def _kept_of_each_call(mixer: torch.nn.Module, subject: MixerUnderTest) -> int:
     """Return how many storages of a call are alive after later calls.
 
     The first call may fill caches, and storages of the last may be held by attributes.

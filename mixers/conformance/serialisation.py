@@ -11,10 +11,10 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from mixers.conformance.portability import used_mixer
 from mixers.conformance.records import NotApplicable, require
-from mixers.conformance.subject import Subject, require_equal, run
+from mixers.conformance.subject import MixerUnderTest, require_equal, run
 
 
-def check_serialisation(subject: Subject) -> str:
+def check_serialisation(subject: MixerUnderTest) -> str:
     """Through Python's object serialisation, as multiprocessing uses it, outputs are the same."""
     mixer = used_mixer(subject)
     if any(is_parametrized(module) for module in mixer.modules()):

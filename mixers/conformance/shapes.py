@@ -13,9 +13,9 @@ from torch import nn
 from mixers.conformance.records import CheckFailed, NotApplicable, require
 from mixers.conformance.sites import SITES, describe
 from mixers.conformance.subject import (
+    MixerUnderTest,
     Options,
     Refusal,
-    Subject,
     random_images,
     require_equal,
     run,
@@ -25,7 +25,7 @@ from mixers.options import Choice, Domain, FloatRange, IntRange, OptionValue
 from mixers.signature import Option
 
 
-def check_shapes(subject: Subject) -> str:
+def check_shapes(subject: MixerUnderTest) -> str:
     """(B, C, H, W) and its type come out as they went in, at every site and batch size."""
     subject.options  # noqa: B018 -- a refusal names one of them
     refused = []
@@ -62,7 +62,7 @@ def _require_keeps(mixer: nn.Module, shape: tuple[int, int, int, int], words: st
     )
 
 
-def check_options(subject: Subject) -> str:
+def check_options(subject: MixerUnderTest) -> str:
     """Every legal value builds and runs, or is refused in words, one at a time and together.
 
     Together: a seeded sample of combinations, in which two values of any two options meet as far
@@ -74,7 +74,7 @@ def check_options(subject: Subject) -> str:
         raise CheckFailed(f"the default options are refused at every site: {refusals[0]}")
     tried, nowhere = 0, []
     for option in options:
-        for value in telling_values(option.domain):
+        for value in boundary_values(option.domain):
             tried += 1
             if not _runs_somewhere(subject, {option.name: value}, SITES):
                 nowhere.append(f"{option.name}={value}")
@@ -85,7 +85,7 @@ def check_options(subject: Subject) -> str:
     return f"{detail}; refused at every site: {', '.join(nowhere)}" if nowhere else detail
 
 
-def _runs_somewhere(subject: Subject, options: Options, sites: Sequence[Site]) -> bool:
+def _runs_somewhere(subject: MixerUnderTest, options: Options, sites: Sequence[Site]) -> bool:
     """Return whether any of `sites` takes the options; CheckFailed if something is wrong at one.
 
     The first that takes them shows training and evaluation, the others the shape.
@@ -142,7 +142,7 @@ def sampled_combinations(options: Sequence[Option]) -> list[dict[str, OptionValu
 
     Each begins with two values that have not met, and draws the others.
     """
-    values = {option.name: telling_values(option.domain) for option in options}
+    values = {option.name: boundary_values(option.domain) for option in options}
     generator = random.Random(0)
     pending = [
         ((one, value), (other, second))
@@ -162,7 +162,7 @@ def sampled_combinations(options: Sequence[Option]) -> list[dict[str, OptionValu
     return [{name: values[name][place] for name, place in places.items()} for places in sampled]
 
 
-def telling_values(domain: Domain) -> list[OptionValue]:
+def boundary_values(domain: Domain) -> list[OptionValue]:
     """All of a choice; the ends and the middle of a range, and what is worth searching."""
     values: list[OptionValue]
     match domain:
@@ -179,7 +179,7 @@ def telling_values(domain: Domain) -> list[OptionValue]:
     return list({(type(value), value): value for value in legal}.values())  # True is not 1
 
 
-def check_other_map_sizes(subject: Subject) -> str:
+def check_other_map_sizes(subject: MixerUnderTest) -> str:
     """A mixer runs on maps of other sizes than it was built for, unless it declares otherwise."""
     if subject.declares("fixed_map_size"):
         raise NotApplicable("declares fixed_map_size")
@@ -198,7 +198,7 @@ def check_other_map_sizes(subject: Subject) -> str:
     return f"built for {site.height}×{site.width}"
 
 
-def check_dilation(subject: Subject) -> str:
+def check_dilation(subject: MixerUnderTest) -> str:
     """Where `supports_dilation` is declared: at dilation 2 and 4 the shape stays."""
     if not subject.declares("supports_dilation"):
         raise NotApplicable("supports_dilation is not declared")

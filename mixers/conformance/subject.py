@@ -1,4 +1,4 @@
-"""The mixer under test: built at sites, filled with telling values, run on fresh images."""
+"""The mixer under test: built at sites, filled with randomised values, run on fresh images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Refusal:
     words: str
 
 
-class Subject:
+class MixerUnderTest:
     """One mixer class; what it builds is seeded, so that two calls give the same mixer."""
 
     def __init__(self, mixer_class: type[nn.Module], device: str | None = None) -> None:
@@ -134,7 +134,7 @@ class Subject:
                 "the option, or the property of the site, that does not go"
             ) from None
 
-    def telling(
+    def randomised(
         self,
         site: Site | None = None,
         options: Options = NO_OPTIONS,

@@ -47,10 +47,10 @@ from mixers.conformance.shapes import (
     check_other_map_sizes,
     check_shapes,
 )
-from mixers.conformance.subject import Subject
+from mixers.conformance.subject import MixerUnderTest
 from mixers.third_party_code import described
 
-CHECKS: dict[str, Callable[[Subject], str]] = {
+CHECKS: dict[str, Callable[[MixerUnderTest], str]] = {
     "signature": check_signature,
     "declarations": check_declarations,
     "shapes": check_shapes,
@@ -97,11 +97,11 @@ def check_mixer(
     a name that is no check's.
     """
     names = names_of(only)
-    subject = Subject(mixer_class, device)
+    subject = MixerUnderTest(mixer_class, device)
     return [run_check(name, subject) for name in names]
 
 
-def run_check(name: str, subject: Subject) -> CheckRecord:
+def run_check(name: str, subject: MixerUnderTest) -> CheckRecord:
     """One check; whatever it raises but an interrupt becomes its record.
 
     A failure that the class expects in `expected_failed_checks` is XFAIL, its absence XPASS.
@@ -118,7 +118,7 @@ def run_check(name: str, subject: Subject) -> CheckRecord:
     return CheckRecord(name, Status.XPASS, f"passes, though expected to fail: {reason}")
 
 
-def _outcome(name: str, subject: Subject) -> CheckRecord:
+def _outcome(name: str, subject: MixerUnderTest) -> CheckRecord:
     try:
         with isolated(), on_device(subject.device):
             return CheckRecord(name, Status.PASSED, CHECKS[name](subject))

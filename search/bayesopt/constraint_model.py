@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
-from search.bayesopt.encoding import Seen
+from search.bayesopt.encoding import EncodedCandidates
 from search.bayesopt.gaussian_process import Array, GaussianProcess
 from search.bayesopt.limits import AtMost, Limit
 from search.bayesopt.score_model import QuantityProcess
@@ -21,9 +21,9 @@ class Quantity(Protocol):
 
     error: float | None
 
-    def condition(self, seen: Seen, values: Array) -> None: ...
+    def condition(self, seen: EncodedCandidates, values: Array) -> None: ...
 
-    def log_chance(self, seen: Seen) -> Array:
+    def log_chance(self, seen: EncodedCandidates) -> Array:
         """ln of the probability that the limit is kept, for each candidate."""
         ...
 
@@ -48,7 +48,7 @@ class QuantityModel:
         self._model: GaussianProcess | None = None
         self._threshold = 0.0
 
-    def condition(self, seen: Seen, values: Array) -> None:
+    def condition(self, seen: EncodedCandidates, values: Array) -> None:
         if len(values) < MIN_VALUES or float(np.ptp(values)) == 0:
             return
         threshold = self.limit.limit
@@ -64,7 +64,7 @@ class QuantityModel:
         self.calibration = max(1.0, float(np.sqrt(np.mean((errors / deviation) ** 2))))
         self.error = float(np.sqrt(np.mean(errors**2))) * scale
 
-    def log_chance(self, seen: Seen) -> Array:
+    def log_chance(self, seen: EncodedCandidates) -> Array:
         """ln of the probability that the quantity keeps the limit, for each candidate."""
         if self._model is None:
             return np.zeros(len(seen.rows))

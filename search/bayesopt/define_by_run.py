@@ -17,7 +17,7 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial
 
-from search.bayesopt.probe_trial import Draft
+from search.bayesopt.probe_trial import ProbeTrial
 
 Params: TypeAlias = dict[str, Any]
 Key: TypeAlias = str
@@ -70,7 +70,7 @@ class Space:
             self.distributions.update(fixed)
 
             def define(trial: BaseTrial) -> None:
-                assert isinstance(trial, Draft)
+                assert isinstance(trial, ProbeTrial)
                 for name, distribution in fixed.items():
                     trial.suggest(name, distribution)
 
@@ -111,7 +111,7 @@ class Space:
         return self._realise(pick)
 
     def _realise(self, pick: Callable[[str, BaseDistribution], Any]) -> Params | None:
-        draft = Draft(pick)
+        draft = ProbeTrial(pick)
         try:
             self._define(draft)
         except TrialPruned:

@@ -96,7 +96,7 @@ class HasParams(Protocol):
 
 
 @dataclass(frozen=True)
-class Seen:
+class EncodedCandidates:
     """Candidates by their values, and as rows of numbers by `features`, in the same order."""
 
     params: Sequence[Mapping[str, Any]]

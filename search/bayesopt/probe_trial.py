@@ -18,7 +18,7 @@ from optuna.trial import BaseTrial
 Picker: TypeAlias = Callable[[str, BaseDistribution], Any]
 
 
-class Draft(BaseTrial):
+class ProbeTrial(BaseTrial):
     """Values that `pick` chooses for one candidate, in the order in which they are asked for."""
 
     def __init__(self, pick: Picker) -> None:

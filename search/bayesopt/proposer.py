@@ -16,7 +16,7 @@ import numpy as np
 
 from search.bayesopt.constraint_model import Quantity, QuantityModel
 from search.bayesopt.define_by_run import Key, Params, Space, key_of
-from search.bayesopt.encoding import Features, Seen
+from search.bayesopt.encoding import EncodedCandidates, Features
 from search.bayesopt.gaussian_process import Array
 from search.bayesopt.history import Candidate
 from search.bayesopt.limits import AtLeast
@@ -169,8 +169,8 @@ class Proposer:
         if pending:
             self._score.believe(self._rows_of(pending))
 
-    def _seen(self, keys: Sequence[Key]) -> Seen:
-        return Seen(self._params_of(keys), self._features, self._rows_of(keys))
+    def _seen(self, keys: Sequence[Key]) -> EncodedCandidates:
+        return EncodedCandidates(self._params_of(keys), self._features, self._rows_of(keys))
 
     def _params_of(self, keys: Sequence[Key]) -> list[Params]:
         return [self._known[k].params if k in self._known else self._pool[k] for k in keys]

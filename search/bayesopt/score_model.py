@@ -67,7 +67,7 @@ class ScoreModel:
         self._processes: list[tuple[GaussianProcess, float]] = []
 
     def condition(self, features: Features, rows: Array, scores: Array) -> None:
-        values = warped(scores)
+        values = half_rank_warp(scores)
         if self._features is not features or not self._draws:
             some = _kept(values, MAX_FITTED)
             posterior = Posterior(rows[some], values[some], features.groups)
@@ -122,7 +122,7 @@ def _kept(matter: Array, number: int) -> NDArray[np.intp]:
     return np.sort(np.concatenate([best, spread]))
 
 
-def warped(scores: Array) -> Array:
+def half_rank_warp(scores: Array) -> Array:
     """Scores at mean 0 and spread 1, the lower half by its ranks.
 
     How bad a bad one is tells nothing about the best, and one broken candidate may lie further

@@ -17,8 +17,8 @@ from search.cli.plugins import command_registry
 if TYPE_CHECKING:
     import torch
 
-    from search.evaluation.model_source import Subject
-    from search.throughput import Protocol
+    from search.evaluation.model_source import ModelSource
+    from search.throughput import MeasurementProtocol
 
 _SIDE_FIGURES = ("breakdown", "latency", "memory", "budget_memory", "largest_batch")
 _ONE_PART = "--breakdown: got --compile, which makes one of all parts; allowed: eager"
@@ -97,25 +97,25 @@ def measure(
         import torch
 
         from search.devices import require_device
-        from search.evaluation.model_source import read_subject
+        from search.evaluation.model_source import read_model_source
         from search.evaluation.one_measurement import measured_record
 
         target = require_device(device)
         if target.type == "cpu":
             torch.set_num_threads(threads)
-        subject = read_subject(source, registry)
-        protocols = {kind: _protocol(subject, target, kind, max_seconds, asked) for kind in wanted}
+        network = read_model_source(source, registry)
+        protocols = {kind: _protocol(network, target, kind, max_seconds, asked) for kind in wanted}
         if side["breakdown"] and any(protocol.compile for protocol in protocols.values()):
             raise click.UsageError(_ONE_PART)
         records = []
         try:
             for kind, budget in wanted.items():
                 protocol = protocols[kind]
-                record = measured_record(subject, protocol, budget, target, fresh=fresh, note=_say)
+                record = measured_record(network, protocol, budget, target, fresh=fresh, note=_say)
                 records.append(record)
                 try:
-                    with subject.faults():
-                        _add_side_figures(record, subject, protocol, target, side)
+                    with network.faults():
+                        _add_side_figures(record, network, protocol, target, side)
                 finally:  # what was measured is shown whatever comes after it
                     if not as_json:
                         _print(record)
@@ -130,25 +130,25 @@ def _say(text: str) -> None:
 
 
 def _protocol(
-    subject: Subject, device: torch.device, mode: str, max_seconds: float, asked: dict[str, Any]
-) -> Protocol:
+    network: ModelSource, device: torch.device, mode: str, max_seconds: float, asked: dict[str, Any]
+) -> MeasurementProtocol:
     """What was asked for, over the study's settings, over the device's defaults."""
     from search.devices import precision_problem
     from search.errors import UsageError
     from search.evaluation.one_measurement import default_settings
-    from search.throughput import Protocol
+    from search.throughput import MeasurementProtocol
 
     said = {
         "compile" if key == "compiled" else key: value
         for key, value in asked.items()
         if value is not None
     }
-    settings = {**default_settings(subject, device, said), **said}
+    settings = {**default_settings(network, device, said), **said}
     if words := precision_problem(settings["precision"], device):
         raise UsageError(f"--precision: {words}")
-    return Protocol(
+    return MeasurementProtocol(
         mode="train" if mode == "train" else "infer",
-        in_channels=subject.in_channels,
+        in_channels=network.in_channels,
         max_seconds=max_seconds,
         **settings,
     )
@@ -156,8 +156,8 @@ def _protocol(
 
 def _add_side_figures(
     record: dict[str, Any],
-    subject: Subject,
-    protocol: Protocol,
+    network: ModelSource,
+    protocol: MeasurementProtocol,
     device: torch.device,
     side: dict[str, Any],
 ) -> None:
@@ -165,14 +165,14 @@ def _add_side_figures(
     from search.evaluation import extra_figures as side_figures
 
     if side["memory"] or side["budget_memory"] is not None:
-        record["peak_memory_bytes"] = side_figures.memory_of_a_step(subject, protocol, device)
+        record["peak_memory_bytes"] = side_figures.memory_of_a_step(network, protocol, device)
         record["budget_memory_gib"] = side["budget_memory"]
     if side["latency"]:
-        record["latency"] = side_figures.latency_of_an_image(subject, protocol, device)
+        record["latency"] = side_figures.latency_of_an_image(network, protocol, device)
     if side["largest_batch"]:
-        record["largest_batch"] = side_figures.largest_batch_that_fits(subject, protocol, device)
+        record["largest_batch"] = side_figures.largest_batch_that_fits(network, protocol, device)
     if side["breakdown"]:
-        record["breakdown"] = side_figures.time_by_part(subject, protocol, device)
+        record["breakdown"] = side_figures.time_by_part(network, protocol, device)
 
 
 def _code(record: dict[str, Any]) -> int:

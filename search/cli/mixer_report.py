@@ -26,7 +26,7 @@ def describe_mixer(
 ) -> dict[str, Any]:
     """What `search mixers show` prints; `cost` is None, with a `refusal`, where the mixer of
     `spec` does not go to `site`."""
-    frozen = entry.frozen()
+    frozen = entry.fingerprint()
     cost, refusal = None, ""
     try:
         with torch.device("meta"):

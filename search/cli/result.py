@@ -13,7 +13,7 @@ from search.cli.output import cell, echo
 from search.cli.status import refuted_text
 from search.formatting import budget_words
 from search.scheduling.passed_over import PassedOver
-from search.scheduling.quarantine import SetAside
+from search.scheduling.quarantine import QuarantinedMixer
 
 SHOWN_REASONS = 3
 _ENDED = {  # outcomes that the number of trials does not explain
@@ -33,7 +33,7 @@ def print_result(summary: dict[str, Any], folder: Path, go_on: str) -> None:
     for line in _predictions(summary["prediction"]):
         echo(line)
     for mixer in summary["set_aside"]:
-        echo(str(SetAside.from_data(mixer)))
+        echo(str(QuarantinedMixer.from_data(mixer)))
     for line in passed_over_lines(summary["passed_over"]):
         echo(line)
     _print_found(summary, folder)

@@ -69,7 +69,7 @@ def _list(studies: list[dict[str, Any]]) -> str:
 
 def _text(study: dict[str, Any]) -> str:
     from search.cli.result import passed_over_lines
-    from search.scheduling.quarantine import SetAside
+    from search.scheduling.quarantine import QuarantinedMixer
 
     train, measure = study["train"], study["measure"]
     lines = [
@@ -91,7 +91,7 @@ def _text(study: dict[str, Any]) -> str:
         lines += [f"  {_candidate(trial)}" for trial in study["front"]]
     if study["not_yet_in_summary"]:
         lines.append(f"trials that ended since that was written: {study['not_yet_in_summary']}")
-    lines += [str(SetAside.from_data(mixer)) for mixer in study["set_aside"]]
+    lines += [str(QuarantinedMixer.from_data(mixer)) for mixer in study["set_aside"]]
     lines += passed_over_lines(study["passed_over"])
     if study["baselines"]:
         lines += ["baselines:", *(f"  {_baseline(one)}" for one in study["baselines"])]

@@ -20,14 +20,14 @@ _SHOWN = 20
 
 def freeze(names: Iterable[str], registry: MixerRegistry) -> Frozen:
     """What a study keeps of each mixer: distribution, version, entry point, origin, options."""
-    return tuple(registry[name].frozen() for name in sorted(names))
+    return tuple(registry[name].fingerprint() for name in sorted(names))
 
 
 def mixer_origins(spec: BackboneSpec, registry: MixerRegistry) -> list[dict[str, str]]:
     """Where each mixer of `spec` came from: distribution, version, entry point, origin, files."""
     names = sorted({mixer.name for stage in spec.stages for mixer in stage.block_mixers})
     keys = ("name", "distribution", "version", "entry_point", "origin", "files")
-    frozen = (registry[name].frozen() for name in names)
+    frozen = (registry[name].fingerprint() for name in names)
     return [{key: mixer[key] for key in keys if key in mixer} for mixer in frozen]
 
 
@@ -45,7 +45,7 @@ def require_unchanged(
         raise EnvironmentProblem(_words(folder, gone, "install them again, or begin anew"))
     changed, searched = [], []
     for mixer in frozen:
-        now = registry[str(mixer["name"])].frozen()
+        now = registry[str(mixer["name"])].fingerprint()
         lines = differences(mixer, {key: now.get(key) for key in mixer}, str(mixer["name"]))
         changed += [line for line in lines if ".searched:" not in line]
         searched += [line for line in lines if ".searched:" in line]
@@ -72,7 +72,7 @@ def require_unchanged_trainer(
     """
     if frozen is None or trainer is None:
         return []
-    now = trainer.frozen()
+    now = trainer.fingerprint()
     changed = differences(frozen, {key: now.get(key) for key in frozen}, "trainer")
     if changed and not allow_drift:
         shown = "\n".join(f"  {line}" for line in changed)

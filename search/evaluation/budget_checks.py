@@ -23,13 +23,13 @@ from mixers import MixerRegistry
 from search.config.study import StudyConfig
 from search.devices import GIB, device_memory_bytes, gigabytes
 from search.evaluation.measurer import Measurer
-from search.evaluation.model_source import Subject, subject_of
+from search.evaluation.model_source import ModelSource, model_source_of
 from search.evaluation.static_bounds import speed_problem, step_bytes
 from search.formatting import figure, interval, unit
 from search.profiling.memory import peak_memory_bytes, release_memory
 from search.profiling.roofline import Rates, count_work
 from search.storage.records import NOT_BUILDABLE, Record, TrialRecord, TrialState
-from search.throughput import Measurement, Protocol, Verdict
+from search.throughput import Measurement, MeasurementProtocol, Verdict
 from search.throughput.protocol import Mode
 from search.throughput.workload import make_step, precision_of
 
@@ -54,13 +54,13 @@ class BudgetChecks:
 
         What a mixer's code raises passes through; the record then stands as far as it came.
         """
-        network = subject_of(spec, self.registry)
+        network = model_source_of(spec, self.registry)
         return self.may_pass(spec, record) and all(check(record) for check in self._runs(network))
 
     def may_pass(self, spec: BackboneSpec, record: TrialRecord) -> bool:
         """Likewise, whether `spec` may be within all budgets, by counts and floors alone."""
         self.phase("build")
-        network = subject_of(spec, self.registry)
+        network = model_source_of(spec, self.registry)
         with self.measurer.shared():  # a CPU that measures should not count meanwhile
             try:
                 built = self._counted(network, record)
@@ -71,7 +71,7 @@ class BudgetChecks:
             within = all(check(record) for check in counts)
         return within and self._can_be_fast_enough(network, built[0], record)
 
-    def judge_all(self, network: Subject, record: Record) -> bool:
+    def judge_all(self, network: ModelSource, record: Record) -> bool:
         """Puts all budgets to `network`, whichever it misses; `record.reason` says which.
 
         False where it cannot be built or does not fit the device, or where others at work there
@@ -98,7 +98,7 @@ class BudgetChecks:
         return True
 
     def _counted(
-        self, network: Subject, record: Record, device: torch.device | str = "meta"
+        self, network: ModelSource, record: Record, device: torch.device | str = "meta"
     ) -> tuple[nn.Module, nn.Module]:
         """The network as it is measured and as it is trained; `record` gets its counts."""
         start = time.perf_counter()
@@ -118,7 +118,7 @@ class BudgetChecks:
             lambda record: self._is_at_most("macs", record.macs or 0, budget.macs, record),
         ]
 
-    def _bounds(self, network: Subject, measured: nn.Module, trained: nn.Module) -> list[Check]:
+    def _bounds(self, network: ModelSource, measured: nn.Module, trained: nn.Module) -> list[Check]:
         """What models on the meta device say of memory: the budget's, and the device's."""
 
         @cache
@@ -132,7 +132,7 @@ class BudgetChecks:
             lambda record: self._fits(needed(), trained, record),
         ]
 
-    def _runs(self, network: Subject) -> list[Check]:
+    def _runs(self, network: ModelSource) -> list[Check]:
         """What a network has to run for: each says whether it is passed."""
         return [
             *(
@@ -154,7 +154,7 @@ class BudgetChecks:
         out_of_memory(record, words)
         return False
 
-    def _can_be_fast_enough(self, network: Subject, model: nn.Module, record: Record) -> bool:
+    def _can_be_fast_enough(self, network: ModelSource, model: nn.Module, record: Record) -> bool:
         """Rejects what no kernel can run fast enough, before it is built."""
         for mode, budget in self.config.budget.throughput.items():
             if self._rates is None:
@@ -173,7 +173,7 @@ class BudgetChecks:
         return True
 
     def _is_fast_enough(
-        self, network: Subject, mode: str, budget: float | None, record: Record
+        self, network: ModelSource, mode: str, budget: float | None, record: Record
     ) -> bool:
         """Measures in that mode, and rejects where a budget is missed."""
         self.phase(f"measure {mode}")
@@ -200,7 +200,7 @@ class BudgetChecks:
         asked = f"{getattr(self.config.budget, mode):g} {unit(mode)} {interval(measured)}"
         return reject(record, f"{mode}: {found} of {asked}, {measurement.verdict}")
 
-    def _measured(self, network: Subject, mode: str, budget: float | None) -> Measurement:
+    def _measured(self, network: ModelSource, mode: str, budget: float | None) -> Measurement:
         size = self.config.measure.image_size
         return self.measurer.until_clear(
             lambda: network.build(size, self.device),
@@ -208,7 +208,7 @@ class BudgetChecks:
             budget,
         )
 
-    def _takes_little_memory(self, network: Subject, record: Record) -> bool:
+    def _takes_little_memory(self, network: ModelSource, record: Record) -> bool:
         """Runs the step of each mode that counts, where memory is limited or on the front."""
         if not self.config.measures_memory:
             return True
@@ -219,7 +219,7 @@ class BudgetChecks:
         peak = record.peak_memory_bytes / GIB
         return self._is_at_most("memory", peak, self.config.budget.memory, record)
 
-    def _peak_bytes(self, network: Subject, mode: str) -> int:
+    def _peak_bytes(self, network: ModelSource, mode: str) -> int:
         protocol = self._protocol(mode, network.in_channels)
         with self.measurer.leased(), precision_of(protocol, self.device):
             model = network.build(protocol.image_size, self.device)
@@ -240,9 +240,9 @@ class BudgetChecks:
         """The steps whose memory counts: those whose throughput does, else a training step."""
         return [mode for mode in self.config.speeds if mode != "latency"] or ["train"]
 
-    def _protocol(self, mode: str, in_channels: int) -> Protocol:
+    def _protocol(self, mode: str, in_channels: int) -> MeasurementProtocol:
         asked = self.config.measure
-        return Protocol(
+        return MeasurementProtocol(
             mode=cast(Mode, mode),
             batch_size=1 if mode == "latency" else asked.batch_size,
             image_size=asked.image_size,

@@ -17,8 +17,8 @@ from typing import Any
 from mixers.provenance import files_digest, install_origin
 from mixers.scan import OWN_DISTRIBUTION
 from search.atomic_write import write_atomically
-from search.evaluation.model_source import Subject
-from search.throughput import Protocol
+from search.evaluation.model_source import ModelSource
+from search.throughput import MeasurementProtocol
 from search.throughput.measurement import Measurement
 from search.user_cache import user_cache
 
@@ -28,7 +28,7 @@ _DEVICE = (
 )  # fmt: skip
 _VERSIONED = ("torch", "timm", "torchvision")
 _ENTRY = {  # keys without which a file is not a record
-    *(part.name for part in fields(Protocol)),
+    *(part.name for part in fields(MeasurementProtocol)),
     *(part.name for part in fields(Measurement) if part.name != "protocol"),
     "name", "digest", "reason", "cached",
 }  # fmt: skip
@@ -40,15 +40,18 @@ def cache_folder() -> Path:
 
 
 def cache_key(
-    subject: Subject, protocol: Protocol, budget: float | None, environment: Mapping[str, Any]
+    network: ModelSource,
+    protocol: MeasurementProtocol,
+    budget: float | None,
+    environment: Mapping[str, Any],
 ) -> str | None:
     """What a measurement depends on, as a digest; None where its code may change unseen."""
     own = distribution(OWN_DISTRIBUTION)
-    code = [{"origin": install_origin(own), "files": files_digest(own)}, *subject.mixers]
+    code = [{"origin": install_origin(own), "files": files_digest(own)}, *network.mixers]
     if any(not part.get("files") or _may_change(str(part.get("origin"))) for part in code):
         return None
     parts = {
-        "digest": subject.digest,
+        "digest": network.digest,
         "code": [part["files"] for part in code],
         "versions": {name: version(name) for name in _VERSIONED},
         "protocol": asdict(protocol),

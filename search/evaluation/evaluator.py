@@ -25,7 +25,7 @@ from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.evaluation.budget_checks import BudgetChecks, out_of_memory
 from search.evaluation.measurer import Measurer
-from search.evaluation.model_source import Subject, read_subject, subject_of
+from search.evaluation.model_source import ModelSource, model_source_of, read_model_source
 from search.storage.records import DIVERGED, BaselineRecord, Record, TrialRecord, TrialState
 from search.throughput import Measurement, measure
 from search.training import (
@@ -104,7 +104,7 @@ class CandidateEvaluator:
         config = self.config
         with self._watched(record), self._measurer.leased():
             torch.manual_seed(config.search.seed)
-            model = subject_of(spec, self.registry).build(config.train.image_size, self.device)
+            model = model_source_of(spec, self.registry).build(config.train.image_size, self.device)
             record.seconds["train"] = seconds_of_training(
                 model,
                 self.data,
@@ -121,7 +121,9 @@ class CandidateEvaluator:
         assert self.best is not None, "only a study's folder holds a best"
         self.phase("test")
         with self._watched(record), self._measurer.shared() as lease:
-            model = subject_of(spec, self.registry).build(self.config.train.image_size, self.device)
+            model = model_source_of(spec, self.registry).build(
+                self.config.train.image_size, self.device
+            )
             model.load_state_dict(load_file(self.best, device=str(self.device)))
             try:
                 value = self._test_accuracy(model, lease)
@@ -138,7 +140,9 @@ class CandidateEvaluator:
         UsageError or SpecError where it names none.
         """
         classes, size = self.data.num_classes, self.config.train.image_size
-        network = read_subject(record.name, self.registry, num_classes=classes, image_size=size)
+        network = read_model_source(
+            record.name, self.registry, num_classes=classes, image_size=size
+        )
         record.digest = network.digest
         if network.spec is not None:
             self._name(network.spec, record)
@@ -168,7 +172,7 @@ class CandidateEvaluator:
             if words := unreadable_words(self.data.unreadable[known:]):
                 self.note(words)
 
-    def _train_and_test(self, network: Subject, record: BaselineRecord) -> None:
+    def _train_and_test(self, network: ModelSource, record: BaselineRecord) -> None:
         self.phase("train")
         with self._measurer.shared() as lease:
             model = self._train(network, record, lease)
@@ -188,12 +192,12 @@ class CandidateEvaluator:
         """Trains and scores; the weights, or None where the training diverged or pauses."""
         self.phase("train")
         with self._measurer.shared() as lease:  # beside a measurement it would spoil that
-            model = self._train(subject_of(spec, self.registry), record, lease)
+            model = self._train(model_source_of(spec, self.registry), record, lease)
         if model is None:
             return None
         return {key: value.detach().cpu() for key, value in model.state_dict().items()}
 
-    def _train(self, network: Subject, record: Record, lease: SharedLease) -> nn.Module | None:
+    def _train(self, network: ModelSource, record: Record, lease: SharedLease) -> nn.Module | None:
         """The network, trained and scored; None where the training diverged or pauses."""
         start, waited = time.perf_counter(), lease.waited_seconds
         checkpoint = self._checkpoint_of(network)
@@ -244,7 +248,7 @@ class CandidateEvaluator:
             share = 0.0
         record.inherited = {**record.inherited, "share": round(share, 4)}
 
-    def _checkpoint_of(self, network: Subject) -> Path | None:
+    def _checkpoint_of(self, network: ModelSource) -> Path | None:
         """The file of this network with its mixers as they are installed now."""
         if self.checkpoints is None:
             return None

@@ -16,7 +16,7 @@ from search.device_lease.shared_lease import SharedLease, shared_lease
 from search.profiling.roofline import Rates, counts_own_time, measure_rates
 from search.throughput import (
     Measurement,
-    Protocol,
+    MeasurementProtocol,
     SystemClock,
     Verdict,
     device_lease,
@@ -50,7 +50,7 @@ class Measurer:
     waited_seconds: float = field(default=0.0, init=False)
 
     def until_clear(
-        self, build: Callable[[], nn.Module], protocol: Protocol, budget: float | None
+        self, build: Callable[[], nn.Module], protocol: MeasurementProtocol, budget: float | None
     ) -> Measurement:
         """The measurement of what `build` makes, a new model for each attempt.
 

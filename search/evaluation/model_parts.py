@@ -29,7 +29,7 @@ def backbone_parts(model: nn.Module) -> dict[str, nn.Module]:
     return parts
 
 
-def mixer_parts(model: nn.Module) -> list[str]:
+def mixer_part_names(model: nn.Module) -> list[str]:
     """Those names of `backbone_parts` that are mixers; none for a module that is no backbone."""
     if not isinstance(model, Backbone):
         return []

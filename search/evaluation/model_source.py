@@ -34,7 +34,7 @@ from search.evaluation.model_names import library_model, require_spec, unknown_m
 
 
 @dataclass(frozen=True)
-class Subject:
+class ModelSource:
     """One model to measure, or to train. `build(image_size, device)` makes it anew; `digest` is
     equal for equal networks; `mixers` say where its mixers came from; `settings` are the study's,
     of a run folder. What the model's mixers raise under `faults` becomes a MixerFault.
@@ -51,13 +51,13 @@ class Subject:
     faults: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
-def read_subject(
+def read_model_source(
     source: str,
     registry: MixerRegistry,
     *,
     num_classes: int | None = None,
     image_size: int | None = None,
-) -> Subject:
+) -> ModelSource:
     """The model that `source` names, with its own number of classes and image size where none are
     said; UsageError or SpecError where there is none."""
     require_spec(source)
@@ -72,7 +72,7 @@ def read_subject(
     return _of_file(source, registry, said)
 
 
-def subject_of(spec: BackboneSpec, registry: MixerRegistry, **more: Any) -> Subject:
+def model_source_of(spec: BackboneSpec, registry: MixerRegistry, **more: Any) -> ModelSource:
     """The backbone of `spec`; `build` raises SpecError where it cannot be built, and
     EnvironmentProblem if a mixer requires another device."""
 
@@ -89,28 +89,30 @@ def subject_of(spec: BackboneSpec, registry: MixerRegistry, **more: Any) -> Subj
         "build": build,
         "faults": partial(mixer_faults, registry, spec, leave=is_out_of_memory),
         "spec": spec,
-        "mixers": [registry[name].frozen() for name in names],
+        "mixers": [registry[name].fingerprint() for name in names],
     }
-    return Subject(**{**fields, **more})
+    return ModelSource(**{**fields, **more})
 
 
-def _of_file(source: str, registry: MixerRegistry, said: dict[str, int], **more: Any) -> Subject:
+def _of_file(
+    source: str, registry: MixerRegistry, said: dict[str, int], **more: Any
+) -> ModelSource:
     """The backbone of a file or a zoo name, some fields as `said`, its problems placed there."""
-    subject = subject_of(load_spec(source, registry).model_copy(update=said), registry, **more)
+    network = model_source_of(load_spec(source, registry).model_copy(update=said), registry, **more)
 
     def build(image_size: int, device: torch.device | str) -> nn.Module:
         with placing(source):
-            return subject.build(image_size, device)
+            return network.build(image_size, device)
 
     @contextmanager
     def faults() -> Iterator[None]:
-        with placing(source), subject.faults():
+        with placing(source), network.faults():
             yield
 
-    return replace(subject, build=build, faults=faults)
+    return replace(network, build=build, faults=faults)
 
 
-def _of_run_folder(folder: Path, registry: MixerRegistry, said: dict[str, int]) -> Subject:
+def _of_run_folder(folder: Path, registry: MixerRegistry, said: dict[str, int]) -> ModelSource:
     best = folder / "best.yaml"
     if not best.is_file():
         inside = nearest_path(best) if folder.is_dir() else None
@@ -121,7 +123,7 @@ def _of_run_folder(folder: Path, registry: MixerRegistry, said: dict[str, int]) 
     return _of_file(str(best), registry, said, settings=settings)
 
 
-def _of_timm(name: str, num_classes: int | None) -> Subject:
+def _of_timm(name: str, num_classes: int | None) -> ModelSource:
     import timm
 
     import_module("metaformer.timm_models")  # registers ours with timm
@@ -143,7 +145,7 @@ def _of_timm(name: str, num_classes: int | None) -> Subject:
                 return timm.create_model(name, **said)
 
     digest = _digest("timm", timm.__version__, name, *map(str, said.values()))
-    return Subject(f"timm:{name}", digest, height, channels, build)
+    return ModelSource(f"timm:{name}", digest, height, channels, build)
 
 
 def _unknown_tag(architecture: str, tag: str, tags: Sequence[str]) -> str:
@@ -153,7 +155,7 @@ def _unknown_tag(architecture: str, tag: str, tags: Sequence[str]) -> str:
     return f"{architecture} has no tag {tag!r}; allowed: none, {', '.join(tags)}{close}"
 
 
-def _of_torchvision(name: str, num_classes: int | None) -> Subject:
+def _of_torchvision(name: str, num_classes: int | None) -> ModelSource:
     import torchvision
     from torchvision import models
 
@@ -167,7 +169,7 @@ def _of_torchvision(name: str, num_classes: int | None) -> Subject:
             return models.get_model(name, weights=None, **said)
 
     digest = _digest("torchvision", torchvision.__version__, name, *map(str, said.values()))
-    return Subject(f"torchvision:{name}", digest, 224, 3, build)
+    return ModelSource(f"torchvision:{name}", digest, 224, 3, build)
 
 
 def _digest(*parts: str) -> str:

@@ -15,10 +15,10 @@ from search.devices import is_out_of_memory, precision_problem
 from search.errors import EnvironmentProblem, UsageError
 from search.evaluation.cache import cache_key, keep, read_cached
 from search.evaluation.measurer import Measurer
-from search.evaluation.model_source import Subject
+from search.evaluation.model_source import ModelSource
 from search.evaluation.static_bounds import memory_problem, speed_problem, step_bytes
 from search.profiling.roofline import count_work, floor_seconds
-from search.throughput import LeaseTimeout, Measurement, Protocol, Verdict
+from search.throughput import LeaseTimeout, Measurement, MeasurementProtocol, Verdict
 from search.throughput.sensors import environment
 
 LEASE_SECONDS = 300.0  # to wait for a device that another process has
@@ -28,15 +28,15 @@ _SETTINGS = ("image_size", "batch_size", "precision", "memory_format", "compile"
 
 
 def default_settings(
-    subject: Subject, device: torch.device, said: dict[str, Any]
+    network: ModelSource, device: torch.device, said: dict[str, Any]
 ) -> dict[str, Any]:
     """What the command line leaves out: the study's settings for a run folder, else the model's
     own size, and on CUDA batch 128 in TF32 (fp32 where there is none), on a CPU fp32 with a batch
     that a CPU can bear."""
-    own = {key: subject.settings[key] for key in _SETTINGS if key in subject.settings}
+    own = {key: network.settings[key] for key in _SETTINGS if key in network.settings}
     if own:
         return own
-    size = said.get("image_size", subject.image_size)
+    size = said.get("image_size", network.image_size)
     if device.type == "cuda":
         precision = "fp32" if precision_problem("tf32", device) else "tf32"
         return {"image_size": size, "batch_size": 128, "precision": precision}
@@ -48,26 +48,26 @@ def default_settings(
 
 
 def measured_record(
-    subject: Subject,
-    protocol: Protocol,
+    network: ModelSource,
+    protocol: MeasurementProtocol,
     budget: float | None,
     device: torch.device,
     *,
     fresh: bool = False,
     note: Callable[[str], None] = lambda _text: None,
 ) -> dict[str, Any]:
-    """The record of a measurement with the subject's name, digest, spec and mixers.
+    """The record of a measurement with the network's name, digest, spec and mixers.
 
     What does not fit the memory is FAIL with the reason `out of memory`. UsageError where the model
     raises, EnvironmentProblem where it cannot be compiled here.
     """
     if protocol.memory_format == "auto":
         protocol = replace(protocol, memory_format="channels_last")
-    key = cache_key(subject, protocol, budget, environment(device))
+    key = cache_key(network, protocol, budget, environment(device))
     cached = read_cached(key) if key is not None and not fresh else None
     if cached is not None:
         return cached
-    record = _take(subject, protocol, budget, device, note)
+    record = _take(network, protocol, budget, device, note)
     if key is not None and record["verdict"] != Verdict.CONTAMINATED:
         today = datetime.now(UTC).strftime("%Y-%m-%d")
         entry = {**record, "cached": f"measured {today}; --fresh measures again"}
@@ -77,8 +77,8 @@ def measured_record(
 
 
 def _take(
-    subject: Subject,
-    protocol: Protocol,
+    network: ModelSource,
+    protocol: MeasurementProtocol,
     budget: float | None,
     device: torch.device,
     note: Callable[[str], None],
@@ -87,13 +87,13 @@ def _take(
         device, check=lambda: None, note=note, sleep=time.sleep, wait_seconds=LEASE_SECONDS
     )
     try:
-        reason = _foretold(subject, protocol, budget, measurer, note)
+        reason = _foretold(network, protocol, budget, measurer, note)
         if reason:
             measurement = _nothing(protocol, budget, device)
         else:
-            with subject.faults():
+            with network.faults():
                 measurement = measurer.until_clear(
-                    lambda: subject.build(protocol.image_size, device), protocol, budget
+                    lambda: network.build(protocol.image_size, device), protocol, budget
                 )
     except EnvironmentProblem:
         raise
@@ -108,41 +108,41 @@ def _take(
         if isinstance(error, OSError):  # a compiler's cache, a full disk: of the machine
             where = f"{error.filename}: " if error.filename else ""
             raise EnvironmentProblem(
-                f"{subject.name} cannot be measured: {where}{error.strerror or error}"
+                f"{network.name} cannot be measured: {where}{error.strerror or error}"
             ) from error
         if is_out_of_memory(error):
             reason = f"out of memory at batch {protocol.batch_size}"
             measurement = _nothing(protocol, budget, device)
         elif protocol.compile and _is_of_the_compiler(error):
             words = str(error).strip().splitlines()
-            raise EnvironmentProblem(f"{subject.name} cannot be compiled: {words[0]}") from error
+            raise EnvironmentProblem(f"{network.name} cannot be compiled: {words[0]}") from error
         else:
             words = str(error).strip().splitlines() or [""]
             raise UsageError(
-                f"{subject.name} raises at {protocol.image_size} pixels, batch "
+                f"{network.name} raises at {protocol.image_size} pixels, batch "
                 f"{protocol.batch_size}: {type(error).__name__}: {words[0]}"
             ) from error
     return {
-        "name": subject.name,
-        "digest": subject.digest,
+        "name": network.name,
+        "digest": network.digest,
         **measurement.to_data(),
         "reason": reason,
-        "spec": None if subject.spec is None else subject.spec.to_data(),
-        "mixers": subject.mixers,
+        "spec": None if network.spec is None else network.spec.to_data(),
+        "mixers": network.mixers,
         "cached": "",
     }
 
 
 def _foretold(
-    subject: Subject,
-    protocol: Protocol,
+    network: ModelSource,
+    protocol: MeasurementProtocol,
     budget: float | None,
     measurer: Measurer,
     note: Callable[[str], None],
 ) -> str:
     """Why nothing need be run, in words: the memory, or the floor; empty where it must be."""
     try:
-        model = subject.build(protocol.image_size, "meta")
+        model = network.build(protocol.image_size, "meta")
         needed, work = step_bytes(model, protocol), count_work(model, protocol)
     except InputError:
         raise
@@ -164,7 +164,9 @@ def _foretold(
     return ""
 
 
-def _nothing(protocol: Protocol, budget: float | None, device: torch.device) -> Measurement:
+def _nothing(
+    protocol: MeasurementProtocol, budget: float | None, device: torch.device
+) -> Measurement:
     """The record of what could not be run at all."""
     nan = float("nan")
     return Measurement(

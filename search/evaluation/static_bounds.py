@@ -12,10 +12,10 @@ from torch import nn
 from metaformer.counting import inference_bytes, training_bytes
 from search.devices import device_memory_bytes, gigabytes
 from search.profiling.roofline import Rates, Work, most_images_per_second
-from search.throughput import Protocol
+from search.throughput import MeasurementProtocol
 
 
-def step_bytes(model: nn.Module, protocol: Protocol) -> int:
+def step_bytes(model: nn.Module, protocol: MeasurementProtocol) -> int:
     """Memory that a step of `model`, on the meta device, needs at the least."""
     count = training_bytes if protocol.mode == "train" else inference_bytes
     return count(
@@ -36,7 +36,7 @@ def memory_problem(needed: int, device: torch.device) -> str | None:
 
 
 def speed_problem(
-    work: Work, protocol: Protocol, budget: float, device: torch.device, rates: Rates
+    work: Work, protocol: MeasurementProtocol, budget: float, device: torch.device, rates: Rates
 ) -> tuple[float, str] | None:
     """Images/s that a step of `work` cannot exceed, and that in words; None where they reach
     `budget`."""

@@ -13,7 +13,7 @@ from search.space.buildability import draw
 from search.space.search_space import SearchSpace
 from search.storage.records import NOT_BUILDABLE, TrialRecord, TrialState
 from search.study.loop import MAX_UNMEASURED_RUNNING
-from search.workers.interface import Do, Executor
+from search.workers.interface import Executor, TaskKind
 
 
 @dataclass(eq=False)
@@ -115,7 +115,9 @@ def _different(drawn: list[Drawn]) -> list[Drawn]:
     return list({id(one): one for one in drawn}.values())
 
 
-def _answer(executor: Executor, do: Do, spec: BackboneSpec, record: TrialRecord) -> TrialRecord:
+def _answer(
+    executor: Executor, do: TaskKind, spec: BackboneSpec, record: TrialRecord
+) -> TrialRecord:
     executor.submit(do, spec, record)
     answer, _ = executor.next_answer()
     assert isinstance(answer, TrialRecord)

@@ -14,14 +14,14 @@ from search.profiling.part_timers import (
     OPTIMIZER,
     ClockStopwatch,
     EventStopwatch,
+    PartClock,
     PartHooks,
     Spans,
-    Stopwatch,
     total,
 )
 from search.profiling.roofline import Rates, arithmetic_floor, bandwidth_floor, device_rates
 from search.profiling.work import Work, count_parts, optimizer_bytes
-from search.throughput.protocol import Protocol
+from search.throughput.protocol import MeasurementProtocol
 from search.throughput.sensors import Clock, SystemClock, device_sensors
 from search.throughput.workload import make_step, precision_of
 
@@ -86,7 +86,7 @@ class Breakdown:
 
 def breakdown(
     model: nn.Module,
-    protocol: Protocol,
+    protocol: MeasurementProtocol,
     *,
     parts: Mapping[str, nn.Module],
     device: torch.device | str | None = None,
@@ -120,7 +120,9 @@ def breakdown(
     return _summary(timer, works, rates)
 
 
-def _require_parts(model: nn.Module, protocol: Protocol, parts: Mapping[str, nn.Module]) -> None:
+def _require_parts(
+    model: nn.Module, protocol: MeasurementProtocol, parts: Mapping[str, nn.Module]
+) -> None:
     if protocol.compile:
         raise ValueError("compile: got true; allowed: false, what is fused cannot be taken apart")
     inside = set(model.modules())
@@ -142,7 +144,7 @@ class _StepTimer:
         *,
         step: Callable[[], None],
         parts: Mapping[str, nn.Module],
-        stopwatch: Stopwatch,
+        stopwatch: PartClock,
         clock: Clock,
         synchronise: Callable[[], None],
     ) -> None:

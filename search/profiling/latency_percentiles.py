@@ -10,7 +10,7 @@ from statistics import median
 import torch
 from torch import nn
 
-from search.throughput.protocol import Protocol
+from search.throughput.protocol import MeasurementProtocol
 from search.throughput.sensors import Clock, SystemClock, device_sensors
 from search.throughput.workload import make_step, precision_of
 
@@ -38,7 +38,7 @@ class Latency:
 
 def measure_latency(
     model: nn.Module,
-    protocol: Protocol,
+    protocol: MeasurementProtocol,
     *,
     device: torch.device | str | None = None,
     clock: Clock | None = None,

@@ -20,7 +20,7 @@ from search.throughput.sensors import Clock
 OPTIMIZER = "optimizer"
 
 
-class Stopwatch(Protocol):
+class PartClock(Protocol):
     def mark(self) -> Any:
         """This moment; costs next to nothing and waits for nothing."""
         ...
@@ -87,7 +87,7 @@ class PartHooks:
     do to the gradients of the same inputs is not taken for the part's.
     """
 
-    def __init__(self, parts: Mapping[str, nn.Module], stopwatch: Stopwatch) -> None:
+    def __init__(self, parts: Mapping[str, nn.Module], stopwatch: PartClock) -> None:
         self._parts = parts
         self._mark = stopwatch.mark
         self._handles: list[Any] = []
@@ -181,7 +181,7 @@ class PartHooks:
         return hook
 
 
-def total(spans: list[Span], stopwatch: Stopwatch) -> float:
+def total(spans: list[Span], stopwatch: PartClock) -> float:
     """Seconds within any of the spans; those without start or end took no part in the step.
 
     A backward pass that ends before it starts is that of a part that returns its input.

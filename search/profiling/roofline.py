@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from search.profiling.work import Work, count_parts, count_work
-from search.throughput.protocol import Precision, Protocol
+from search.throughput.protocol import MeasurementProtocol, Precision
 from search.throughput.workload import precision_of
 
 __all__ = [
@@ -100,7 +100,7 @@ def measure_rates(device: torch.device, precision: Precision = "fp32") -> Rates:
     precision both precisions are tried, since autocast leaves some work in single precision.
     Memory is the best of copying, adding, reading and filling.
     """
-    protocol = Protocol(precision=precision)
+    protocol = MeasurementProtocol(precision=precision)
     with precision_of(protocol, device), torch.inference_mode():
         macs = max(_rate(kernel, device) for kernel in _arithmetic(device, precision))
         moved = max(_rate(kernel, device) for kernel in _memory(device))

@@ -20,7 +20,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from search.throughput.protocol import Protocol
+from search.throughput.protocol import MeasurementProtocol
 
 _HALF = ("bf16", "fp16")
 _ADAMW_PASSES = 7  # reads weight, gradient and two moments; writes weight and moments
@@ -34,7 +34,7 @@ class Work:
     bytes: int
 
 
-def count_work(model: nn.Module, protocol: Protocol) -> Work:
+def count_work(model: nn.Module, protocol: MeasurementProtocol) -> Work:
     """The work of one step of `protocol`, from below.
 
     Counted once each: parameters and images read, the output written; in train mode also the
@@ -49,7 +49,7 @@ def count_work(model: nn.Module, protocol: Protocol) -> Work:
     return Work(whole.macs, whole.bytes + optimizer_bytes(model, protocol))
 
 
-def optimizer_bytes(model: nn.Module, protocol: Protocol) -> int:
+def optimizer_bytes(model: nn.Module, protocol: MeasurementProtocol) -> int:
     """Bytes that AdamW reads and writes in a training step."""
     if protocol.mode != "train":
         return 0
@@ -57,7 +57,7 @@ def optimizer_bytes(model: nn.Module, protocol: Protocol) -> int:
 
 
 def count_parts(
-    model: nn.Module, protocol: Protocol, parts: Mapping[str, nn.Module]
+    model: nn.Module, protocol: MeasurementProtocol, parts: Mapping[str, nn.Module]
 ) -> dict[str, Work]:
     """The work of each of `parts`, which lie in `model`, in the forward and backward pass.
 
@@ -74,7 +74,10 @@ def count_parts(
 
 
 def _count_on(
-    device: torch.device, model: nn.Module, protocol: Protocol, parts: Mapping[str, nn.Module]
+    device: torch.device,
+    model: nn.Module,
+    protocol: MeasurementProtocol,
+    parts: Mapping[str, nn.Module],
 ) -> dict[str, Work]:
     train = protocol.mode == "train"
     copies = _copies(model, device)
@@ -178,7 +181,7 @@ class _Traffic:
 class _Watch:
     """Watches what parts take, give and keep."""
 
-    def __init__(self, protocol: Protocol, not_maps: Sequence[Tensor]) -> None:
+    def __init__(self, protocol: MeasurementProtocol, not_maps: Sequence[Tensor]) -> None:
         self.traffic: dict[str, _Traffic] = {}
         self._half = protocol.precision in _HALF
         self._keeps = not protocol.compile

@@ -8,12 +8,12 @@ from typing import Any
 
 from metaformer.errors import Problem, SpecError
 from metaformer.spec import BackboneSpec
-from search.scheduling.quarantine import Evidence, SetAside, is_fault, set_aside
+from search.scheduling.quarantine import Evidence, QuarantinedMixer, is_fault, set_aside
 from search.storage.records import DIVERGED, TrialRecord
 
 
 @dataclass
-class ProposalCheck:
+class ProposalFilter:
     """`records` are the study's, and grow; `mixers` its own, frozen. `can_be_built` raises
     SpecError where not; `note` hears once of each mixer that is set aside."""
 
@@ -21,7 +21,7 @@ class ProposalCheck:
     mixers: Sequence[dict[str, Any]]
     can_be_built: Callable[[BackboneSpec], None]
     note: Callable[[str], None]
-    _known: dict[str, SetAside] = field(default_factory=dict, init=False)
+    _known: dict[str, QuarantinedMixer] = field(default_factory=dict, init=False)
     _seen: int = field(default=0, init=False)
 
     def __call__(self, spec: BackboneSpec) -> None:
@@ -50,7 +50,7 @@ class ProposalCheck:
         evidence = Evidence.of(self.records, self.mixers)
         return evidence.any_worked and bool(names & evidence.faults.keys())
 
-    def _set_aside(self) -> dict[str, SetAside]:
+    def _set_aside(self) -> dict[str, QuarantinedMixer]:
         if len(self.records) != self._seen:
             self._seen, before = len(self.records), self._known
             self._known = set_aside(self.records, self.mixers)

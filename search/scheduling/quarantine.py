@@ -22,7 +22,7 @@ _SHOWN = 100  # characters of a reason
 
 
 @dataclass(frozen=True)
-class SetAside:
+class QuarantinedMixer:
     """A mixer that is set aside, the trials that it failed in, and their different reasons."""
 
     mixer: str
@@ -40,14 +40,14 @@ class SetAside:
         return {**asdict(self), "trials": list(self.trials), "reasons": list(self.reasons)}
 
     @classmethod
-    def from_data(cls, data: dict[str, Any]) -> SetAside:
+    def from_data(cls, data: dict[str, Any]) -> QuarantinedMixer:
         lists = {key: tuple(data[key]) for key in ("trials", "reasons")}
         return cls(**{**data, **lists})
 
 
 def set_aside(
     records: Iterable[TrialRecord], mixers: Sequence[dict[str, Any]]
-) -> dict[str, SetAside]:
+) -> dict[str, QuarantinedMixer]:
     """The mixers that are set aside, by name; `mixers` are the study's as they are now, frozen.
 
     Such a mixer has never run to the end of a measurement or a training, and failed in three
@@ -62,7 +62,7 @@ def set_aside(
         if len(explained) < FAILED_CANDIDATES:
             break
         faults = sorted(explained.values(), key=lambda record: record.number)
-        found[name] = SetAside(
+        found[name] = QuarantinedMixer(
             name,
             evidence.versions[name],
             tuple(record.number for record in faults),

@@ -19,7 +19,7 @@ from search.storage.trial_store import TrialStore
 
 
 @dataclass(frozen=True)
-class Beginning:
+class TrialInitializer:
     """`origins` says where a candidate's mixers came from. With `halving` candidates train in
     parts; where they `inherit`, they begin with the weights of others."""
 
@@ -53,12 +53,14 @@ class Beginning:
         return record
 
 
-def beginning_of(config: StudyConfig, store: TrialStore, registry: MixerRegistry) -> Beginning:
+def trial_initializer(
+    config: StudyConfig, store: TrialStore, registry: MixerRegistry
+) -> TrialInitializer:
     """As a study's settings have it."""
     factor = config.search.halving
     halving = None if factor is None else Halving(config.train.epochs, factor)
     origins = partial(mixer_origins, registry=registry)
-    return Beginning(store, origins, halving, config.train.inherit)
+    return TrialInitializer(store, origins, halving, config.train.inherit)
 
 
 def new_record(number: int, spec: BackboneSpec, state: TrialState) -> TrialRecord:

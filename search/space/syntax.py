@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from metaformer.errors import Problem, SpecError, format_path, shorten
 from metaformer.forms import FORMS, MIXER_FORMS, form_mistake, is_form
-from metaformer.spec_yaml import mixer_parts
+from metaformer.spec_yaml import split_mixer_node
 from metaformer.yaml_tree import Node
 from mixers import Choice, Domain, FloatRange, IntRange, OptionValue
 
@@ -152,7 +152,7 @@ def written_mixer(node: Node, place: Place) -> str:
         name, options = next(iter(node.value.items()))
         if isinstance(options.value, dict) or options.value is None:
             return name
-    plain, _ = mixer_parts(node)
+    plain, _ = split_mixer_node(node)
     if plain is None:
         refuse_misspelt(node, place, MIXER_FORMS)
         words = f"got {shorten(node.plain())}; allowed: a mixer's name, {{name: {{option: value}}}}"

@@ -16,7 +16,7 @@ from mixers import MixerRegistry
 from search.config.study import Study
 from search.errors import UsageError
 from search.evaluation.device_requirements import require_device_for_mixers
-from search.evaluation.model_source import read_subject
+from search.evaluation.model_source import read_model_source
 from search.storage.progress import Observer
 from search.storage.record_reader import last_of_each, read_baselines
 from search.storage.records import BaselineRecord, TrialState
@@ -49,7 +49,7 @@ class Baselines:
         EnvironmentProblem if one of its mixers requires another device."""
         for name in self._left():
             try:
-                spec = read_subject(name, registry).spec
+                spec = read_model_source(name, registry).spec
             except UsageError as error:
                 raise UsageError(f"search.baselines: {error}") from None
             if spec is not None:

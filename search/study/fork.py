@@ -37,7 +37,7 @@ from search.storage.record_reader import last_of_each, read_baselines
 from search.storage.records import TrialRecord
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import StoredTrial, TrialStore
-from search.study.summary import Outcome, best_of, summarise
+from search.study.summary import StudyOutcome, best_of, summarise
 
 _MUST_AGREE = ("budget", "measure", "train")  # else old figures and scores say nothing here
 
@@ -93,7 +93,7 @@ def fork(old: Study, old_folder: Path, new: Study, out: Path, registry: MixerReg
         _keep_weights(store.records, RunFolder(old_folder), folder)
         folder.write_baselines(baselines)
         device = torch.device(new.config.measure.device)
-        summary = summarise(begun, store.records, device, Outcome.RUNNING, baselines=baselines)
+        summary = summarise(begun, store.records, device, StudyOutcome.RUNNING, baselines=baselines)
         folder.write_summary(summary)
     candidates = [trial.record.number for trial in before if trial.record.confirms is None]
     left = tuple(number for number in candidates if number not in numbers)

@@ -15,12 +15,12 @@ from search.bayesopt.history import NUM_FINALISTS
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.scheduling.strategy import SpaceExhausted, Strategy
 from search.scheduling.successive_halving import Promotion
-from search.scheduling.trial_init import Beginning, new_record
+from search.scheduling.trial_init import TrialInitializer, new_record
 from search.storage.progress import Observer
 from search.storage.records import STUDY_DIED, TrialRecord, TrialState, ranked
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import MAX_ABANDONED, MAX_ATTEMPTS, TrialStore
-from search.study.summary import Outcome, best_of
+from search.study.summary import StudyOutcome, best_of
 from search.workers.interface import Executor, Weights
 
 MAX_FAILURES_RUNNING = 5
@@ -48,8 +48,8 @@ class SearchLoop:
     folder: RunFolder
     observer: Observer
     should_stop: Callable[[], bool]
-    summarise: Callable[[Outcome], None]
-    beginning: Beginning
+    summarise: Callable[[StudyOutcome], None]
+    beginning: TrialInitializer
     explained: Callable[[TrialRecord], bool] = lambda _record: False
     num_finalists: int = NUM_FINALISTS
     _exhausted: bool = field(default=False, init=False)  # nothing new was found at the last look
@@ -57,10 +57,10 @@ class SearchLoop:
     _failures: int = field(default=0, init=False)  # one after the other, as they ended
     _unmeasured: int = field(default=0, init=False)
 
-    def run(self, total: int, time_limit: float | None) -> Outcome:
+    def run(self, total: int, time_limit: float | None) -> StudyOutcome:
         """Goes on until `total` trials count, no candidate begun after `time_limit` seconds."""
         end = math.inf if time_limit is None else time.monotonic() + time_limit
-        ending: Outcome | None = None  # why no candidate is begun any more
+        ending: StudyOutcome | None = None  # why no candidate is begun any more
         try:
             while True:
                 while ending is None and self.executor.free and self._has_more(total):
@@ -74,9 +74,9 @@ class SearchLoop:
             self._interrupt_all(str(error) or "stopped at once")
             raise
 
-    def _ended(self) -> Outcome:
+    def _ended(self) -> StudyOutcome:
         self.folder.forget_checkpoints()
-        return Outcome.SPACE_EXHAUSTED if self._exhausted else Outcome.DONE
+        return StudyOutcome.SPACE_EXHAUSTED if self._exhausted else StudyOutcome.DONE
 
     def _has_more(self, total: int) -> bool:
         return self._wants_new(total) or self._promotion(total) is not None
@@ -98,12 +98,12 @@ class SearchLoop:
         last = not self._wants_new(total) and not under_way
         return self.beginning.halving.promotion(self.store.records, under_way=under_way, last=last)
 
-    def _begin(self, total: int, end: float) -> Outcome | None:
+    def _begin(self, total: int, end: float) -> StudyOutcome | None:
         """Has one more candidate evaluated, or says why not."""
         if self.should_stop():
-            return Outcome.INTERRUPTED
+            return StudyOutcome.INTERRUPTED
         if time.monotonic() >= end:
-            return Outcome.TIME_LIMIT
+            return StudyOutcome.TIME_LIMIT
         pending = {work.spec.digest: number for number, work in self._under_way.items()}
         promotion = self._promotion(total)
         if promotion is not None:
@@ -160,16 +160,16 @@ class SearchLoop:
                 )
                 self.restore_best()
 
-    def _reason_to_end(self, record: TrialRecord) -> Outcome | None:
+    def _reason_to_end(self, record: TrialRecord) -> StudyOutcome | None:
         if record.state.is_final:  # what is tried again has not ended either way
             failed = record.state in (TrialState.FAILED, TrialState.TIMEOUT)
             unexplained = failed and not self.explained(record)
             self._failures = self._failures + 1 if unexplained else 0
         if self._failures >= MAX_FAILURES_RUNNING:
-            return Outcome.TOO_MANY_FAILURES
+            return StudyOutcome.TOO_MANY_FAILURES
         unmeasured = record.state is TrialState.INTERRUPTED and not self.should_stop()
         self._unmeasured = self._unmeasured + 1 if unmeasured else 0
-        return Outcome.MACHINE_BUSY if self._unmeasured >= MAX_UNMEASURED_RUNNING else None
+        return StudyOutcome.MACHINE_BUSY if self._unmeasured >= MAX_UNMEASURED_RUNNING else None
 
     def restore_best(self) -> None:
         """Makes best.yaml and best.safetensors those of the best on record.
@@ -237,7 +237,7 @@ class SearchLoop:
         """And tells whoever follows the study."""
         self._finish(trial, record, weights)
         self._settle_best()
-        self.summarise(Outcome.RUNNING)
+        self.summarise(StudyOutcome.RUNNING)
         self.observer.trial_finished(record, best_of(self.store.records))
 
     def _finish(self, trial: Trial, record: TrialRecord, weights: Weights | None) -> None:

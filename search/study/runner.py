@@ -30,9 +30,9 @@ from search.errors import Interrupted, UsageError
 from search.evaluation.device_requirements import require_device_for_mixers
 from search.formatting import budget_words
 from search.scheduling.passed_over import PassedOverCounter
-from search.scheduling.proposal_filter import ProposalCheck
+from search.scheduling.proposal_filter import ProposalFilter
 from search.scheduling.strategy import Strategy
-from search.scheduling.trial_init import beginning_of
+from search.scheduling.trial_init import trial_initializer
 from search.space.buildability import BuildCheck, require_some_buildable
 from search.space.search_space import SearchSpace
 from search.storage.progress import Observer
@@ -41,7 +41,7 @@ from search.storage.study_lock import has_begun, held
 from search.storage.trial_store import TrialStore
 from search.study.baselines import Baselines, with_baselines_of
 from search.study.loop import SearchLoop
-from search.study.summary import Outcome, summarise
+from search.study.summary import StudyOutcome, summarise
 from search.training import TrainerEntry
 from search.workers.interface import Executor
 from search.workers.placement import crowded, on_its_gpu, require_same_gpu
@@ -49,7 +49,7 @@ from search.workers.pool import in_processes
 from search.workers.process import Child
 
 _NOT_COMPARED = ("search.trials:", "search.trial_seconds:", "search.baselines")  # may change
-_WHOLE = (Outcome.DONE, Outcome.SPACE_EXHAUSTED)
+_WHOLE = (StudyOutcome.DONE, StudyOutcome.SPACE_EXHAUSTED)
 
 
 @dataclass
@@ -104,9 +104,9 @@ class StudyRunner:
                     if outcome in _WHOLE and config.budget.speeds:
                         loop.confirm_best()
                 except Interrupted:
-                    outcome = Outcome.INTERRUPTED
+                    outcome = StudyOutcome.INTERRUPTED
                 nothing_new = (loop.store.counted, len(baselines.records)) == (tried, compared)
-                if outcome is Outcome.DONE and nothing_new:
+                if outcome is StudyOutcome.DONE and nothing_new:
                     self.observer.note(
                         f"the study was finished before, with {tried} trials; nothing new was "
                         f"tried. For more: --trials N, with N above {tried}"
@@ -203,7 +203,7 @@ class StudyRunner:
         """Keeps the mixers that the space can hold from now on, the data and the trainer."""
         names = [mixer["name"] for mixer in self.study.frozen_mixers] or space.mixer_names
         self.study = replace(self.study, frozen_mixers=freeze(names, self.registry))
-        trainer = None if self.trainer is None else self.trainer.frozen()
+        trainer = None if self.trainer is None else self.trainer.fingerprint()
         self.study = replace(self.study, frozen_data=data.identity(), frozen_trainer=trainer)
 
     def _load_data(self, folder: RunFolder) -> Splits:
@@ -253,7 +253,7 @@ class StudyRunner:
     ) -> SearchLoop:
         config = self.study.config
         store = TrialStore(config.name, folder)
-        check = ProposalCheck(
+        check = ProposalFilter(
             store.records, self.study.frozen_mixers, self._build_check(), self.observer.note
         )
         passed_over = PassedOverCounter(self.observer.note, left_out=self._left_out)
@@ -268,7 +268,7 @@ class StudyRunner:
             passed_over=passed_over,
         )
 
-        def write_summary(outcome: Outcome) -> None:
+        def write_summary(outcome: StudyOutcome) -> None:
             said: dict[str, Any] = {"prediction": strategy.prediction(), "passed_over": passed_over}
             said["baselines"] = baselines.records
             folder.write_summary(summarise(self.study, store.records, self.device, outcome, **said))
@@ -281,13 +281,13 @@ class StudyRunner:
             observer=self.observer,
             should_stop=self.should_stop,
             summarise=write_summary,
-            beginning=beginning_of(config, store, self.registry),
+            beginning=trial_initializer(config, store, self.registry),
             explained=check.explains,
             num_finalists=NUM_FINALISTS if config.budget.speeds else 1,
         )
 
     def _conclude(
-        self, loop: SearchLoop, baselines: Baselines, data: Splits, outcome: Outcome
+        self, loop: SearchLoop, baselines: Baselines, data: Splits, outcome: StudyOutcome
     ) -> dict[str, Any]:
         """Reports the best on the test split, once the search has ended, and writes the summary."""
         store, folder = loop.store, loop.folder
@@ -297,11 +297,11 @@ class StudyRunner:
         said["baselines"] = baselines.records
         summary = summarise(self.study, store.records, self.device, outcome, **said)
         folder.write_summary(summary)
-        if outcome is not Outcome.INTERRUPTED:
+        if outcome is not StudyOutcome.INTERRUPTED:
             try:
                 test = loop.test_best()
             except Interrupted:
-                outcome, test = Outcome.INTERRUPTED, None
+                outcome, test = StudyOutcome.INTERRUPTED, None
             summary = summarise(self.study, store.records, self.device, outcome, test=test, **said)
             folder.write_summary(summary)
         return summary

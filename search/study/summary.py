@@ -32,7 +32,7 @@ from search.training import PREPROCESSING
 _VERSIONED = ("metaformer-search", "torch", "timm", "optuna", "numpy")
 
 
-class Outcome(StrEnum):
+class StudyOutcome(StrEnum):
     """Why a study stopped where it did."""
 
     RUNNING = "running"
@@ -71,7 +71,7 @@ def summarise(
     study: Study,
     records: Sequence[TrialRecord],
     device: torch.device,
-    outcome: Outcome,
+    outcome: StudyOutcome,
     *,
     test: float | None = None,
     data: Splits | None = None,

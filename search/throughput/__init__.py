@@ -5,14 +5,14 @@ how to report are separate things here. Knows torch and a module, nothing of the
 from search.device_lease.lease import LeaseTimeout, device_lease
 from search.throughput.engine import measure
 from search.throughput.measurement import Measurement, Verdict
-from search.throughput.protocol import Protocol
+from search.throughput.protocol import MeasurementProtocol
 from search.throughput.sensors import Clock, Sensors, SystemClock, device_sensors
 
 __all__ = [
     "Clock",
     "LeaseTimeout",
     "Measurement",
-    "Protocol",
+    "MeasurementProtocol",
     "Sensors",
     "SystemClock",
     "Verdict",

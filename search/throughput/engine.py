@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from search.throughput.measurement import Measurement, Verdict
-from search.throughput.protocol import Protocol
+from search.throughput.protocol import MeasurementProtocol
 from search.throughput.sensors import Clock, Sensors, SystemClock, device_sensors, environment
 from search.throughput.stopping import FEWEST_FOR_RANKS, LOOKS, autocorrelation, decide, interval
 from search.throughput.timing import Block, Stopwatch
@@ -30,7 +30,7 @@ MAX_RESTARTS = 8  # after so many drifts the device is not fit to measure on
 
 def measure(
     model: nn.Module,
-    protocol: Protocol,
+    protocol: MeasurementProtocol,
     *,
     budget: float | None = None,
     device: torch.device | str | None = None,
@@ -61,7 +61,7 @@ def measure(
 
 def measure_step(
     step: Callable[[], None],
-    protocol: Protocol,
+    protocol: MeasurementProtocol,
     budget: float | None,
     clock: Clock,
     sensors: Sensors,
@@ -145,7 +145,7 @@ class _Sample:
 
     step: Callable[[], None]
     stopwatch: Stopwatch
-    protocol: Protocol
+    protocol: MeasurementProtocol
     step_seconds: float
     discarded: Discarded
     blocks: list[Block] = field(default_factory=list)
@@ -199,7 +199,10 @@ class _Sample:
 
 
 def _look(
-    sample: _Sample, protocol: Protocol, budget: float | None, reference: Reference | None
+    sample: _Sample,
+    protocol: MeasurementProtocol,
+    budget: float | None,
+    reference: Reference | None,
 ) -> _Answer:
     """Looks at the sample at the planned numbers of blocks until the question is answered."""
     answer = _Answer()
@@ -246,7 +249,7 @@ def _idle(blocks: list[Block]) -> dict[str, object]:
     return {"idle_processes": names} if names else {}
 
 
-def _environment(device: torch.device, protocol: Protocol) -> dict[str, object]:
+def _environment(device: torch.device, protocol: MeasurementProtocol) -> dict[str, object]:
     facts = environment(device)
     if device.type == "cuda":
         facts["tf32_matmul"] = torch.backends.cuda.matmul.allow_tf32

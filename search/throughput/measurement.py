@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from search.throughput.protocol import Protocol
+from search.throughput.protocol import MeasurementProtocol
 
 
 class Verdict(StrEnum):
@@ -34,7 +34,7 @@ class Measurement:
     None where the host computes them itself: near 1 the host is the limit.
     """
 
-    protocol: Protocol
+    protocol: MeasurementProtocol
     budget: float | None
     images_per_second: float
     low: float

@@ -12,7 +12,7 @@ MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Protocol:
+class MeasurementProtocol:
     """The settings of one measurement.
 
     `mode` train is a whole step: gradients cleared, forward, loss, backward, optimizer; infer

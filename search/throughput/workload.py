@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search.throughput.protocol import Protocol
+from search.throughput.protocol import MeasurementProtocol
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -20,7 +20,7 @@ _Context = Callable[[], AbstractContextManager[object]]
 
 
 @contextmanager
-def precision_of(protocol: Protocol, device: torch.device) -> Iterator[None]:
+def precision_of(protocol: MeasurementProtocol, device: torch.device) -> Iterator[None]:
     """Sets TF32 of a CUDA device, for convolutions and products alike, and puts both back."""
     if device.type != "cuda":
         yield
@@ -34,7 +34,9 @@ def precision_of(protocol: Protocol, device: torch.device) -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
-def make_step(model: nn.Module, protocol: Protocol, device: torch.device) -> Callable[[], None]:
+def make_step(
+    model: nn.Module, protocol: MeasurementProtocol, device: torch.device
+) -> Callable[[], None]:
     """One step of `protocol.mode` on random images; moves `model` to the device and format.
 
     Weights change in train mode: measure a model of its own, not one that is still needed.
@@ -91,7 +93,9 @@ def reference_step(device: torch.device) -> Callable[[], None]:
     return step
 
 
-def _inference_step(model: nn.Module, images: Tensor, protocol: Protocol) -> Callable[[], None]:
+def _inference_step(
+    model: nn.Module, images: Tensor, protocol: MeasurementProtocol
+) -> Callable[[], None]:
     forward = torch.compile(model) if protocol.compile else model
     autocast = _autocast(protocol, images.device)
 
@@ -102,7 +106,9 @@ def _inference_step(model: nn.Module, images: Tensor, protocol: Protocol) -> Cal
     return step
 
 
-def _training_step(model: nn.Module, images: Tensor, protocol: Protocol) -> Callable[[], None]:
+def _training_step(
+    model: nn.Module, images: Tensor, protocol: MeasurementProtocol
+) -> Callable[[], None]:
     autocast = _autocast(protocol, images.device)
     with torch.inference_mode(), autocast():
         num_classes = model.eval()(images[:1]).shape[1]
@@ -123,7 +129,7 @@ def _training_step(model: nn.Module, images: Tensor, protocol: Protocol) -> Call
     return step
 
 
-def _autocast(protocol: Protocol, device: torch.device) -> _Context:
+def _autocast(protocol: MeasurementProtocol, device: torch.device) -> _Context:
     dtype = _AUTOCAST.get(protocol.precision)
     if dtype is None:
         return nullcontext

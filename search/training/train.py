@@ -53,7 +53,7 @@ def train_and_score(
     if not 1 <= last <= config.epochs:
         raise ValueError(f"epochs: got {last}; allowed: 1 to {config.epochs}")
     model = place(model, device)
-    origin = None if trainer is None else trainer.frozen()
+    origin = None if trainer is None else trainer.fingerprint()
     context = TrainingContext(
         data=data,
         config=config,

@@ -74,7 +74,7 @@ class TrainerEntry:
         function: Trainer = loaded
         return function
 
-    def frozen(self) -> dict[str, str]:
+    def fingerprint(self) -> dict[str, str]:
         """What a study and its trials keep of the trainer, to tell later whether it has changed."""
         return {
             "name": self.name,

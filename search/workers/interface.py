@@ -12,11 +12,11 @@ from search.storage.records import Record
 # a candidate is put to the budgets and trained where it makes them; trained only; put to the
 # budgets only; the best is scored on the test split; for a plan, counted only, and its training
 # timed; a baseline is measured and trained
-Do: TypeAlias = Literal[
+TaskKind: TypeAlias = Literal[
     "evaluate", "train", "judge", "test", "foretell", "time_training", "compare"
 ]
 Weights: TypeAlias = dict[str, Tensor]
-Answer: TypeAlias = tuple[Record, Weights | None]  # weights where the candidate completed
+TaskResult: TypeAlias = tuple[Record, Weights | None]  # weights where the candidate completed
 
 
 class Executor(Protocol):
@@ -27,9 +27,9 @@ class Executor(Protocol):
         """How many more candidates are taken now."""
         ...
 
-    def submit(self, do: Do, spec: BackboneSpec | None, record: Record) -> None: ...
+    def submit(self, do: TaskKind, spec: BackboneSpec | None, record: Record) -> None: ...
 
-    def next_answer(self) -> Answer:
+    def next_answer(self) -> TaskResult:
         """Waits for the next that is done. What goes wrong with a candidate is in its record; what
         is no candidate's doing is raised: UsageError, EnvironmentProblem, KeyboardInterrupt."""
         ...

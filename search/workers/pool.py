@@ -10,46 +10,46 @@ from metaformer.spec import BackboneSpec
 from search.errors import Interrupted
 from search.storage.progress import Observer
 from search.storage.records import Record, TrialRecord
-from search.workers.interface import Answer, Do
+from search.workers.interface import TaskKind, TaskResult
 from search.workers.process import Child
-from search.workers.slot import Seat
+from search.workers.slot import WorkerSlot
 
 POLLING_SECONDS = 0.1  # between looks at whether to stop, and at the time
 
 
 @dataclass
 class Workers:
-    """One candidate in each of `seats`. `check` is called while they work; where it raises
+    """One candidate in each of `slots`. `check` is called while they work; where it raises
     Interrupted, all are asked to stop, and each trial is answered."""
 
-    seats: Sequence[Seat]
+    slots: Sequence[WorkerSlot]
     check: Callable[[], None]
 
     @property
     def free(self) -> int:
         """How many more candidates are taken now."""
-        return sum(seat.is_free for seat in self.seats)
+        return sum(slot.is_free for slot in self.slots)
 
-    def submit(self, do: Do, spec: BackboneSpec | None, record: Record) -> None:
-        next(seat for seat in self.seats if seat.is_free).give(do, spec, record)
+    def submit(self, do: TaskKind, spec: BackboneSpec | None, record: Record) -> None:
+        next(slot for slot in self.slots if slot.is_free).give(do, spec, record)
 
-    def next_answer(self) -> Answer:
+    def next_answer(self) -> TaskResult:
         """Waits for the next that is done, of those submitted."""
         while True:
-            busy = [seat for seat in self.seats if not seat.is_free]
+            busy = [slot for slot in self.slots if not slot.is_free]
             assert busy, "nothing was submitted"
-            for seat in busy if self._is_to_stop() else ():
-                if (answer := seat.stop()) is not None:
+            for slot in busy if self._is_to_stop() else ():
+                if (answer := slot.stop()) is not None:
                     return answer
             select.select(busy, [], [], POLLING_SECONDS)
-            for seat in busy:
-                if (answer := seat.hear()) is not None:
+            for slot in busy:
+                if (answer := slot.hear()) is not None:
                     return answer
 
     def close(self) -> None:
         """Ends all workers."""
-        for seat in self.seats:
-            seat.clear()
+        for slot in self.slots:
+            slot.clear()
 
     def _is_to_stop(self) -> bool:
         try:
@@ -75,4 +75,6 @@ def in_processes(
     def phase(record: Record, text: str) -> None:
         observer.phase(text, record.number if isinstance(record, TrialRecord) else None)
 
-    return Workers([Seat(start, phase, note, log_error, trial_seconds) for start in starts], check)
+    return Workers(
+        [WorkerSlot(start, phase, note, log_error, trial_seconds) for start in starts], check
+    )

@@ -1,4 +1,4 @@
-"""A seat for one worker: a process while it is healthy, and one candidate at a time."""
+"""A slot for one worker: a process while it is healthy, and one candidate at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors.torch import load
 from metaformer.spec import BackboneSpec
 from search.errors import EnvironmentProblem
 from search.storage.records import Record, TrialState
-from search.workers.interface import Answer, Do
+from search.workers.interface import TaskKind, TaskResult
 from search.workers.process import Child, WorkerDied
 from search.workers.run_task import STOPPED
 from search.workers.worker_main import raise_again
@@ -25,7 +25,7 @@ GRACE_SECONDS = 10.0  # for a worker to come to its next step and stop there
 class _Task:
     """What a worker is to do; `begun` once it has been told, `stopping` once it shall end."""
 
-    do: Do
+    do: TaskKind
     spec: BackboneSpec | None
     record: Record
     begun: float | None = None
@@ -34,7 +34,7 @@ class _Task:
 
 
 @dataclass
-class Seat:
+class WorkerSlot:
     """`start` begins a worker. `phase`, `note` and `log_error` hear what it says, and of which
     trial. A candidate that takes longer than `trial_seconds` is ended."""
 
@@ -56,7 +56,7 @@ class Seat:
         assert self.child is not None
         return self.child.fileno()
 
-    def give(self, do: Do, spec: BackboneSpec | None, record: Record) -> None:
+    def give(self, do: TaskKind, spec: BackboneSpec | None, record: Record) -> None:
         """Has the worker do that, once it is ready; a new one where there is none."""
         assert self._task is None
         self._task = _Task(do, spec, record)
@@ -65,7 +65,7 @@ class Seat:
         else:
             self._tell()
 
-    def hear(self) -> Answer | None:
+    def hear(self) -> TaskResult | None:
         """The answer, where it has come; what else the worker has said is passed on.
 
         UsageError, EnvironmentProblem: of the data or the machine, not of the candidate.
@@ -84,7 +84,7 @@ class Seat:
             self._start_again(death)
         return self._overdue()
 
-    def stop(self) -> Answer | None:
+    def stop(self) -> TaskResult | None:
         """Asks the worker to stop at its next step; the answer, where it had not begun."""
         assert self._task is not None
         assert self.child is not None
@@ -141,7 +141,7 @@ class Seat:
             if kind in message:
                 tell(self._task.record, message[kind])
 
-    def _overdue(self) -> Answer | None:
+    def _overdue(self) -> TaskResult | None:
         """The answer in the place of a worker that takes too long."""
         assert self._task is not None
         stopping, begun = self._task.stopping, self._task.begun
@@ -152,7 +152,7 @@ class Seat:
             return self._ended(TrialState.TIMEOUT, f"took longer than the {limit:g} s of a trial")
         return None
 
-    def _answered(self, message: dict[str, Any], weights: bytes) -> Answer:
+    def _answered(self, message: dict[str, Any], weights: bytes) -> TaskResult:
         assert self._task is not None
         kind, trace = type(self._task.record), message["traceback"]
         record = kind.from_data(message["record"])
@@ -163,7 +163,7 @@ class Seat:
         self._task = None
         return record, load(weights) if weights else None
 
-    def _ended(self, state: TrialState, reason: str) -> Answer:
+    def _ended(self, state: TrialState, reason: str) -> TaskResult:
         assert self._task is not None
         record = self._task.record
         record.state, record.reason = state, reason

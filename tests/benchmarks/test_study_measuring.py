@@ -9,7 +9,7 @@ import torch
 from study_measuring import PROCESS, TRIES, WALL, Row, Study
 from study_tables import tables
 
-from search.throughput import Protocol
+from search.throughput import MeasurementProtocol
 from search.throughput.sensors import Reading
 from search.throughput.timing import Block, Stopwatch
 
@@ -49,8 +49,8 @@ def test_the_process_clock_counts_only_what_this_process_computed() -> None:
     assert visited(PROCESS, 2.0).seconds == [1.0]
 
 
-def protocol(**more: object) -> Protocol:
-    return Protocol(mode="infer", batch_size=1, image_size=32, **more)  # type: ignore[arg-type]
+def protocol(**more: object) -> MeasurementProtocol:
+    return MeasurementProtocol(mode="infer", batch_size=1, image_size=32, **more)  # type: ignore[arg-type]
 
 
 def test_a_condition_has_every_row_in_every_round() -> None:

@@ -82,7 +82,7 @@ def test_a_damaged_distribution_is_listed_with_its_reason_and_stops_no_other(
     assert reason in registry.state(theirs[0])[1]
     assert "pooling" in registry.entries
     if state == "active":
-        json.dumps(theirs[0].frozen())
+        json.dumps(theirs[0].fingerprint())
 
 
 def test_a_version_that_another_shadows_on_the_path_gives_no_mixers(

@@ -216,7 +216,7 @@ def test_a_mixer_of_the_projects_own_comes_from_a_file_beside_plugins_toml() -> 
     entry = own["mine"]
     assert entry.name == "local/mine"
     assert entry.entry_point == "experiments/mine.py:Mine"
-    before = entry.frozen()
+    before = entry.fingerprint()
     mixer = own.build(MixerSpec.of("mine", {"size": 5}), Site(4, 6, 6))
     assert sum(parameter.numel() for parameter in mixer.parameters()) == 4 * 4 * 25 + 4
     Path("experiments/mine.py").write_text(own_mixer.CODE + "# changed\n")

@@ -18,7 +18,7 @@ from search.data import Splits
 from search.evaluation.evaluator import CandidateEvaluator
 from search.space.search_space import SearchSpace
 from search.storage.records import BaselineRecord, TrialRecord, TrialState
-from search.throughput import Measurement, Protocol, SystemClock, Verdict
+from search.throughput import Measurement, MeasurementProtocol, SystemClock, Verdict
 
 BUDGET = 100.0
 
@@ -40,12 +40,12 @@ class FakeMeasure:
     def __init__(self, *verdicts: Verdict | None, images_per_second: float = 120.0) -> None:
         self.verdicts = list(verdicts)
         self.images_per_second = images_per_second
-        self.asked: list[tuple[Protocol, float | None]] = []
+        self.asked: list[tuple[MeasurementProtocol, float | None]] = []
 
     def __call__(
         self,
         model: nn.Module,
-        protocol: Protocol,
+        protocol: MeasurementProtocol,
         *,
         budget: float | None,
         device: torch.device,

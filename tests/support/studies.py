@@ -17,7 +17,7 @@ from search.config.load import load_study
 from search.config.study import Study
 from search.storage.records import BaselineRecord, Record, TrialRecord, TrialState
 from search.study.runner import StudyRunner
-from search.workers.interface import Answer, Do
+from search.workers.interface import TaskKind, TaskResult
 from search.workers.run_task import attempt
 
 CPU = torch.device("cpu")
@@ -71,7 +71,7 @@ class InThisProcess:
 
     evaluator: Any
     log_error: Callable[[str, str], None]
-    submitted: list[tuple[Do, BackboneSpec | None, Record]] = dataclasses.field(
+    submitted: list[tuple[TaskKind, BackboneSpec | None, Record]] = dataclasses.field(
         default_factory=list
     )
 
@@ -79,10 +79,10 @@ class InThisProcess:
     def free(self) -> int:
         return 1 - len(self.submitted)
 
-    def submit(self, do: Do, spec: BackboneSpec | None, record: Record) -> None:
+    def submit(self, do: TaskKind, spec: BackboneSpec | None, record: Record) -> None:
         self.submitted.append((do, spec, record))
 
-    def next_answer(self) -> Answer:
+    def next_answer(self) -> TaskResult:
         do, spec, record = self.submitted.pop()
         weights, trace = attempt(getattr(self.evaluator, do), spec, record, self.evaluator.registry)
         if trace is not None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mixers import Site
-from mixers.conformance.subject import Subject, random_images, randomise
+from mixers.conformance.subject import MixerUnderTest, random_images, randomise
 
 
 class Varied(nn.Module):
@@ -33,12 +33,16 @@ def test_no_initial_zero_is_left_and_what_must_be_positive_stays_so() -> None:
 
 
 def test_a_subject_gives_the_same_mixer_and_the_same_images_twice() -> None:
-    subject = Subject(Varied)
-    states = [subject.telling().state_dict() for _ in range(2)]
+    subject = MixerUnderTest(Varied)
+    states = [subject.randomised().state_dict() for _ in range(2)]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     assert torch.equal(subject.images(), subject.images())
-    fresh = Subject(Varied).build(seed=3)  # finding a site draws nothing from the seed's numbers
-    assert torch.equal(fresh.conv.bias, Subject(Varied).build(Site(64, 14, 14), seed=3).conv.bias)
+    fresh = MixerUnderTest(Varied).build(
+        seed=3
+    )  # finding a site draws nothing from the seed's numbers
+    assert torch.equal(
+        fresh.conv.bias, MixerUnderTest(Varied).build(Site(64, 14, 14), seed=3).conv.bias
+    )
 
 
 def test_images_of_other_types_are_the_same_numbers() -> None:

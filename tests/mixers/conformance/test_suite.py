@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mixers import Choice, FloatRange, IntRange, Site
 from mixers.conformance import CHECK_NAMES, CheckRecord, Status, check_mixer
-from mixers.conformance.shapes import telling_values
+from mixers.conformance.shapes import boundary_values
 
 
 def by_name(records: list[CheckRecord]) -> dict[str, CheckRecord]:
@@ -222,11 +222,11 @@ def test_a_record_survives_its_way_as_data() -> None:
 
 
 def test_the_values_tried_are_all_of_a_choice_and_ends_and_middle_of_a_range() -> None:
-    assert telling_values(Choice("auto", False, True, 2)) == ["auto", False, True, 2]
-    assert telling_values(IntRange(1, 10, 3)) == [1, 4, 10]
-    assert telling_values(IntRange(2, 64, search=(7,))) == [2, 33, 64, 7]
-    assert telling_values(FloatRange(0, 1)) == [0.0, 0.5, 1.0]
-    assert telling_values(FloatRange(0.0, 0.9, step=0.3)) == pytest.approx([0.0, 0.3, 0.9])
+    assert boundary_values(Choice("auto", False, True, 2)) == ["auto", False, True, 2]
+    assert boundary_values(IntRange(1, 10, 3)) == [1, 4, 10]
+    assert boundary_values(IntRange(2, 64, search=(7,))) == [2, 33, 64, 7]
+    assert boundary_values(FloatRange(0, 1)) == [0.0, 0.5, 1.0]
+    assert boundary_values(FloatRange(0.0, 0.9, step=0.3)) == pytest.approx([0.0, 0.3, 0.9])
 
 
 def test_importing_mixers_or_the_parents_side_imports_no_torch() -> None:

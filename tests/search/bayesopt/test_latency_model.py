@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution
 
-from search.bayesopt.encoding import Features, Seen
+from search.bayesopt.encoding import EncodedCandidates, Features
 from search.bayesopt.latency_model import MIN_MEASURED, Description, StageTimes
 from search.bayesopt.limits import AtMost
 
@@ -52,8 +52,8 @@ def description(params: Mapping[str, Any]) -> Description:
     return Description(tuple(params[f"stages.{stage}.width"] for stage in range(3)), tuple(parts))
 
 
-def seen(candidates: list[dict[str, Any]]) -> Seen:
-    return Seen(candidates, FEATURES, FEATURES.rows(candidates))
+def seen(candidates: list[dict[str, Any]]) -> EncodedCandidates:
+    return EncodedCandidates(candidates, FEATURES, FEATURES.rows(candidates))
 
 
 def conditioned(num_measured: int, limit: float, *, noise: float = 0.01) -> StageTimes:

@@ -10,10 +10,10 @@ import pytest
 
 from search.bayesopt.constraint_model import QuantityModel
 from search.bayesopt.define_by_run import Space
-from search.bayesopt.encoding import Features, Seen
+from search.bayesopt.encoding import EncodedCandidates, Features
 from search.bayesopt.gaussian_process import GaussianProcess, Posterior, default_hyperparameters
 from search.bayesopt.limits import AtLeast, AtMost
-from search.bayesopt.score_model import log_expected_improvement, warped
+from search.bayesopt.score_model import half_rank_warp, log_expected_improvement
 
 
 def test_the_gradient_is_that_of_the_density() -> None:
@@ -40,7 +40,7 @@ def test_the_predictions_from_all_others_are_those_of_a_process_without_the_valu
 
 
 def test_a_broken_score_lies_no_further_off_than_the_worst_of_the_others_might() -> None:
-    values = warped(np.array([10.0, 70.0, 71.0, 72.0, 73.0]))
+    values = half_rank_warp(np.array([10.0, 70.0, 71.0, 72.0, 73.0]))
     assert list(np.argsort(values)) == [0, 1, 2, 3, 4]
     assert values[0] > -3
 
@@ -63,8 +63,8 @@ def test_a_quantity_is_predicted_where_it_was_not_measured() -> None:
     seconds = np.array([1.0 + sum(item.values()) for item in params])
     for limit, sign in ((AtMost(8.5), 1), (AtLeast(8.5), -1)):
         model = QuantityModel(limit)
-        model.condition(Seen(params[:50], features, rows[:50]), seconds[:50])
-        chances = np.exp(model.log_chance(Seen(params[50:], features, rows[50:])))
+        model.condition(EncodedCandidates(params[:50], features, rows[:50]), seconds[:50])
+        chances = np.exp(model.log_chance(EncodedCandidates(params[50:], features, rows[50:])))
         clear = np.abs(seconds[50:] - 8.5) > 2
         keeps = sign * (seconds[50:] - 8.5) < 0
         assert np.all((chances > 0.5)[clear] == keeps[clear])

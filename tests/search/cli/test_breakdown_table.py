@@ -9,7 +9,7 @@ from torch import nn
 from search.cli.breakdown_table import OTHER, breakdown_lines, print_breakdown
 from search.profiling.breakdown import breakdown
 from search.profiling.roofline import Rates
-from search.throughput import Protocol
+from search.throughput import MeasurementProtocol
 
 
 def part(name: str, depth: int, seconds: float, **others: Any) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def test_columns_are_aligned() -> None:
 def test_a_real_breakdown_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AvgPool2d(6), nn.Flatten())
     rates = Rates(macs_per_second=1e9, bytes_per_second=1e9)
-    protocol = Protocol(batch_size=2, image_size=8)
+    protocol = MeasurementProtocol(batch_size=2, image_size=8)
     found = breakdown(model, protocol, parts={"conv": model[0]}, rates=rates)
     data = json.loads(json.dumps(found.to_data()))
     print_breakdown(data, ["conv"])

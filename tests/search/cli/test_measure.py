@@ -1,4 +1,4 @@
-"""`search measure` in this process: subjects, budgets, exit codes, bad input, the cache."""
+"""`search measure` in this process: networks, budgets, exit codes, bad input, the cache."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mixers import MixerRegistry
 from search.cli import main
 from search.evaluation import one_measurement as record_module
 from search.evaluation.measurer import Measurer
-from search.evaluation.model_source import read_subject
+from search.evaluation.model_source import read_model_source
 from search.evaluation.one_measurement import default_settings
 from search.profiling.roofline import Rates
-from search.throughput import Protocol
+from search.throughput import MeasurementProtocol
 from search.throughput.stopping import LOOKS, interval
 
 TINY = """\
@@ -135,8 +135,8 @@ def test_a_precision_that_the_gpu_lacks_is_refused_before_anything_is_measured(
     assert result.exit_code == 2, result.output
     words = "--precision: got bf16 on a CUDA device of compute capability 7.5; allowed below 8.0: "
     assert words + "fp32, fp16" in result.output
-    subject = read_subject("tiny.yaml", registry)
-    assert default_settings(subject, gpu, {})["precision"] == "fp32"
+    network = read_model_source("tiny.yaml", registry)
+    assert default_settings(network, gpu, {})["precision"] == "fp32"
 
 
 @pytest.mark.parametrize(
@@ -239,8 +239,10 @@ def test_the_same_question_is_answered_from_the_cache(
 ) -> None:
     keys: list[str] = []
 
-    def key(subject: Any, protocol: Protocol, budget: float | None, environment: Any) -> str:
-        keys.append(f"{subject.digest}-{protocol.batch_size}-{budget}")
+    def key(
+        network: Any, protocol: MeasurementProtocol, budget: float | None, environment: Any
+    ) -> str:
+        keys.append(f"{network.digest}-{protocol.batch_size}-{budget}")
         return keys[-1]
 
     monkeypatch.setattr(record_module, "cache_key", key)

@@ -10,8 +10,8 @@ import torch
 
 from search.evaluation import cache
 from search.evaluation.cache import cache_key
-from search.evaluation.model_source import Subject
-from search.throughput import Protocol
+from search.evaluation.model_source import ModelSource
+from search.throughput import MeasurementProtocol
 
 
 def build(_size: int, _device: Any) -> torch.nn.Module:
@@ -19,7 +19,7 @@ def build(_size: int, _device: Any) -> torch.nn.Module:
 
 
 MIXER = {"name": "a/b", "origin": "index", "files": "1"}
-SUBJECT = Subject("x", "d", 8, 3, build, mixers=[MIXER])
+SUBJECT = ModelSource("x", "d", 8, 3, build, mixers=[MIXER])
 DEVICE = {"device_name": "one", "host": "h"}
 
 
@@ -31,27 +31,29 @@ def _installed_from_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_key_depends_on_network_code_protocol_budget_and_device() -> None:
     keys = [
-        cache_key(SUBJECT, Protocol(), 1.0, DEVICE),
-        cache_key(replace(SUBJECT, digest="e"), Protocol(), 1.0, DEVICE),
-        cache_key(replace(SUBJECT, mixers=[{**MIXER, "files": "2"}]), Protocol(), 1.0, DEVICE),
-        cache_key(SUBJECT, Protocol(batch_size=2), 1.0, DEVICE),
-        cache_key(SUBJECT, Protocol(), 2.0, DEVICE),
-        cache_key(SUBJECT, Protocol(), 1.0, {**DEVICE, "device_name": "two"}),
-        cache_key(SUBJECT, Protocol(), 1.0, {**DEVICE, "host": "elsewhere"}),
+        cache_key(SUBJECT, MeasurementProtocol(), 1.0, DEVICE),
+        cache_key(replace(SUBJECT, digest="e"), MeasurementProtocol(), 1.0, DEVICE),
+        cache_key(
+            replace(SUBJECT, mixers=[{**MIXER, "files": "2"}]), MeasurementProtocol(), 1.0, DEVICE
+        ),
+        cache_key(SUBJECT, MeasurementProtocol(batch_size=2), 1.0, DEVICE),
+        cache_key(SUBJECT, MeasurementProtocol(), 2.0, DEVICE),
+        cache_key(SUBJECT, MeasurementProtocol(), 1.0, {**DEVICE, "device_name": "two"}),
+        cache_key(SUBJECT, MeasurementProtocol(), 1.0, {**DEVICE, "host": "elsewhere"}),
     ]
     assert None not in keys
     assert len(set(keys)) == len(keys)
 
 
 def test_what_changes_from_moment_to_moment_is_not_in_the_key() -> None:
-    now = cache_key(SUBJECT, Protocol(), 1.0, {**DEVICE, "load_average": 0.5})
-    assert now == cache_key(SUBJECT, Protocol(), 1.0, DEVICE)
+    now = cache_key(SUBJECT, MeasurementProtocol(), 1.0, {**DEVICE, "load_average": 0.5})
+    assert now == cache_key(SUBJECT, MeasurementProtocol(), 1.0, DEVICE)
 
 
 @pytest.mark.parametrize("origin", ["editable file:///x", "file /x/mine.py"])
 def test_code_that_may_change_unseen_is_never_kept(origin: str) -> None:
     changing = replace(SUBJECT, mixers=[{**MIXER, "origin": origin}])
-    assert cache_key(changing, Protocol(), 1.0, DEVICE) is None
+    assert cache_key(changing, MeasurementProtocol(), 1.0, DEVICE) is None
 
 
 @pytest.mark.parametrize(

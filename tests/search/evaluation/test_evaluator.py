@@ -12,7 +12,7 @@ from evaluating import FakeMeasure, a_spec, evaluate, evaluator, study
 from mixers import MixerRegistry
 from search.data import Splits
 from search.errors import Interrupted
-from search.evaluation.model_source import subject_of
+from search.evaluation.model_source import model_source_of
 from search.storage.records import TrialRecord, TrialState
 from search.throughput import Measurement, Verdict
 
@@ -122,7 +122,7 @@ def test_a_damaged_checkpoint_is_told_and_the_training_begins_anew(
     spec = a_spec(registry)
     notes: list[str] = []
     made = evaluator(registry, digits, note=notes.append, checkpoints=tmp_path)
-    file = made._checkpoint_of(subject_of(spec, registry))
+    file = made._checkpoint_of(model_source_of(spec, registry))
     assert file is not None
     file.write_bytes(b"torn")
     record = TrialRecord(number=0, state=TrialState.FAILED)

@@ -7,7 +7,7 @@ from torch import nn
 
 from metaformer import build_backbone, load_spec
 from mixers import MixerRegistry
-from search.evaluation.model_parts import backbone_parts, mixer_parts
+from search.evaluation.model_parts import backbone_parts, mixer_part_names
 
 
 def test_a_backbones_parts_are_named_by_stage_block_and_mixer(registry: MixerRegistry) -> None:
@@ -22,8 +22,8 @@ def test_a_backbones_parts_are_named_by_stage_block_and_mixer(registry: MixerReg
     assert list(parts)[-1] == "head"
     assert parts["stages.2.blocks.5 inception_dw"] is model.stages[2].blocks[5].mixer  # type: ignore[union-attr,index]
     assert parts["stages.1.downsample"] is model.stages[1].downsample
-    assert len(mixer_parts(model)) == 3 + 3 + 9 + 3
-    assert set(mixer_parts(model)) <= set(parts)
+    assert len(mixer_part_names(model)) == 3 + 3 + 9 + 3
+    assert set(mixer_part_names(model)) <= set(parts)
 
 
 @pytest.mark.parametrize("name", ["caformer_s18", "resnet50", "swin_t", "identityformer_s12"])
@@ -40,7 +40,7 @@ def test_every_part_is_called_once_in_a_forward_pass(name: str, registry: MixerR
 
 def test_mixers_of_hybrids_have_their_own_names(registry: MixerRegistry) -> None:
     model = build_backbone(load_spec("caformer_s18", registry), registry, device="meta")
-    kinds = [name.split()[1] for name in mixer_parts(model)]
+    kinds = [name.split()[1] for name in mixer_part_names(model)]
     assert set(kinds) == {"separable_conv", "attention"}
 
 
@@ -50,7 +50,7 @@ def test_other_modules_have_their_children_and_grandchildren() -> None:
     names = list(backbone_parts(model))
     assert names[:6] == ["conv1", "bn1", "act1", "maxpool", "layer1", "layer1.0"]
     assert "layer1.0.conv1" not in names
-    assert mixer_parts(model) == []
+    assert mixer_part_names(model) == []
 
 
 def test_lists_of_modules_stand_for_what_they_hold() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from search.profiling.breakdown import Breakdown, PartTime, breakdown
 from search.profiling.part_timers import ClockStopwatch, PartHooks
 from search.profiling.roofline import Rates
-from search.throughput import Protocol
+from search.throughput import MeasurementProtocol
 from search.throughput.sensors import SystemClock
 
 RATES = Rates(macs_per_second=1e9, bytes_per_second=1e9)
@@ -78,7 +78,7 @@ class Model(nn.Module):
 def run(
     model: nn.Module, clock: SimulatedClock, parts: dict[str, nn.Module], mode: Any = "train"
 ) -> Breakdown:
-    protocol = Protocol(mode=mode, batch_size=2, image_size=4)
+    protocol = MeasurementProtocol(mode=mode, batch_size=2, image_size=4)
     return breakdown(model, protocol, parts=parts, clock=clock, rates=RATES, max_seconds=1e9)
 
 
@@ -199,7 +199,11 @@ def test_hooks_are_gone_afterwards_also_when_the_model_raises() -> None:
     run(model, clock, {"a": model.body.a})
     with pytest.raises(RuntimeError):
         breakdown(
-            model, Protocol(in_channels=4), parts={"a": model.body.a}, clock=clock, rates=RATES
+            model,
+            MeasurementProtocol(in_channels=4),
+            parts={"a": model.body.a},
+            clock=clock,
+            rates=RATES,
         )
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert not any(p._post_accumulate_grad_hooks for p in model.parameters())
@@ -208,7 +212,7 @@ def test_hooks_are_gone_afterwards_also_when_the_model_raises() -> None:
 def test_a_slow_model_is_timed_in_few_steps() -> None:
     clock = SimulatedClock()
     model = Model(a=Takes(clock, 10, 20))
-    protocol = Protocol(mode="train", batch_size=2, image_size=4)
+    protocol = MeasurementProtocol(mode="train", batch_size=2, image_size=4)
     result = breakdown(
         model, protocol, parts={"a": model.body.a}, clock=clock, rates=RATES, max_seconds=10
     )
@@ -219,13 +223,13 @@ def test_what_cannot_be_taken_apart_is_refused() -> None:
     clock = SimulatedClock()
     model = Model(a=Takes(clock, 1, 1))
     with pytest.raises(ValueError, match="compile: got true; allowed: false"):
-        breakdown(model, Protocol(compile=True), parts={"a": model.body.a})
+        breakdown(model, MeasurementProtocol(compile=True), parts={"a": model.body.a})
     with pytest.raises(ValueError, match="parts: stranger: not inside the model"):
-        breakdown(model, Protocol(), parts={"stranger": nn.Identity()})
+        breakdown(model, MeasurementProtocol(), parts={"stranger": nn.Identity()})
     with pytest.raises(ValueError, match="parts: a module has two names"):
-        breakdown(model, Protocol(), parts={"a": model.body.a, "b": model.body.a})
+        breakdown(model, MeasurementProtocol(), parts={"a": model.body.a, "b": model.body.a})
     with pytest.raises(ValueError, match="parts: got rest; these names"):
-        breakdown(model, Protocol(), parts={"rest": model.body.a})
+        breakdown(model, MeasurementProtocol(), parts={"rest": model.body.a})
 
 
 @pytest.mark.gpu
@@ -233,7 +237,7 @@ def test_what_cannot_be_taken_apart_is_refused() -> None:
 def test_on_a_gpu_events_give_every_part_its_time(mode: Any) -> None:
     body = nn.Sequential(nn.Conv2d(3, 256, 3), nn.Conv2d(256, 256, 3), nn.Conv2d(256, 8, 3))
     model = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten()).cuda()
-    protocol = Protocol(mode=mode, batch_size=32, image_size=64)
+    protocol = MeasurementProtocol(mode=mode, batch_size=32, image_size=64)
     names = {"body": body, **{f"body.{index}": part for index, part in enumerate(body)}}
     result = breakdown(model, protocol, parts=names)
     parts = by_name(result)

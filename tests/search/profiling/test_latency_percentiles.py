@@ -12,7 +12,7 @@ from search.profiling.latency_percentiles import (
     percentile,
     time_runs,
 )
-from search.throughput import Protocol
+from search.throughput import MeasurementProtocol
 
 
 def run(device: SimulatedDevice, **settings: float) -> Latency:
@@ -91,7 +91,7 @@ class Looks(nn.Module):
 
 def test_it_is_the_latency_of_one_image_in_infer_mode() -> None:
     model = Looks()
-    protocol = Protocol(mode="train", batch_size=64, image_size=8)
+    protocol = MeasurementProtocol(mode="train", batch_size=64, image_size=8)
     latency = measure_latency(model, protocol, max_runs=30)
     assert model.seen == {((1, 3, 8, 8), False)}
     assert latency.runs == 30

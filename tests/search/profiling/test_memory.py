@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from search.profiling.memory import largest_batch, peak_memory, peak_memory_bytes
-from search.throughput import Protocol
+from search.throughput import MeasurementProtocol
 from search.throughput.workload import make_step
 
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ class Wide(nn.Module):
 @pytest.mark.parametrize("mode", ["infer", "train"])
 def test_a_model_of_known_size_takes_what_it_must(mode: Any) -> None:
     others = held()
-    protocol = Protocol(mode=mode, batch_size=512, image_size=32)
+    protocol = MeasurementProtocol(mode=mode, batch_size=512, image_size=32)
     step = make_step(Wide(), protocol, CPU)
     peak = peak_memory(step, CPU)
     weights, images, pooled, maps = 1.0, 6.0, 1.5, 6.0
@@ -53,7 +53,7 @@ def test_a_model_of_known_size_takes_what_it_must(mode: Any) -> None:
 
 def test_twice_the_images_take_twice_the_maps() -> None:
     def peak(batch: int) -> int:
-        protocol = Protocol(mode="train", batch_size=batch, image_size=32)
+        protocol = MeasurementProtocol(mode="train", batch_size=batch, image_size=32)
         found = peak_memory_bytes(make_step(Wide(), protocol, CPU), CPU)
         gc.collect()
         return found
@@ -67,7 +67,9 @@ def test_it_is_the_second_step_that_counts_whatever_came_before() -> None:
     """The first one makes the moments, and gradients from before are not counted twice."""
 
     def step_of(batch: int) -> Callable[[], None]:
-        return make_step(Heavy(), Protocol(mode="train", batch_size=batch, image_size=8), CPU)
+        return make_step(
+            Heavy(), MeasurementProtocol(mode="train", batch_size=batch, image_size=8), CPU
+        )
 
     others = held()
     fresh = peak_memory_bytes(step := step_of(2), CPU) - others
@@ -180,7 +182,7 @@ def test_a_start_without_sense_is_refused(start: int, limit: int) -> None:
 @pytest.mark.gpu
 def test_a_gpus_peak_is_its_allocators() -> None:
     others = torch.cuda.memory_allocated()
-    protocol = Protocol(mode="infer", batch_size=512, image_size=32)
+    protocol = MeasurementProtocol(mode="infer", batch_size=512, image_size=32)
     peak = peak_memory(make_step(Wide().cuda(), protocol, torch.device("cuda")), "cuda")
     expected = 1 + 6 + 2 * 6
     assert (peak.allocated_bytes - others) / MIB == pytest.approx(expected, rel=0.5)

@@ -18,7 +18,7 @@ from search.profiling.roofline import (
     floor_seconds,
     most_images_per_second,
 )
-from search.throughput import Protocol
+from search.throughput import MeasurementProtocol
 from search.throughput.workload import make_step
 
 CPU = torch.device("cpu")
@@ -58,7 +58,7 @@ def test_real_models_take_longer_than_their_floor(name: str, mode: Any) -> None:
     """They take four times as long and more here, so that this says nothing of the clock."""
     size = {"img_size": 64} if name.startswith("vit") else {}
     model = timm.create_model(name, **size)
-    protocol = Protocol(mode=mode, batch_size=8, image_size=64)
+    protocol = MeasurementProtocol(mode=mode, batch_size=8, image_size=64)
     floor = floor_seconds(count_work(model, protocol), device_rates(CPU))
     step = make_step(model, protocol, CPU)
     step()

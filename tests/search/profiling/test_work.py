@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from search.profiling.work import count_parts, count_work, optimizer_bytes
-from search.throughput import Protocol
+from search.throughput import MeasurementProtocol
 
 FLOAT = 4
 BATCH, SIDE = 2, 8
 
 
-def protocol(mode: Any = "infer", **settings: Any) -> Protocol:
-    return Protocol(**{"mode": mode, "batch_size": BATCH, "image_size": SIDE, **settings})
+def protocol(mode: Any = "infer", **settings: Any) -> MeasurementProtocol:
+    return MeasurementProtocol(
+        **{"mode": mode, "batch_size": BATCH, "image_size": SIDE, **settings}
+    )
 
 
 class Net(nn.Module):

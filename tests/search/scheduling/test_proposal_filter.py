@@ -6,7 +6,7 @@ import pytest
 from failures import MIXERS, measured, trial
 
 from metaformer import BackboneSpec, SpecError, StageSpec, StemSpec
-from search.scheduling.proposal_filter import ProposalCheck
+from search.scheduling.proposal_filter import ProposalFilter
 from search.storage.records import TrialRecord, TrialState
 
 LOST = TrialState.LOST
@@ -22,10 +22,10 @@ def spec(*mixers: str) -> BackboneSpec:
     return BackboneSpec(name="x", stem=StemSpec(kernel_size=2, stride=2), stages=tuple(stages))
 
 
-def check(records: list[TrialRecord]) -> tuple[ProposalCheck, list[str], list[BackboneSpec]]:
+def check(records: list[TrialRecord]) -> tuple[ProposalFilter, list[str], list[BackboneSpec]]:
     notes: list[str] = []
     built: list[BackboneSpec] = []
-    return ProposalCheck(records, MIXERS, built.append, notes.append), notes, built
+    return ProposalFilter(records, MIXERS, built.append, notes.append), notes, built
 
 
 def test_a_candidate_with_a_mixer_that_is_set_aside_is_refused_at_its_stage() -> None:

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 from failures import MIXERS, measured, mixer, trial
 
-from search.scheduling.proposal_filter import ProposalCheck
-from search.scheduling.quarantine import FAILED_CANDIDATES, SetAside, set_aside
+from search.scheduling.proposal_filter import ProposalFilter
+from search.scheduling.quarantine import FAILED_CANDIDATES, QuarantinedMixer, set_aside
 from search.storage.records import TrialState
 
 FAILED, LOST, TIMEOUT = TrialState.FAILED, TrialState.LOST, TrialState.TIMEOUT
@@ -21,7 +21,7 @@ def test_three_failed_candidates_set_a_mixer_aside_with_trials_and_reasons() -> 
     assert str(found["a"]) == (
         "mixer a is set aside: it failed in trials 1, 4, 7: KeyError: 'x'; OSError: 5"
     )
-    assert found == {"a": SetAside.from_data(found["a"].to_data())}
+    assert found == {"a": QuarantinedMixer.from_data(found["a"].to_data())}
 
 
 @pytest.mark.parametrize("state", [FAILED, LOST, TIMEOUT])
@@ -109,7 +109,7 @@ def test_a_failure_counts_against_the_mixer_at_fault_alone() -> None:
 def test_a_divergence_is_explained_where_others_have_been_trained() -> None:
     diverged = trial(0, "a", FAILED, reason="diverged: the loss became nan")
     records = [diverged]
-    check = ProposalCheck(records, MIXERS, lambda _spec: None, lambda _words: None)
+    check = ProposalFilter(records, MIXERS, lambda _spec: None, lambda _words: None)
     assert not check.explains(diverged)
     score = {"value": 0.5, "epochs": 1}
     records.append(dataclasses.replace(trial(1, "b", TrialState.COMPLETE), score=score))

@@ -20,7 +20,7 @@ from search.storage.records import TrialRecord, TrialState
 from search.storage.run_folder import RunFolder
 from search.study.loop import MAX_FAILURES_RUNNING, MAX_UNMEASURED_RUNNING
 from search.study.runner import StudyRunner
-from search.workers.interface import Answer, Do, Weights
+from search.workers.interface import TaskKind, TaskResult, Weights
 
 Answering = Callable[[BackboneSpec, TrialRecord], Weights | None]
 
@@ -33,7 +33,7 @@ class Several:
         self, size: int, answer: Answering, choose: Callable[[int], int] = lambda _under_way: -1
     ) -> None:
         self.size, self.answer, self.choose = size, answer, choose
-        self.under_way: list[tuple[Do, BackboneSpec, TrialRecord]] = []
+        self.under_way: list[tuple[TaskKind, BackboneSpec, TrialRecord]] = []
         self.begun: list[str] = []
         self.most = 0
         self.closed = False
@@ -42,14 +42,14 @@ class Several:
     def free(self) -> int:
         return self.size - len(self.under_way)
 
-    def submit(self, do: Do, spec: BackboneSpec, record: TrialRecord) -> None:
+    def submit(self, do: TaskKind, spec: BackboneSpec, record: TrialRecord) -> None:
         assert spec.digest not in [other.digest for _, other, _ in self.under_way]
         self.under_way.append((do, spec, record))
         self.begun.append(spec.digest)
         self.most = max(self.most, len(self.under_way))
         assert len(self.under_way) <= self.size
 
-    def next_answer(self) -> Answer:
+    def next_answer(self) -> TaskResult:
         _, spec, record = self.under_way[self.choose(len(self.under_way))]
         found = TrialRecord.from_data(record.to_data())  # as over a pipe
         weights = self.answer(spec, found)

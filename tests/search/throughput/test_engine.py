@@ -13,7 +13,7 @@ from simulated import SimulatedDevice, noisy, remembering
 from torch import nn
 
 from search.hardware.cpu import CpuTimes
-from search.throughput import Measurement, Protocol, Verdict, measure
+from search.throughput import Measurement, MeasurementProtocol, Verdict, measure
 from search.throughput.engine import FEWEST_DISCARDED, MAX_DISCARDED, MAX_RESTARTS, measure_step
 from search.throughput.protocol import Mode
 from search.throughput.sensors import CpuSensors, Reading
@@ -30,7 +30,7 @@ def run(
     reference: Callable[[], None] | None = None,
     **settings: object,
 ) -> Measurement:
-    protocol = Protocol(batch_size=BATCH, **settings)  # type: ignore[arg-type]
+    protocol = MeasurementProtocol(batch_size=BATCH, **settings)  # type: ignore[arg-type]
     return measure_step(device, protocol, budget, device, device, {}, reference=reference)
 
 
@@ -212,8 +212,10 @@ def test_train_mode_takes_optimizer_steps_and_infer_mode_changes_nothing() -> No
     trained, inferred = Small(), Small()
     before = {key: value.clone() for key, value in inferred.state_dict().items()}
     weight = trained.conv.weight.clone()
-    result = measure(trained, Protocol(mode="train", batch_size=4, image_size=8), budget=1)
-    measure(inferred, Protocol(mode="infer", batch_size=4, image_size=8), budget=1)
+    result = measure(
+        trained, MeasurementProtocol(mode="train", batch_size=4, image_size=8), budget=1
+    )
+    measure(inferred, MeasurementProtocol(mode="infer", batch_size=4, image_size=8), budget=1)
     assert result.verdict is Verdict.PASS
     assert (True, True) in trained.modes
     assert not torch.equal(trained.conv.weight, weight)
@@ -231,14 +233,16 @@ def test_a_latency_waits_for_each_run(mode: Mode) -> None:
 
     model = Small()
     model.register_forward_hook(lambda *_: doings.append("run"))
-    protocol = Protocol(mode=mode, batch_size=1, image_size=8)
+    protocol = MeasurementProtocol(mode=mode, batch_size=1, image_size=8)
     measured = measure(model, protocol, budget=1e-3, device="cpu", sensors=Telling())
     assert measured.verdict is Verdict.PASS
     assert (("run", "run") in pairwise(doings)) is (mode == "infer")
 
 
 def test_a_real_measurement_names_device_versions_and_the_format_it_used() -> None:
-    record = measure(Small(), Protocol(mode="infer", batch_size=4, image_size=8), budget=1)
+    record = measure(
+        Small(), MeasurementProtocol(mode="infer", batch_size=4, image_size=8), budget=1
+    )
     data = record.to_data()
     assert data["memory_format"] == "channels_last"
     assert data["environment"]["device"] == "cpu"
@@ -252,7 +256,7 @@ def test_measuring_leaves_the_random_state_and_the_grad_mode_alone() -> None:
     torch.manual_seed(5)
     model = Small()
     torch.manual_seed(5)
-    measure(model, Protocol(mode="train", batch_size=4, image_size=8), budget=1)
+    measure(model, MeasurementProtocol(mode="train", batch_size=4, image_size=8), budget=1)
     assert torch.equal(torch.rand(1), expected)
     assert torch.is_grad_enabled()
 
@@ -260,7 +264,7 @@ def test_measuring_leaves_the_random_state_and_the_grad_mode_alone() -> None:
 @pytest.mark.parametrize("budget", [0, -1, math.nan, math.inf])
 def test_a_budget_that_is_no_positive_number_is_refused(budget: float) -> None:
     with pytest.raises(ValueError, match="allowed: images per second above 0"):
-        measure(Small(), Protocol(), budget=budget)
+        measure(Small(), MeasurementProtocol(), budget=budget)
 
 
 @pytest.mark.parametrize(
@@ -268,14 +272,14 @@ def test_a_budget_that_is_no_positive_number_is_refused(budget: float) -> None:
 )
 def test_a_protocol_without_sense_is_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="."):
-        Protocol(**settings)  # type: ignore[arg-type]
+        MeasurementProtocol(**settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
 def test_every_precision_runs_on_cuda_and_tf32_is_put_back(precision: str) -> None:
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    protocol = Protocol(batch_size=8, image_size=32, precision=precision)  # type: ignore[arg-type]
+    protocol = MeasurementProtocol(batch_size=8, image_size=32, precision=precision)  # type: ignore[arg-type]
     record = measure(Small().cuda(), protocol, budget=1)
     assert record.verdict is Verdict.PASS
     assert record.environment["tf32_matmul"] is (precision == "tf32")

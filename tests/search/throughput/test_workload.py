@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from search.throughput import Protocol
+from search.throughput import MeasurementProtocol
 from search.throughput.workload import make_step
 
 
@@ -35,7 +35,7 @@ def test_every_candidate_is_compiled_however_many_came_before(
         return graph.forward
 
     monkeypatch.setattr(torch, "compile", lambda model: compile_model(model, backend=backend))
-    protocol = Protocol(mode=mode, batch_size=2, image_size=4, compile=True)
+    protocol = MeasurementProtocol(mode=mode, batch_size=2, image_size=4, compile=True)
     compiled = []
     kept = []  # as backbones are by their reference cycles, until they are collected
     with torch._dynamo.config.patch(recompile_limit=8):  # the default outside of tests

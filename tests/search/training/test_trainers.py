@@ -104,7 +104,7 @@ def test_an_installed_trainer_is_found_under_each_of_its_names_and_recorded(site
         "version": "1.0",
         "entry_point": "strangers_recipes:train",
         "origin": "index",
-        "files": found.frozen()["files"],
+        "files": found.fingerprint()["files"],
     }
     assert len(score.trainer["files"]) == 16
 
@@ -119,10 +119,10 @@ def test_finding_a_trainer_imports_nothing(site: Path) -> None:
 def test_a_local_trainer_is_recorded_with_its_file_and_the_digest_of_it() -> None:
     trainer = local(by_hand())
     assert trainer.name == "local/mine"
-    frozen = trainer.frozen()
+    frozen = trainer.fingerprint()
     assert frozen["entry_point"] == "recipes.py:train"
     assert frozen["origin"] == f"file {Path('recipes.py').resolve()}"
-    other = local(by_hand(loss="2.0")).frozen()
+    other = local(by_hand(loss="2.0")).fingerprint()
     assert other["files"] != frozen["files"]
 
 

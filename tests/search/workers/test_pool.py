@@ -18,10 +18,10 @@ from search.config.load import load_study
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.space.search_space import SearchSpace
 from search.storage.records import BaselineRecord, TrialRecord, TrialState
-from search.workers.interface import Answer
+from search.workers.interface import TaskResult
 from search.workers.pool import Workers
 from search.workers.process import WorkerDied
-from search.workers.slot import GRACE_SECONDS, MAX_STARTS, Seat
+from search.workers.slot import GRACE_SECONDS, MAX_STARTS, WorkerSlot
 from search.workers.worker_main import error_message, raise_again
 
 READY = ({"ready": True}, b"")
@@ -80,7 +80,7 @@ def _something_to_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def workers(
     *children: Script,
-    seats: int = 1,
+    slots: int = 1,
     check: Callable[[], None] = lambda: None,
     trial_seconds: float | None = None,
 ) -> tuple[Workers, list[str]]:
@@ -88,7 +88,7 @@ def workers(
     heard: list[str] = []
     waiting = list(children)
     made = [
-        Seat(
+        WorkerSlot(
             start=lambda: waiting.pop(0),  # type: ignore[arg-type,return-value]
             phase=lambda record, text: heard.append(f"{record.title}: {text}"),
             note=lambda record, text: heard.append(f"{record.title}: {text}"),
@@ -96,7 +96,7 @@ def workers(
             trial_seconds=trial_seconds,
             now=Time(),
         )
-        for _ in range(seats)
+        for _ in range(slots)
     ]
     return Workers(made, check), heard
 
@@ -122,7 +122,7 @@ def answer(
     return {"record": done.to_data(), "traceback": trace}, weights
 
 
-def evaluated(run: Workers, spec: BackboneSpec, do: Any = "evaluate") -> Answer:
+def evaluated(run: Workers, spec: BackboneSpec, do: Any = "evaluate") -> TaskResult:
     run.submit(do, spec, a_record())
     return run.next_answer()
 
@@ -255,7 +255,7 @@ def test_a_worker_that_does_not_stop_is_ended(spec: BackboneSpec) -> None:
     assert (record.state, record.reason) == (TrialState.INTERRUPTED, "stopped by the user")
     assert child.asked_to_stop
     assert child.ended
-    assert run.seats[0].now.seconds > GRACE_SECONDS  # type: ignore[attr-defined]
+    assert run.slots[0].now.seconds > GRACE_SECONDS  # type: ignore[attr-defined]
 
 
 def test_a_worker_that_is_still_being_started_is_ended_at_once(spec: BackboneSpec) -> None:
@@ -269,7 +269,7 @@ def test_a_worker_that_is_still_being_started_is_ended_at_once(spec: BackboneSpe
 def test_of_several_workers_the_first_that_is_done_is_answered_first(spec: BackboneSpec) -> None:
     slow = Script(READY, SILENCE, SILENCE, answer(TrialState.COMPLETE, number=1))
     fast = Script(READY, SILENCE, answer(TrialState.REJECTED, number=2))
-    run, heard = workers(slow, fast, seats=2)
+    run, heard = workers(slow, fast, slots=2)
     assert run.free == 2
     run.submit("evaluate", spec, a_record(1))
     run.submit("evaluate", spec, a_record(2))
@@ -284,7 +284,7 @@ def test_of_several_workers_the_first_that_is_done_is_answered_first(spec: Backb
 def test_of_several_workers_one_that_dies_costs_the_others_nothing(spec: BackboneSpec) -> None:
     healthy = Script(READY, SILENCE, SILENCE, answer(TrialState.COMPLETE, number=1))
     dying = Script(READY, WorkerDied("SIGKILL"))
-    run, _ = workers(healthy, dying, seats=2)
+    run, _ = workers(healthy, dying, slots=2)
     run.submit("evaluate", spec, a_record(1))
     run.submit("evaluate", spec, a_record(2))
     lost, _ = run.next_answer()
@@ -299,7 +299,7 @@ def test_all_workers_are_asked_to_stop_and_each_trial_is_answered(spec: Backbone
         Script(READY, SILENCE, answer(TrialState.COMPLETE, number=2)),  # was done by then
         Script(SILENCE),  # not even ready
     ]
-    run, _ = workers(*children, seats=3, check=asks_to_stop_after(1))
+    run, _ = workers(*children, slots=3, check=asks_to_stop_after(1))
     for number in (1, 2, 3):
         run.submit("evaluate", spec, a_record(number))
     answers = {record.number: record.state for record, _ in (run.next_answer() for _ in range(3))}
