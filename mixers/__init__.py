@@ -4,7 +4,6 @@ An author of a mixer imports `Site` and the domains of options; everybody else a
 `load_registry()`. Importing this package does not import torch.
 """
 
-from mixers.contract import Mixer, Site
 from mixers.entry import MixerEntry, MixerState
 from mixers.errors import (
     InputError,
@@ -16,6 +15,7 @@ from mixers.errors import (
     SignatureError,
     UnknownMixerError,
 )
+from mixers.interface import Mixer, Site
 from mixers.options import Choice, Domain, FloatRange, IntRange, OptionValue
 from mixers.registry import MixerRegistry, installed_mixers, load_registry
 from mixers.signature import Option, read_options

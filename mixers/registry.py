@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from packaging.utils import canonicalize_name
 
-from mixers.contract import Site
 from mixers.entry import MixerEntry, MixerState
 from mixers.errors import UnknownMixerError, nearest
+from mixers.interface import Site
 from mixers.local import LOCAL_DISTRIBUTION, LocalMixer
 from mixers.plugins_file import RESERVED_WORDS, PluginRules, read_plugin_rules
 from mixers.provenance import Publication, published, unmet_requirement

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mixers.class_attributes import has_allows
+from mixers.conformance.mixer_under_test import NO_OPTIONS, MixerUnderTest, Options, stated
 from mixers.conformance.records import CheckFailed, NotApplicable, require
 from mixers.conformance.shapes import boundary_values
 from mixers.conformance.sites import SITES, describe
-from mixers.conformance.subject import NO_OPTIONS, MixerUnderTest, Options, stated
 
 
 def check_allows(subject: MixerUnderTest) -> str:

@@ -7,10 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from mixers.conformance.records import CheckFailed, NotApplicable
-from mixers.conformance.shapes import boundary_values
-from mixers.conformance.sites import describe
-from mixers.conformance.subject import (
+from mixers.conformance.mixer_under_test import (
     NO_OPTIONS,
     MixerUnderTest,
     Options,
@@ -20,7 +17,10 @@ from mixers.conformance.subject import (
     run,
     stated,
 )
-from mixers.contract import Site
+from mixers.conformance.records import CheckFailed, NotApplicable
+from mixers.conformance.shapes import boundary_values
+from mixers.conformance.sites import describe
+from mixers.interface import Site
 
 _HOW = (
     "a state dict does not hold it, and models that are built on the meta device, as "

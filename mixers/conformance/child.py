@@ -14,9 +14,9 @@ from typing import TextIO
 
 from torch import nn
 
+from mixers.conformance.mixer_under_test import MixerUnderTest
 from mixers.conformance.names import IMPORT, names_of
 from mixers.conformance.records import CheckRecord, Status
-from mixers.conformance.subject import MixerUnderTest
 from mixers.conformance.suite import run_check
 from mixers.errors import MixerError
 from mixers.registry import load_registry

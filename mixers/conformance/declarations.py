@@ -7,9 +7,9 @@ import inspect
 from torch import nn
 
 from mixers.class_attributes import requirements, undecayed_parameters
+from mixers.conformance.mixer_under_test import MixerUnderTest
 from mixers.conformance.names import CHECK_NAMES
 from mixers.conformance.records import CheckFailed, NotApplicable, require
-from mixers.conformance.subject import MixerUnderTest
 from mixers.errors import SignatureError, nearest
 from mixers.signature import read_options
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mixers.conformance.global_state import seed_torch
+from mixers.conformance.mixer_under_test import MixerUnderTest, kept_precision, randomise, run
 from mixers.conformance.records import require
-from mixers.conformance.subject import MixerUnderTest, kept_precision, randomise, run
 
 # By whether float64 is kept: how far to step, the relative error allowed, and the error, relative
 # to the sum of the loss's terms, that rounding explains. Small steps seldom cross a kink.

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from mixers.conformance.mixer_under_test import MixerUnderTest, require_equal, run
 from mixers.conformance.records import NotApplicable
-from mixers.conformance.subject import MixerUnderTest, require_equal, run
 
 _TOLERANCE = 1e-5  # graphs may fuse and reorder
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mixers.conformance.mixer_under_test import MixerUnderTest, run
 from mixers.conformance.records import CheckFailed, require
-from mixers.conformance.subject import MixerUnderTest, run
 
 # The error allowed, as its root mean square over that of the outputs
 _TOLERANCES = {torch.bfloat16: 0.05, torch.float16: 0.01}

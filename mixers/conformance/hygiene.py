@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from mixers.conformance.global_state import TORCH_RANDOM, GlobalState, seed_torch
+from mixers.conformance.mixer_under_test import MixerUnderTest, kept_precision, require_equal, run
 from mixers.conformance.records import require
-from mixers.conformance.subject import MixerUnderTest, kept_precision, require_equal, run
 
 
 def check_side_effects(subject: MixerUnderTest) -> str:

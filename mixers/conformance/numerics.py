@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mixers.conformance.global_state import seed_torch
+from mixers.conformance.mixer_under_test import MixerUnderTest, randomise, require_equal, run
 from mixers.conformance.records import require
 from mixers.conformance.sites import describe
-from mixers.conformance.subject import MixerUnderTest, randomise, require_equal, run
-from mixers.contract import Site
+from mixers.interface import Site
 
 _REORDERED = 1e-5  # other kernels may serve where no gradients are kept
 

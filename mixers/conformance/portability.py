@@ -10,8 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mixers.conformance.mixer_under_test import (
+    MixerUnderTest,
+    kept_precision,
+    randomise,
+    require_equal,
+    run,
+)
 from mixers.conformance.records import CheckFailed, require
-from mixers.conformance.subject import MixerUnderTest, kept_precision, randomise, require_equal, run
 from mixers.macs import autocast_on_meta
 
 

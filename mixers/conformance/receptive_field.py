@@ -9,10 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mixers.conformance.declarations import receptive_field_of
-from mixers.conformance.records import NotApplicable, require
-from mixers.conformance.shapes import boundary_values
-from mixers.conformance.sites import LARGE_MAPS, describe
-from mixers.conformance.subject import (
+from mixers.conformance.mixer_under_test import (
     NO_OPTIONS,
     MixerUnderTest,
     Options,
@@ -21,7 +18,10 @@ from mixers.conformance.subject import (
     random_images,
     run,
 )
-from mixers.contract import Site
+from mixers.conformance.records import NotApplicable, require
+from mixers.conformance.shapes import boundary_values
+from mixers.conformance.sites import LARGE_MAPS, describe
+from mixers.interface import Site
 
 # of the largest gradient, by the precision kept; windows mask by adding −100, transforms round
 _ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-5}

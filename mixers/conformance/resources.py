@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from mixers.conformance.mixer_under_test import MixerUnderTest, run
 from mixers.conformance.operator_watch import OperatorWatch
 from mixers.conformance.records import Warned
-from mixers.conformance.subject import MixerUnderTest, run
 
 _CALLS = 4
 

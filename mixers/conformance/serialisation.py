@@ -9,9 +9,9 @@ import pickle
 
 from torch.nn.utils.parametrize import is_parametrized
 
+from mixers.conformance.mixer_under_test import MixerUnderTest, require_equal, run
 from mixers.conformance.portability import used_mixer
 from mixers.conformance.records import NotApplicable, require
-from mixers.conformance.subject import MixerUnderTest, require_equal, run
 
 
 def check_serialisation(subject: MixerUnderTest) -> str:

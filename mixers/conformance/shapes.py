@@ -10,9 +10,7 @@ from itertools import combinations
 import torch
 from torch import nn
 
-from mixers.conformance.records import CheckFailed, NotApplicable, require
-from mixers.conformance.sites import SITES, describe
-from mixers.conformance.subject import (
+from mixers.conformance.mixer_under_test import (
     MixerUnderTest,
     Options,
     Refusal,
@@ -20,7 +18,9 @@ from mixers.conformance.subject import (
     require_equal,
     run,
 )
-from mixers.contract import Site
+from mixers.conformance.records import CheckFailed, NotApplicable, require
+from mixers.conformance.sites import SITES, describe
+from mixers.interface import Site
 from mixers.options import Choice, Domain, FloatRange, IntRange, OptionValue
 from mixers.signature import Option
 

@@ -23,6 +23,7 @@ from mixers.conformance.hygiene import (
     check_input_untouched,
     check_side_effects,
 )
+from mixers.conformance.mixer_under_test import MixerUnderTest
 from mixers.conformance.names import CHECK_NAMES, ON_ANY_DEVICE, names_of
 from mixers.conformance.numerics import (
     check_determinism,
@@ -47,7 +48,6 @@ from mixers.conformance.shapes import (
     check_other_map_sizes,
     check_shapes,
 )
-from mixers.conformance.subject import MixerUnderTest
 from mixers.third_party_code import described
 
 CHECKS: dict[str, Callable[[MixerUnderTest], str]] = {

@@ -71,7 +71,7 @@ class BudgetChecks:
             within = all(check(record) for check in counts)
         return within and self._can_be_fast_enough(network, built[0], record)
 
-    def judge_all(self, network: ModelSource, record: Record) -> bool:
+    def check_all(self, network: ModelSource, record: Record) -> bool:
         """Puts all budgets to `network`, whichever it misses; `record.reason` says which.
 
         False where it cannot be built or does not fit the device, or where others at work there

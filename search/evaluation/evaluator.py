@@ -84,14 +84,14 @@ class CandidateEvaluator:
             return self.train(spec, record) if within else None
         return None
 
-    def foretell(self, spec: BackboneSpec, record: TrialRecord) -> None:
+    def precheck(self, spec: BackboneSpec, record: TrialRecord) -> None:
         """Fills in `record` as far as counts and floors go; COMPLETE where they let it pass."""
         self._name(spec, record)
         with self._watched(record):
             if self._budgets.may_pass(spec, record):
                 record.state = TrialState.COMPLETE
 
-    def judge(self, spec: BackboneSpec, record: TrialRecord) -> None:
+    def measure_only(self, spec: BackboneSpec, record: TrialRecord) -> None:
         """Puts `spec` to the budgets only: COMPLETE where it makes them."""
         self._name(spec, record)
         with self._watched(record):
@@ -133,7 +133,7 @@ class CandidateEvaluator:
             record.score = Score("accuracy", value, self.config.train.epochs, "test").to_data()
             record.state = TrialState.COMPLETE
 
-    def compare(self, record: BaselineRecord) -> None:
+    def evaluate_baseline(self, record: BaselineRecord) -> None:
         """Measures the baseline that `record` names and trains it, whether it makes the budgets or
         not, as candidates are; fills in `record`.
 
@@ -147,7 +147,7 @@ class CandidateEvaluator:
         if network.spec is not None:
             self._name(network.spec, record)
         with self._watched(record):
-            if self._budgets.judge_all(network, record):
+            if self._budgets.check_all(network, record):
                 self._train_and_test(network, record)
 
     def _name(self, spec: BackboneSpec, record: Record) -> None:

@@ -55,7 +55,7 @@ def draw_candidates(space: SearchSpace, count: int, seed: int, executor: Executo
         if one.spec is not None:
             if one.spec.digest not in known:
                 known[one.spec.digest] = one
-                one.record = _answer(executor, "foretell", one.spec, one.record)
+                one.record = _answer(executor, "precheck", one.spec, one.record)
             one = known[one.spec.digest]
         drawn.append(one)
     return drawn
@@ -73,7 +73,7 @@ def measure_first(drawn: list[Drawn], count: int, executor: Executor) -> list[Dr
         if len(measured) == count:
             break
         assert one.spec is not None
-        one.record = _answer(executor, "judge", one.spec, one.record)
+        one.record = _answer(executor, "measure_only", one.spec, one.record)
         if not one.was_contaminated:
             one.measured, busy = True, 0
             measured.append(one)

@@ -78,7 +78,9 @@ class Baselines:
     def _evaluate(self, name: str, executor: Executor) -> None:
         """Again where its process died, a bounded number of times."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            executor.submit("compare", None, BaselineRecord(name=name, state=TrialState.FAILED))
+            executor.submit(
+                "evaluate_baseline", None, BaselineRecord(name=name, state=TrialState.FAILED)
+            )
             record, _ = executor.next_answer()
             assert isinstance(record, BaselineRecord)
             if record.state is TrialState.LOST and attempt == MAX_ATTEMPTS:

@@ -122,7 +122,9 @@ class SearchLoop:
         number, done = trial.number, min(self.store.counted + self._num_new, total - 1)
         self.observer.trial_started(number, done, total)
         self._under_way[number] = _UnderWay(trial, spec, record)
-        self.executor.submit("evaluate" if record.confirms is None else "judge", spec, record)
+        self.executor.submit(
+            "evaluate" if record.confirms is None else "measure_only", spec, record
+        )
         return None
 
     def confirm_best(self) -> None:
@@ -146,7 +148,7 @@ class SearchLoop:
             trial, spec = self.strategy.propose()
             record = self.beginning.record(trial, spec)
             self._under_way[trial.number] = _UnderWay(trial, spec, record)
-            self.executor.submit("judge", spec, record)
+            self.executor.submit("measure_only", spec, record)
             try:
                 record = self._next_record()
             except (KeyboardInterrupt, UsageError, EnvironmentProblem) as error:

@@ -13,7 +13,7 @@ from search.storage.records import Record
 # budgets only; the best is scored on the test split; for a plan, counted only, and its training
 # timed; a baseline is measured and trained
 TaskKind: TypeAlias = Literal[
-    "evaluate", "train", "judge", "test", "foretell", "time_training", "compare"
+    "evaluate", "train", "measure_only", "test", "precheck", "time_training", "evaluate_baseline"
 ]
 Weights: TypeAlias = dict[str, Tensor]
 TaskResult: TypeAlias = tuple[Record, Weights | None]  # weights where the candidate completed

@@ -140,7 +140,7 @@ class Worker:
 
     def _answer(self, task: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """The record of a task, and the weights as a safetensors file's bytes."""
-        kind = BaselineRecord if task["do"] == "compare" else TrialRecord
+        kind = BaselineRecord if task["do"] == "evaluate_baseline" else TrialRecord
         record = kind.from_data(task["record"])
         spec = None if task["spec"] is None else BackboneSpec.model_validate(task["spec"])
         try:

@@ -106,10 +106,10 @@ def evaluate(
     return record, weights
 
 
-def compare(
+def evaluate_baseline(
     registry: MixerRegistry, digits: Splits, measure: FakeMeasure, name: str, /, **overrides: Any
 ) -> BaselineRecord:
     made = evaluator(registry, digits, config=study(**overrides).config, measure=measure)
     record = BaselineRecord(name=name, state=TrialState.FAILED)
-    made.compare(record)
+    made.evaluate_baseline(record)
     return record

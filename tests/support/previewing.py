@@ -28,8 +28,8 @@ class Preview:
     def evaluate(self, spec: BackboneSpec, record: TrialRecord) -> None:
         reject(spec, record)
 
-    def foretell(self, spec: BackboneSpec, record: TrialRecord) -> None:
-        self.asked.append("foretell")
+    def precheck(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        self.asked.append("precheck")
         record.spec, record.digest = spec.to_data(), spec.digest
         record.params, record.macs = 1000 * spec.stages[0].width, 1
         record.seconds["build"] = 0.5
@@ -41,8 +41,8 @@ class Preview:
         record.state = TrialState.REJECTED if wide else TrialState.COMPLETE
         record.reason = "params: too many" if wide else ""
 
-    def judge(self, spec: BackboneSpec, record: TrialRecord) -> None:
-        self.asked.append("judge")
+    def measure_only(self, spec: BackboneSpec, record: TrialRecord) -> None:
+        self.asked.append("measure_only")
         name = spec.stages[0].mixer[0].name
         if name == self.raising:
             raise KeyError("in a mixer")

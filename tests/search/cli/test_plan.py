@@ -86,7 +86,7 @@ def test_ctrl_c_ends_it_with_130(preview: Preview, monkeypatch: pytest.MonkeyPat
     def interrupt(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(preview, "judge", interrupt)
+    monkeypatch.setattr(preview, "measure_only", interrupt)
     result = plan(str(write_study()))
     assert result.exit_code == 130
     assert "Interrupted; nothing was written. Again: " in result.output

@@ -53,7 +53,7 @@ def first_measured_again_is_slow(
             record.reason = "train: 880 of 900 images/s"
 
     evaluate_by(train)
-    monkeypatch.setattr(CandidateEvaluator, "judge", judge)
+    monkeypatch.setattr(CandidateEvaluator, "measure_only", judge)
     monkeypatch.setattr("search.study.loop.SearchLoop.test_best", lambda _self: 0.5)
 
 

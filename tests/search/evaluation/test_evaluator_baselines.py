@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from evaluating import BUDGET, FakeMeasure, compare, evaluate
+from evaluating import BUDGET, FakeMeasure, evaluate, evaluate_baseline
 from tiny import BASELINE, write_study
 from torch import nn
 
@@ -25,7 +25,7 @@ def test_a_baseline_is_trained_whichever_budgets_it_misses(
     mine = str(write_study(BASELINE, "mine.yaml"))
     measure = FakeMeasure(Verdict.FAIL, Verdict.PASS, images_per_second=90)
     budget = {"train": BUDGET, "infer": 80, "params": 10}
-    record = compare(registry, digits, measure, mine, budget=budget)
+    record = evaluate_baseline(registry, digits, measure, mine, budget=budget)
     assert [protocol.mode for protocol, _ in measure.asked] == ["train", "infer"]
     assert record.state is TrialState.COMPLETE
     assert record.reason.startswith("params: ")
@@ -39,7 +39,7 @@ def test_a_baseline_is_that_candidate_trained_alike(
     registry: MixerRegistry, digits: Splits
 ) -> None:
     mine = str(write_study(BASELINE, "mine.yaml"))
-    record = compare(registry, digits, FakeMeasure(Verdict.PASS), mine)
+    record = evaluate_baseline(registry, digits, FakeMeasure(Verdict.PASS), mine)
     assert record.spec is not None
     spec = BackboneSpec.model_validate(record.spec)
     trial, _ = evaluate(registry, digits, FakeMeasure(Verdict.PASS), spec=spec)
@@ -70,7 +70,7 @@ def test_what_a_baseline_cannot_do_is_said_in_its_record(
     write_study(
         BASELINE.replace("kernel_size: 2, stride: 2", "kernel_size: 9, stride: 9"), "big.yaml"
     )
-    record = compare(registry, digits, FakeMeasure(verdict), name, **overrides)
+    record = evaluate_baseline(registry, digits, FakeMeasure(verdict), name, **overrides)
     assert (record.state.value, record.within_budget) == (state, None)
     assert words in record.reason
     assert record.accuracy is None
@@ -90,7 +90,7 @@ def test_a_model_of_others_that_the_meta_device_cannot_hold_is_counted_on_the_re
             return logits
 
     monkeypatch.setattr("timm.create_model", lambda _name, num_classes: AsksForValues(num_classes))
-    record = compare(
+    record = evaluate_baseline(
         registry, digits, FakeMeasure(Verdict.PASS), "timm:test_vit", budget={"params": 100}
     )
     assert record.state is TrialState.COMPLETE

@@ -49,7 +49,7 @@ def test_it_says_how_large_the_space_is_and_what_of_it_makes_the_budget(
         candidates["possible_share"]["value"] * candidates["passed_share"]["value"]
     )
     assert [mixer["name"] for mixer in found["mixers"]["searched"]] == ["identity", "pooling"]
-    assert preview.asked.count("judge") == 6
+    assert preview.asked.count("measure_only") == 6
     assert preview.asked[-1] == "close"
 
 
@@ -70,7 +70,7 @@ def test_what_was_not_measured_is_predicted(registry: MixerRegistry, preview: Pr
 
 def test_equal_candidates_are_looked_at_once(registry: MixerRegistry, preview: Preview) -> None:
     found = planned(registry, measurements=50)
-    assert preview.asked.count("foretell") <= 18
+    assert preview.asked.count("precheck") <= 18
     assert found["candidates"]["measured"] <= 12
 
 
@@ -167,7 +167,7 @@ def test_without_measurements_there_are_counts_and_floors_only(
     registry: MixerRegistry, preview: Preview
 ) -> None:
     found = planned(registry, measurements=0)
-    assert "judge" not in preview.asked
+    assert "measure_only" not in preview.asked
     assert found["candidates"]["feasible_share"] is None
     assert found["cost"]["seconds_as_drawn"] is None
     assert [dead["value"] for dead in found["never"]] == [8]
@@ -203,7 +203,7 @@ def test_others_at_work_are_an_environments_problem(
     preview.busy = True
     with pytest.raises(EnvironmentProblem, match="no valid sample; try again when it is idle"):
         planned(registry)
-    assert preview.asked.count("judge") == MAX_UNMEASURED_RUNNING
+    assert preview.asked.count("measure_only") == MAX_UNMEASURED_RUNNING
 
 
 def test_it_refuses_what_a_run_refuses(registry: MixerRegistry, preview: Preview) -> None:

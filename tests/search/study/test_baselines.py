@@ -44,7 +44,7 @@ def compare_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Compare], list[str]
             asked.append(record.name)
             function(record)
 
-        monkeypatch.setattr(CandidateEvaluator, "compare", compare)
+        monkeypatch.setattr(CandidateEvaluator, "evaluate_baseline", compare)
         return asked
 
     return put

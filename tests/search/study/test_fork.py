@@ -262,7 +262,7 @@ def test_a_best_that_was_refuted_is_not_the_best_of_the_fork(
     missed: list[str] = []
     lost: list[int] = []
     evaluate_by(score)
-    monkeypatch.setattr(CandidateEvaluator, "judge", misses_once)
+    monkeypatch.setattr(CandidateEvaluator, "measure_only", misses_once)
     monkeypatch.setattr("search.study.loop.SearchLoop.test_best", lambda _self: 0.5)
     best = runner(registry, train={"inherit": True}).run()["best"]
     assert missed[0] != best["digest"] == missed[1]

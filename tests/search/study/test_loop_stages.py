@@ -46,7 +46,7 @@ def nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         record.spec, record.digest = spec.to_data(), spec.digest
         record.state = TrialState.COMPLETE
 
-    monkeypatch.setattr(CandidateEvaluator, "judge", passes)
+    monkeypatch.setattr(CandidateEvaluator, "measure_only", passes)
     monkeypatch.setattr("search.study.loop.SearchLoop.test_best", lambda _self: 0.5)
 
 
@@ -148,7 +148,7 @@ def test_the_best_is_measured_again_and_where_that_fails_the_next_one_takes_its_
         judged.append(spec.digest)
 
     evaluate_by(train)
-    monkeypatch.setattr(CandidateEvaluator, "judge", fail_once)
+    monkeypatch.setattr(CandidateEvaluator, "measure_only", fail_once)
     heard = Heard()
     summary = runner(registry, heard=heard).run()
     ranked = sorted({str(r.digest) for r in lines() if r.confirms is None}, reverse=True)
@@ -183,7 +183,7 @@ def test_a_measurement_again_that_a_killed_process_left_waiting_is_made_and_coun
         judged.append(spec.digest)
 
     evaluate_by(train)
-    monkeypatch.setattr(CandidateEvaluator, "judge", judge)
+    monkeypatch.setattr(CandidateEvaluator, "measure_only", judge)
     with monkeypatch.context() as patched:
         patched.setattr("search.study.loop.SearchLoop.confirm_best", lambda _self: None)
         best = runner(registry).run()["best"]

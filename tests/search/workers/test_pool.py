@@ -357,15 +357,15 @@ def test_a_baseline_is_asked_for_by_its_name_and_its_record_comes_back() -> None
     found = BaselineRecord(name="timm:x", state=TrialState.COMPLETE, test_accuracy=0.5)
     child = Script(READY, ({"record": found.to_data(), "traceback": "in it"}, b""))
     run, heard = workers(child)
-    run.submit("compare", None, BaselineRecord(name="timm:x", state=TrialState.FAILED))
+    run.submit("evaluate_baseline", None, BaselineRecord(name="timm:x", state=TrialState.FAILED))
     assert run.next_answer() == (found, None)
-    assert (child.sent[0]["do"], child.sent[0]["spec"]) == ("compare", None)
+    assert (child.sent[0]["do"], child.sent[0]["spec"]) == ("evaluate_baseline", None)
     assert child.sent[0]["record"]["name"] == "timm:x"
     assert heard == ["baseline timm:x: start a worker", "baseline timm:x: in it"]
 
 
 def test_a_worker_that_dies_with_a_baseline_leaves_it_lost() -> None:
     run, _ = workers(Script(READY, WorkerDied("SIGKILL")))
-    run.submit("compare", None, BaselineRecord(name="timm:x", state=TrialState.FAILED))
+    run.submit("evaluate_baseline", None, BaselineRecord(name="timm:x", state=TrialState.FAILED))
     record, _ = run.next_answer()
     assert (record.state, record.reason) == (TrialState.LOST, "its process died: SIGKILL")

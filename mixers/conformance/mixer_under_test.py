@@ -16,7 +16,7 @@ from mixers.conformance.global_state import isolated, seed_torch
 from mixers.conformance.operator_watch import OperatorWatch
 from mixers.conformance.records import CheckFailed, NotApplicable, require
 from mixers.conformance.sites import SITES, describe
-from mixers.contract import Site
+from mixers.interface import Site
 from mixers.options import OptionValue
 from mixers.signature import Option, arguments, read_options
 from mixers.third_party_code import is_refusal
