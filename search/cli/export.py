@@ -12,7 +12,11 @@ from search.cli.interrupt import interrupted
 from search.cli.output import echo
 from search.cli.plugins import command_registry
 
-FORMS = ("folder", "onnx", "timm")
+FORMS = {  # of --to: the module of search.export that writes it
+    "folder": "project_folder",
+    "onnx": "onnx_file",
+    "timm": "timm_hub",
+}
 
 
 @click.command()
@@ -22,7 +26,7 @@ FORMS = ("folder", "onnx", "timm")
     "--to",
     "form",
     required=True,
-    type=click.Choice(FORMS),
+    type=click.Choice(list(FORMS)),
     help="spec and safetensors, one ONNX file, or what timm loads by local-dir:PATH",
 )
 @click.option(
@@ -61,7 +65,7 @@ def export(
         from search.export.selected_trial import choose, record_to_export
         from search.study.stored_study import open_past_study
 
-        writer = import_module(f"search.export.{form}")
+        writer = import_module(f"search.export.{FORMS[form]}")
         if form == "onnx":
             writer.require_packages()
         past = open_past_study(folder, registry)
