@@ -3,6 +3,7 @@
 Importing this package registers every backbone of the zoo with timm (`mf_` and its name).
 """
 
+from metaformer._weights import Inheritance, from_timm, load_pretrained, to_timm
 from metaformer.backbone import Backbone, build_backbone
 from metaformer.counting import BackboneCost, Cost, count_backbone
 from metaformer.errors import Mark, Problem, SpecError
@@ -11,7 +12,6 @@ from metaformer.spec import BackboneSpec, HeadSpec, StageSpec
 from metaformer.spec_parts import DownsampleSpec, MlpSpec, NormSpec, PoolSpec, StemSpec
 from metaformer.spec_yaml import dump_spec, load_spec
 from metaformer.timm_models import PREFIX as TIMM_PREFIX
-from metaformer.weights import Inheritance, from_timm, load_pretrained, to_timm
 from metaformer.zoo_table import Published, ZooEntry, published, zoo_table
 
 __all__ = [

@@ -12,12 +12,12 @@ from timm.layers import get_device_dtype
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from metaformer.head import Head
-from metaformer.layers import Stem, build_norm
+from metaformer._head import Head
+from metaformer._layers import Stem, build_norm
+from metaformer._stage import Stage
 from metaformer.sites import drop_path_rates, stage_sites
 from metaformer.spec import BackboneSpec, mixer_path
 from metaformer.spec_yaml import resolve_mixers
-from metaformer.stage import Stage
 from mixers import MixerFault, MixerRegistry, load_registry
 from mixers.class_attributes import undecayed_parameters
 

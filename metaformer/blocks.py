@@ -5,7 +5,7 @@ from __future__ import annotations
 from timm.layers import DropPath, LayerScale2d
 from torch import Tensor, nn
 
-from metaformer.layers import (
+from metaformer._layers import (
     ChannelMlp,
     Downsample,
     PatchMerging,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from timm.layers import calculate_drop_path_rates
 
+from metaformer._layers import map_size_after
 from metaformer.errors import Problem, SpecError
-from metaformer.layers import map_size_after
 from metaformer.spec import MAX_IMAGE_SIZE, BackboneSpec, StageSpec
 from metaformer.spec_parts import DownsampleSpec, StemSpec
 from mixers import MixerSpec, Site

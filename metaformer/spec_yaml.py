@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from metaformer._spec_problems import ProblemReader
 from metaformer.errors import Mark, Problem, SpecError, distinct, format_path, parse_path, shorten
 from metaformer.extends import ZOO, find_spec_file, mark_of, resolve_extends
 from metaformer.forms import refuse_forms
 from metaformer.spec import BackboneSpec
-from metaformer.spec_problems import ProblemReader
 from metaformer.yaml_tree import Node, read_yaml, write_yaml
 from mixers import (
     MixerError,

@@ -23,14 +23,14 @@ from timm.models import (
 )
 from torch import Tensor
 
+from metaformer._layers import PatchMerging
+from metaformer._weights import fitted, our_names
 from metaformer.backbone import Backbone, build_backbone
 from metaformer.errors import Problem, SpecError
 from metaformer.extends import zoo_names
-from metaformer.layers import PatchMerging
 from metaformer.sites import map_sizes
 from metaformer.spec import BackboneSpec
 from metaformer.spec_yaml import load_spec, parse_spec, placing
-from metaformer.weights import fitted, our_names
 from metaformer.yaml_tree import plain_node
 from metaformer.zoo_table import published
 from mixers import MixerRegistry, installed_mixers, load_registry

@@ -4,7 +4,11 @@ An author of a mixer imports `Site` and the domains of options; everybody else a
 `load_registry()`. Importing this package does not import torch.
 """
 
-from mixers.entry import MixerEntry, MixerState
+from mixers._entry import MixerEntry, MixerState
+from mixers._interface import Mixer, Site
+from mixers._registry import MixerRegistry, installed_mixers, load_registry
+from mixers._signature import Option, read_options
+from mixers._spec import MixerSpec
 from mixers.errors import (
     InputError,
     MixerError,
@@ -15,11 +19,7 @@ from mixers.errors import (
     SignatureError,
     UnknownMixerError,
 )
-from mixers.interface import Mixer, Site
 from mixers.options import Choice, Domain, FloatRange, IntRange, OptionValue
-from mixers.registry import MixerRegistry, installed_mixers, load_registry
-from mixers.signature import Option, read_options
-from mixers.spec import MixerSpec
 
 __all__ = [
     "Choice",

@@ -33,10 +33,10 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from mixers._rules import MixerRules
+from mixers._toml_file import TomlFile, read_toml, shown
 from mixers.errors import PluginError, did_you_mean, nearest
 from mixers.local import LOCAL_DISTRIBUTION, LocalMixer, file_digest
-from mixers.rules import MixerRules
-from mixers.toml_file import TomlFile, read_toml, shown
 from mixers.trust import is_trusted
 
 FILE_NAME = "plugins.toml"

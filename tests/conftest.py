@@ -24,8 +24,8 @@ def registry() -> MixerRegistry:
     """The mixers of the installed project, whatever the working directory says of plug-ins."""
     from importlib.metadata import entry_points
 
+    from mixers._registry import registry_of
     from mixers.plugins_file import PluginRules
-    from mixers.registry import registry_of
     from mixers.scan import GROUP
 
     own = [p for p in entry_points(group=GROUP) if p.dist and p.dist.name == "metaformer-search"]

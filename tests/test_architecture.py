@@ -30,6 +30,17 @@ def test_the_code_is_formatted_and_lint_free() -> None:
     run("ruff", "format", "--check", "--no-cache", ".")
 
 
+def test_a_private_module_is_imported_by_its_own_package_only() -> None:
+    for file in SOURCES:
+        own = ".".join(file.relative_to(ROOT).parent.parts)
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                named = [f"{node.module}.{alias.name}" for alias in node.names]
+                for module in (node.module, *named):
+                    package, private, _ = module.partition("._")
+                    assert not private or own == package, f"{file}: {module}"
+
+
 @pytest.mark.parametrize("name", ["utils", "common", "core", "helpers"])
 def test_no_module_has_a_name_that_says_nothing(name: str) -> None:
     assert name not in {file.stem for file in SOURCES} | {file.parent.name for file in SOURCES}

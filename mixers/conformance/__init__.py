@@ -14,19 +14,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mixers.conformance.authors import parametrize_with_checks
-    from mixers.conformance.names import CHECK_NAMES
+    from mixers.conformance._authors import parametrize_with_checks
+    from mixers.conformance._names import CHECK_NAMES
+    from mixers.conformance._suite import check_mixer
     from mixers.conformance.records import CheckRecord, Status
-    from mixers.conformance.suite import check_mixer
     from mixers.conformance.supervised import check_in_child
 
 _HOMES = {
-    "CHECK_NAMES": "names",
+    "CHECK_NAMES": "_names",
     "CheckRecord": "records",
     "Status": "records",
     "check_in_child": "supervised",
-    "check_mixer": "suite",
-    "parametrize_with_checks": "authors",
+    "check_mixer": "_suite",
+    "parametrize_with_checks": "_authors",
 }
 
 __all__ = [

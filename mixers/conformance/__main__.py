@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from mixers.conformance.child import run_checks
+from mixers.conformance._child import run_checks
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mixers.child_process import module_command, module_environment
-from mixers.conformance.names import IMPORT, names_of
+from mixers.conformance._names import IMPORT, names_of
 from mixers.conformance.records import CheckRecord, Status
 
 START = "start"  # of python and torch, which no mixer has a hand in

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
+from search.bayesopt._score_model import QuantityProcess
 from search.bayesopt.encoding import EncodedCandidates
 from search.bayesopt.gaussian_process import Array, GaussianProcess
 from search.bayesopt.limits import AtMost, Limit
-from search.bayesopt.score_model import QuantityProcess
 
 MIN_VALUES = 4  # before that a candidate's chance is not modelled
 

@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from search.bayesopt._score_model import ScoreModel
 from search.bayesopt.constraint_model import Quantity, QuantityModel
 from search.bayesopt.define_by_run import Key, Params, Space, key_of
 from search.bayesopt.encoding import EncodedCandidates, Features
 from search.bayesopt.gaussian_process import Array
 from search.bayesopt.history import Candidate
 from search.bayesopt.limits import AtLeast
-from search.bayesopt.score_model import ScoreModel
 
 NUM_STARTUP = 6  # evaluated before the score is modelled
 NUM_DRAWN = 32  # new random candidates each time

@@ -15,8 +15,8 @@ from pydantic import (
 from metaformer.errors import FieldError
 from metaformer.spec import SchemaVersion
 from metaformer.yaml_tree import Node
+from search.config._objective import Front, checked_objective
 from search.config.locate import require_legal_name
-from search.config.objective import Front, checked_objective
 from search.formatting import MODES
 from search.settings import BatchSize, Count, PositiveNumber, Section, Size
 from search.training.config import TrainConfig

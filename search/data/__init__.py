@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from search.data.source import FORMS, DataSource, read_source
 
 if TYPE_CHECKING:
-    from search.data.loading import load_data
-    from search.data.splits import ImageSet, Splits, unreadable_words
+    from search.data._loading import load_data
+    from search.data._splits import ImageSet, Splits, unreadable_words
 
 __all__ = [
     "FORMS",
@@ -26,10 +26,10 @@ __all__ = [
 ]
 
 _LAZY = {
-    "ImageSet": "splits",
-    "Splits": "splits",
-    "load_data": "loading",
-    "unreadable_words": "splits",
+    "ImageSet": "_splits",
+    "Splits": "_splits",
+    "load_data": "_loading",
+    "unreadable_words": "_splits",
 }
 
 

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import torch
 
+from search.device_lease._lock_table import LOCKS
 from search.device_lease.lock_files import Holder, LeaseFolder, own_folder, shared_folder
-from search.device_lease.lock_table import LOCKS
 
 POLL_SECONDS = 0.2
 SAID_AFTER_SECONDS = 2.0  # of waiting: that others end their step is nothing to speak of

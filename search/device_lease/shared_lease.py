@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
+from search.device_lease._lock_table import LOCKS
 from search.device_lease.lease import ALONE, Waiting, device_keys, open_folder
 from search.device_lease.lock_files import Holder, LeaseFolder
-from search.device_lease.lock_table import LOCKS
 
 
 class SharedLease:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from search.doctor.facts import Facts
+from search.doctor._facts import Facts
 from search.hardware.cpu import ranges
 from search.hardware.gpu_processes import GpuProcess
 from search.hardware.nvml import GpuReading

@@ -22,9 +22,9 @@ from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.config.study import StudyConfig
 from search.devices import GIB, device_memory_bytes, gigabytes
+from search.evaluation._static_bounds import speed_problem, step_bytes
 from search.evaluation.measurer import Measurer
 from search.evaluation.model_source import ModelSource, model_source_of
-from search.evaluation.static_bounds import speed_problem, step_bytes
 from search.formatting import figure, interval, unit
 from search.profiling.memory import peak_memory_bytes, release_memory
 from search.profiling.roofline import Rates, count_work

@@ -14,7 +14,7 @@ import torch
 
 from search.devices import device_memory_bytes, is_out_of_memory
 from search.errors import EnvironmentProblem
-from search.evaluation.model_parts import backbone_parts, mixer_part_names
+from search.evaluation._model_parts import backbone_parts, mixer_part_names
 from search.evaluation.model_source import ModelSource
 from search.evaluation.one_measurement import LEASE_SECONDS
 from search.profiling.breakdown import breakdown

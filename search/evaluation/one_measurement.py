@@ -13,10 +13,10 @@ import torch
 from mixers import InputError
 from search.devices import is_out_of_memory, precision_problem
 from search.errors import EnvironmentProblem, UsageError
-from search.evaluation.cache import cache_key, keep, read_cached
+from search.evaluation._cache import cache_key, keep, read_cached
+from search.evaluation._static_bounds import memory_problem, speed_problem, step_bytes
 from search.evaluation.measurer import Measurer
 from search.evaluation.model_source import ModelSource
-from search.evaluation.static_bounds import memory_problem, speed_problem, step_bytes
 from search.profiling.roofline import count_work, floor_seconds
 from search.throughput import LeaseTimeout, Measurement, MeasurementProtocol, Verdict
 from search.throughput.sensors import environment

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from search.errors import EnvironmentProblem
+from search.export._model_card import model_card
 from search.export.atomic_folder import CARD
-from search.export.model_card import model_card
 from search.export.selected_trial import Chosen, random_images
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")

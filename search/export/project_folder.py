@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from search.export._model_card import model_card
 from search.export.atomic_folder import CARD
-from search.export.model_card import model_card
 from search.export.selected_trial import Chosen
 
 _LOADING = """\

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from metaformer.timm_models import pretrained_cfg_of
+from search.export._model_card import model_card
 from search.export.atomic_folder import CARD
-from search.export.model_card import model_card
 from search.export.selected_trial import Chosen
 
 _LOADING = """\

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from search.profiling.part_timers import (
+from search.profiling._part_timers import (
     OPTIMIZER,
     ClockStopwatch,
     EventStopwatch,
@@ -19,8 +19,8 @@ from search.profiling.part_timers import (
     Spans,
     total,
 )
+from search.profiling._work import Work, count_parts, optimizer_bytes
 from search.profiling.roofline import Rates, arithmetic_floor, bandwidth_floor, device_rates
-from search.profiling.work import Work, count_parts, optimizer_bytes
 from search.throughput.protocol import MeasurementProtocol
 from search.throughput.sensors import Clock, SystemClock, device_sensors
 from search.throughput.workload import make_step, precision_of

@@ -15,7 +15,7 @@ from functools import cache, partial
 import torch
 from torch.nn import functional as F
 
-from search.profiling.work import Work, count_parts, count_work
+from search.profiling._work import Work, count_parts, count_work
 from search.throughput.protocol import MeasurementProtocol, Precision
 from search.throughput.workload import precision_of
 

@@ -12,8 +12,8 @@ from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
 from search.config.provenance import mixer_origins
 from search.config.study import StudyConfig
+from search.scheduling._warm_start import nearest
 from search.scheduling.successive_halving import Halving, epochs_of
-from search.scheduling.warm_start import nearest
 from search.storage.records import TrialRecord, TrialState
 from search.storage.trial_store import TrialStore
 

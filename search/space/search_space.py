@@ -38,8 +38,8 @@ from mixers import (
     PluginsFileError,
     SignatureError,
 )
-from search.space.exploration import Explorer
-from search.space.syntax import (
+from search.space._exploration import Explorer
+from search.space._syntax import (
     Chooser,
     choose_item,
     chosen,

@@ -10,8 +10,8 @@ from typing import Any
 
 from metaformer.errors import SpecError
 from mixers import Choice, Domain, IntRange, OptionValue
+from search.space._syntax import ends
 from search.space.search_space import SearchSpace
-from search.space.syntax import ends
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from search.storage.progress import Observer
 from search.storage.run_folder import RunFolder
 from search.storage.study_lock import has_begun, held
 from search.storage.trial_store import TrialStore
-from search.study.baselines import Baselines, with_baselines_of
+from search.study._baselines import Baselines, with_baselines_of
 from search.study.loop import SearchLoop
 from search.study.summary import StudyOutcome, summarise
 from search.training import TrainerEntry

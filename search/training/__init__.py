@@ -10,32 +10,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.training._augmentation import augment
+    from search.training._checkpoint import CheckpointProblem, forget_state
+    from search.training._context import Trainer, TrainingContext
+    from search.training._time_estimate import seconds_of_training
+    from search.training._train import train_and_score
+    from search.training._trainers import TrainerEntry, TrainerError, find_trainer
     from search.training.accuracy import Diverged, Score, accuracy
-    from search.training.augmentation import augment
-    from search.training.checkpoint import CheckpointProblem, forget_state
-    from search.training.context import Trainer, TrainingContext
     from search.training.preprocessing import PREPROCESSING, batches, normalise
-    from search.training.time_estimate import seconds_of_training
-    from search.training.train import train_and_score
-    from search.training.trainers import TrainerEntry, TrainerError, find_trainer
 
 _HOMES = {
-    "CheckpointProblem": "checkpoint",
+    "CheckpointProblem": "_checkpoint",
     "Diverged": "accuracy",
     "PREPROCESSING": "preprocessing",
     "Score": "accuracy",
-    "Trainer": "context",
-    "TrainerEntry": "trainers",
-    "TrainerError": "trainers",
-    "TrainingContext": "context",
+    "Trainer": "_context",
+    "TrainerEntry": "_trainers",
+    "TrainerError": "_trainers",
+    "TrainingContext": "_context",
     "accuracy": "accuracy",
-    "augment": "augmentation",
+    "augment": "_augmentation",
     "batches": "preprocessing",
-    "find_trainer": "trainers",
-    "forget_state": "checkpoint",
+    "find_trainer": "_trainers",
+    "forget_state": "_checkpoint",
     "normalise": "preprocessing",
-    "seconds_of_training": "time_estimate",
-    "train_and_score": "train",
+    "seconds_of_training": "_time_estimate",
+    "train_and_score": "_train",
 }
 
 __all__ = [

@@ -11,7 +11,7 @@ from search.settings import Count, PositiveNumber, Section, Size
 
 
 def _known_optimizer(name: str) -> str:
-    from search.training.optimizers import require_optimizer  # imports timm
+    from search.training._optimizers import require_optimizer  # imports timm
 
     return require_optimizer(name)
 

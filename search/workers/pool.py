@@ -10,9 +10,9 @@ from metaformer.spec import BackboneSpec
 from search.errors import Interrupted
 from search.storage.progress import Observer
 from search.storage.records import Record, TrialRecord
+from search.workers._slot import WorkerSlot
 from search.workers.interface import TaskKind, TaskResult
 from search.workers.process import Child
-from search.workers.slot import WorkerSlot
 
 POLLING_SECONDS = 0.1  # between looks at whether to stop, and at the time
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mixers.child_process import module_command, module_environment
-from search.workers.messages import Receiver, Sender
+from search.workers._messages import Receiver, Sender
 
 ENDING_SECONDS = 5.0
 

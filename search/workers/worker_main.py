@@ -27,8 +27,8 @@ from search.hardware.process_tree import ancestors
 from search.storage.records import BaselineRecord, TrialRecord
 from search.storage.run_folder import RunFolder
 from search.training import find_trainer
-from search.workers.messages import Receiver, Sender
-from search.workers.parent_watchdog import end_with
+from search.workers._messages import Receiver, Sender
+from search.workers._parent_watchdog import end_with
 from search.workers.run_task import attempt
 
 LISTENING_SECONDS = 1.0

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metaformer import DownsampleSpec, StageSpec
+from metaformer._layers import ChannelMlp, Stem, map_size_after
 from metaformer.blocks import BLOCKS, build_downsample
-from metaformer.layers import ChannelMlp, Stem, map_size_after
 from metaformer.spec_parts import MlpSpec, StemSpec
 
 

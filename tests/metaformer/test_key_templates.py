@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from metaformer.key_templates import translate
+from metaformer._key_templates import translate
 
 
 @pytest.mark.parametrize(

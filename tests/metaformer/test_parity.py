@@ -25,7 +25,7 @@ from parity import (
 from torch import Tensor, nn
 
 from metaformer import Backbone, build_backbone, from_timm, load_spec
-from metaformer.timm_families import family_of
+from metaformer._timm_families import family_of
 from mixers import MixerRegistry
 
 TOLERANCE = 1e-4

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from metaformer import BackboneSpec, build_backbone
 from mixers import MixerRegistry, PluginError, Site
-from mixers.entry import MixerEntry
+from mixers._entry import MixerEntry
 
 
 class Recorder(nn.Module):

@@ -31,10 +31,10 @@ from mixers import (
     Site,
     read_options,
 )
+from mixers._registry import registry_of
+from mixers._rules import narrowed
 from mixers.conformance import Status, check_mixer
 from mixers.plugins_file import PluginRules
-from mixers.registry import registry_of
-from mixers.rules import narrowed
 from mixers.scan import scan
 from search.space.search_space import SearchSpace
 

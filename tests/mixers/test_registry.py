@@ -22,8 +22,8 @@ from mixers import (
     UnknownMixerError,
     load_registry,
 )
+from mixers._registry import registry_of
 from mixers.plugins_file import PluginRules
-from mixers.registry import registry_of
 from mixers.scan import GROUP
 
 BUILT_IN = [

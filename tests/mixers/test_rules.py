@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mixers import FloatRange, IntRange
-from mixers.rules import narrowed
+from mixers._rules import narrowed
 
 WHOLE = IntRange(1, 64, log=True)
 REAL = FloatRange(0.25, 2.0)

@@ -11,8 +11,8 @@ import pytest
 from installed import install, mixer_source
 
 from mixers import MixerState, PluginsFileError, load_registry
+from mixers._registry import registry_of
 from mixers.plugins_file import PluginRules
-from mixers.registry import registry_of
 from mixers.scan import GROUP, damaged, scan
 
 POINTS = "[metaformer.mixers]\nmine = strangers_mine:Mixer\n"

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import pytest
 
 from mixers import Choice, IntRange, OptionError, SignatureError, Site, read_options
-from mixers.signature import resolve_options
+from mixers._signature import resolve_options
 
 
 class Good:

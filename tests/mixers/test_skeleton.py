@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mixers import InputError, MixerSpec, Site
+from mixers._registry import registry_of
 from mixers.conformance import CHECK_NAMES, Status, check_mixer
 from mixers.plugins_file import read_plugin_rules
-from mixers.registry import registry_of
 from mixers.scan import scan
 from mixers.skeleton import write_skeleton
 

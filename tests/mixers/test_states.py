@@ -25,8 +25,8 @@ from mixers import (
     Site,
     UnknownMixerError,
 )
+from mixers._registry import registry_of
 from mixers.plugins_file import read_plugin_rules
-from mixers.registry import registry_of
 from mixers.scan import scan
 
 

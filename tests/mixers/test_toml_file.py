@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mixers.toml_file import find_place
+from mixers._toml_file import find_place
 
 
 @pytest.mark.parametrize(

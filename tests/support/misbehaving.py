@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mixers import MixerRegistry, Site
+from mixers._registry import registry_of
 from mixers.plugins_file import PluginRules
-from mixers.registry import registry_of
 from mixers.scan import GROUP
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from search.data import Splits, load_data
-from search.data.splits import ImagesInMemory
+from search.data._splits import ImagesInMemory
 from search.training import Score, train_and_score
 from search.training.config import TrainConfig
 

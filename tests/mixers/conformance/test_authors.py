@@ -7,7 +7,7 @@ from broken import broken
 
 from mixers.builtin.pooling import Pooling
 from mixers.conformance import CHECK_NAMES, parametrize_with_checks
-from mixers.conformance.authors import BoundCheck
+from mixers.conformance._authors import BoundCheck
 
 
 @parametrize_with_checks(Pooling)

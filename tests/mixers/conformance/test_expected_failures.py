@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mixers import Site
 from mixers.conformance import Status, check_mixer, parametrize_with_checks
-from mixers.conformance.authors import BoundCheck
+from mixers.conformance._authors import BoundCheck
 
 REASON = "quantised as in VQ-VAE: the gradient passes straight through"
 

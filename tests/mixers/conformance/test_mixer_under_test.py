@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mixers import Site
-from mixers.conformance.mixer_under_test import MixerUnderTest, random_images, randomise
+from mixers.conformance._mixer_under_test import MixerUnderTest, random_images, randomise
 
 
 class Varied(nn.Module):

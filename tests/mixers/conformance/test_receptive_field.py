@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mixers import Choice, Site
 from mixers.conformance import Status, check_mixer
-from mixers.conformance.receptive_field import measure
+from mixers.conformance._receptive_field import measure
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mixers import Choice, FloatRange, IntRange, Site
 from mixers.conformance import CHECK_NAMES, CheckRecord, Status, check_mixer
-from mixers.conformance.shapes import boundary_values
+from mixers.conformance._shapes import boundary_values
 
 
 def by_name(records: list[CheckRecord]) -> dict[str, CheckRecord]:

@@ -8,12 +8,12 @@ import random
 import numpy as np
 import pytest
 
+from search.bayesopt._score_model import half_rank_warp, log_expected_improvement
 from search.bayesopt.constraint_model import QuantityModel
 from search.bayesopt.define_by_run import Space
 from search.bayesopt.encoding import EncodedCandidates, Features
 from search.bayesopt.gaussian_process import GaussianProcess, Posterior, default_hyperparameters
 from search.bayesopt.limits import AtLeast, AtMost
-from search.bayesopt.score_model import half_rank_warp, log_expected_improvement
 
 
 def test_the_gradient_is_that_of_the_density() -> None:

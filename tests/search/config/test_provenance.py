@@ -12,8 +12,8 @@ from studies import Evaluate, Heard, reject, runner
 from tiny import STUDY, write_images, write_study
 
 from mixers import MixerRegistry, PluginError, UnknownMixerError
+from mixers._registry import registry_of
 from mixers.plugins_file import PluginRules, read_plugin_rules
-from mixers.registry import registry_of
 from mixers.scan import scan
 from search.config.load import load_study
 from search.errors import EnvironmentProblem, UsageError

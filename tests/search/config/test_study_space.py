@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metaformer import SpecError
 from mixers import MixerRegistry, Site
-from mixers.entry import MixerEntry
+from mixers._entry import MixerEntry
 from search.config.load import load_study
 from search.config.study_space import open_space
 from search.space.search_space import SearchSpace

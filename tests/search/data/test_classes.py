@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from image_folders import make
 
-from search.data import load_data, timm_datasets
-from search.data import splits as splits_module
+from search.data import _splits as splits_module
+from search.data import _timm_datasets as timm_datasets
+from search.data import load_data
 from search.errors import UsageError
 
 

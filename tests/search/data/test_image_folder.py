@@ -12,8 +12,8 @@ import torch
 from image_folders import make, save
 from PIL import Image
 
+from search.data import _splits as splits_module
 from search.data import load_data
-from search.data import splits as splits_module
 from search.errors import EnvironmentProblem, UsageError
 
 

@@ -8,7 +8,7 @@ from image_folders import make, save
 from PIL import Image
 
 from search.data import Splits, load_data
-from search.data.listing import PassedOver, images_in
+from search.data._listing import PassedOver, images_in
 from search.errors import UsageError
 
 

@@ -8,9 +8,9 @@ import pytest
 from image_folders import make, save
 
 from search.data import Splits, load_data
-from search.data import splits as splits_module
-from search.data.listing import ImageFile, image_file
-from search.data.overlap import carve, shared_copies
+from search.data import _splits as splits_module
+from search.data._listing import ImageFile, image_file
+from search.data._overlap import carve, shared_copies
 from search.errors import UsageError
 
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from search.data._splits import to_tensor
 from search.data.pixels import GROUND, READING, square, to_rgb
-from search.data.splits import to_tensor
-from search.export.model_card import reading_code
+from search.export._model_card import reading_code
 from search.training.preprocessing import PREPROCESSING, normalise
 
 GREYS = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)

@@ -10,7 +10,8 @@ import pytest
 import sklearn.datasets
 from PIL import Image
 
-from search.data import load_data, timm_datasets
+from search.data import _timm_datasets as timm_datasets
+from search.data import load_data
 from search.errors import EnvironmentProblem, UsageError
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from search.device_lease import _lock_table as held_locks
 from search.device_lease import lease
-from search.device_lease import lock_table as held_locks
 from search.device_lease.lease import LeaseTimeout, device_keys, device_lease, lease_holders
 from search.device_lease.lock_files import Holder, LeaseFolder
 from search.hardware.process_tree import start_ticks

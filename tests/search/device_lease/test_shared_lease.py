@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
+from search.device_lease import _lock_table as held_locks
 from search.device_lease import lease
-from search.device_lease import lock_table as held_locks
 from search.device_lease.lease import LeaseTimeout, device_lease
 from search.device_lease.lock_files import Holder
 from search.device_lease.shared_lease import shared_lease

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.doctor import examination
-from search.doctor.examination import WINDOW_SECONDS, driver_version, examine
+from search.doctor import _examination as examination
+from search.doctor._examination import WINDOW_SECONDS, driver_version, examine
 from search.hardware.cpu import CpuTimes
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.doctor.storage_check import examine_storage
+from search.doctor._storage_check import examine_storage
 
 
 def test_a_folder_that_is_still_to_be_made_is_tried_where_it_would_lie(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from search.evaluation import cache
-from search.evaluation.cache import cache_key
+from search.evaluation import _cache as cache
+from search.evaluation._cache import cache_key
 from search.evaluation.model_source import ModelSource
 from search.throughput import MeasurementProtocol
 

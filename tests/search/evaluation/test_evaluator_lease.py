@@ -16,7 +16,7 @@ from evaluating import FakeMeasure, a_spec, evaluate, evaluator, study
 
 from mixers import MixerRegistry
 from search.data import Splits
-from search.device_lease import lock_table as held_locks
+from search.device_lease import _lock_table as held_locks
 from search.device_lease.lease import ALONE, Lease, device_keys, device_lease, open_folder
 from search.evaluation import evaluator as candidate_module
 from search.storage.records import TrialRecord, TrialState

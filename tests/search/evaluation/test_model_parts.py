@@ -7,7 +7,7 @@ from torch import nn
 
 from metaformer import build_backbone, load_spec
 from mixers import MixerRegistry
-from search.evaluation.model_parts import backbone_parts, mixer_part_names
+from search.evaluation._model_parts import backbone_parts, mixer_part_names
 
 
 def test_a_backbones_parts_are_named_by_stage_block_and_mixer(registry: MixerRegistry) -> None:

@@ -9,7 +9,7 @@ import pytest
 from chosen import best_of
 
 from mixers import MixerRegistry
-from search.export.model_card import in_words, model_card, without_place
+from search.export._model_card import in_words, model_card, without_place
 
 
 @pytest.mark.parametrize(

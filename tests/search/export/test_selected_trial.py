@@ -13,7 +13,7 @@ from studies import runner
 
 from mixers import MixerRegistry
 from search.errors import UsageError
-from search.export.model_card import model_card
+from search.export._model_card import model_card
 from search.export.selected_trial import choose, random_images, record_to_export
 from search.study.stored_study import open_past_study
 

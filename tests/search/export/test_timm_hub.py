@@ -13,7 +13,7 @@ from chosen import best_of, snippet
 from PIL import Image
 
 from mixers import MixerRegistry
-from search.data.splits import to_tensor
+from search.data._splits import to_tensor
 from search.export import timm_hub as timm_format
 from search.export.selected_trial import Chosen, random_images
 from search.training import normalise

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from search.profiling._part_timers import ClockStopwatch, PartHooks
 from search.profiling.breakdown import Breakdown, PartTime, breakdown
-from search.profiling.part_timers import ClockStopwatch, PartHooks
 from search.profiling.roofline import Rates
 from search.throughput import MeasurementProtocol
 from search.throughput.sensors import SystemClock

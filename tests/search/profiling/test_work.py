@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from search.profiling.work import count_parts, count_work, optimizer_bytes
+from search.profiling._work import count_parts, count_work, optimizer_bytes
 from search.throughput import MeasurementProtocol
 
 FLOAT = 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.scheduling.warm_start import nearest
+from search.scheduling._warm_start import nearest
 from search.storage.records import TrialRecord, TrialState
 
 

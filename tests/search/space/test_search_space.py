@@ -14,8 +14,8 @@ from metaformer import SpecError
 from metaformer.extends import resolve_extends
 from metaformer.yaml_tree import parse_yaml
 from mixers import Choice, Domain, FloatRange, IntRange, MixerRegistry, OptionValue
+from mixers._registry import registry_of
 from mixers.plugins_file import PluginRules
-from mixers.registry import registry_of
 from mixers.scan import scan
 from search.config.load import load_study
 from search.space.search_space import SearchSpace

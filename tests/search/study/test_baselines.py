@@ -120,7 +120,7 @@ def test_they_come_first_and_change_nothing_about_the_trials(
 def _any_name_is_known(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "compare_by" in request.fixturenames:
         monkeypatch.setattr(
-            "search.study.baselines.read_model_source", lambda *_: SimpleNamespace(spec=None)
+            "search.study._baselines.read_model_source", lambda *_: SimpleNamespace(spec=None)
         )
 
 

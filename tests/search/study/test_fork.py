@@ -18,8 +18,8 @@ from torch import Tensor
 
 from metaformer import BackboneSpec
 from mixers import MixerRegistry
+from mixers._registry import registry_of
 from mixers.plugins_file import read_plugin_rules
-from mixers.registry import registry_of
 from mixers.scan import scan
 from search.cli import main
 from search.config.load import load_study

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_training import CPU
 
-from search.training.checkpoint import CheckpointProblem, load_state, save_state
+from search.training._checkpoint import CheckpointProblem, load_state, save_state
 
 
 def test_tensors_and_plain_values_come_back_bit_by_bit(tmp_path: Path) -> None:

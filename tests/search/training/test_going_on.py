@@ -15,7 +15,7 @@ from small_training import EVERYTHING, same, settings, trained
 
 from search.errors import Interrupted
 from search.training import CheckpointProblem
-from search.training.optimizers import optimizer_names
+from search.training._optimizers import optimizer_names
 
 AUGMENTATIONS = st.fixed_dictionaries(
     {},

@@ -6,7 +6,7 @@ import torch
 from small_training import settings
 from torch import Tensor
 
-from search.training.mixup import Mixing
+from search.training._mixup import Mixing
 
 
 def mixed(seed: int, count: int = 8, **augmentation: float) -> tuple[Tensor, Tensor]:

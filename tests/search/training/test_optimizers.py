@@ -11,7 +11,7 @@ from small_training import settings, small_network
 from metaformer.backbone import build_backbone
 from metaformer.spec import BackboneSpec
 from mixers import MixerRegistry
-from search.training.optimizers import LearningRate, make_optimizer, optimizer_names
+from search.training._optimizers import LearningRate, make_optimizer, optimizer_names
 
 
 @pytest.mark.parametrize(

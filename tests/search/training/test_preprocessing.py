@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from search.data.splits import ImagesInMemory
+from search.data._splits import ImagesInMemory
 from search.training import batches, normalise
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from search.config.load import load_study
 from search.data import Splits
 from search.errors import Interrupted
 from search.training import seconds_of_training
-from search.training.time_estimate import TIMED_STEPS, WARM_UP_STEPS
+from search.training._time_estimate import TIMED_STEPS, WARM_UP_STEPS
 
 
 def estimate(digits: Splits, *, check: Any = lambda: None, **train: Any) -> float:

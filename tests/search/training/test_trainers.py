@@ -16,7 +16,7 @@ from mixers import MixerRegistry, PluginError, PluginsFileError
 from mixers.plugins_file import PluginRules, read_plugin_rules
 from search.errors import Interrupted, UsageError
 from search.training import Diverged, TrainerEntry, TrainerError, find_trainer, train_and_score
-from search.training.trainers import GROUP
+from search.training._trainers import GROUP
 
 PAGE = Path(__file__).parents[3] / "docs" / "training.md"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.workers.messages import Receiver, Sender
+from search.workers._messages import Receiver, Sender
 
 JSON = st.dictionaries(
     st.text().filter(lambda key: key != "payload"),

@@ -9,7 +9,7 @@ import time
 
 HANGS = """
 import os, subprocess, sys, time
-from search.workers import parent_watchdog as parent
+from search.workers import _parent_watchdog as parent
 parent.LOOKING_SECONDS = parent.GRACE_SECONDS = 0.05
 parent.end_with(os.getppid())
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

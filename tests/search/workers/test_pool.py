@@ -18,10 +18,10 @@ from search.config.load import load_study
 from search.errors import EnvironmentProblem, Interrupted, UsageError
 from search.space.search_space import SearchSpace
 from search.storage.records import BaselineRecord, TrialRecord, TrialState
+from search.workers._slot import GRACE_SECONDS, MAX_STARTS, WorkerSlot
 from search.workers.interface import TaskResult
 from search.workers.pool import Workers
 from search.workers.process import WorkerDied
-from search.workers.slot import GRACE_SECONDS, MAX_STARTS, WorkerSlot
 from search.workers.worker_main import error_message, raise_again
 
 READY = ({"ready": True}, b"")
