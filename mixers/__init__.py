@@ -5,7 +5,6 @@ An author of a mixer imports `Site` and the domains of options; everybody else a
 """
 
 from mixers._entry import MixerEntry, MixerState
-from mixers._interface import Mixer, Site
 from mixers._registry import MixerRegistry, installed_mixers, load_registry
 from mixers._signature import Option, read_options
 from mixers._spec import MixerSpec
@@ -19,6 +18,7 @@ from mixers.errors import (
     SignatureError,
     UnknownMixerError,
 )
+from mixers.interface import Mixer, Site
 from mixers.options import Choice, Domain, FloatRange, IntRange, OptionValue
 
 __all__ = [

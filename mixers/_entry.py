@@ -27,7 +27,7 @@ from mixers.third_party_code import (
 if TYPE_CHECKING:
     from torch import nn
 
-    from mixers._interface import Site
+    from mixers.interface import Site
     from mixers.options import OptionValue
 
 

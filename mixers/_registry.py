@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, TypeAlias
 from packaging.utils import canonicalize_name
 
 from mixers._entry import MixerEntry, MixerState
-from mixers._interface import Site
 from mixers._signature import resolve_options
 from mixers._spec import MixerSpec
 from mixers.errors import UnknownMixerError, nearest
+from mixers.interface import Site
 from mixers.local import LOCAL_DISTRIBUTION, LocalMixer
 from mixers.plugins_file import RESERVED_WORDS, PluginRules, read_plugin_rules
 from mixers.provenance import Publication, published, unmet_requirement

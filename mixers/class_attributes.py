@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from mixers._interface import Site
 from mixers.errors import PluginError, SignatureError
+from mixers.interface import Site
 from mixers.options import OptionValue
 
 if TYPE_CHECKING:

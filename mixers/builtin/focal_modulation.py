@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mixers._interface import Site
 from mixers.initialization import initialise_projections
+from mixers.interface import Site
 from mixers.options import Choice, IntRange
 from mixers.pointwise import Pointwise
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mixers._interface import Site
+from mixers.interface import Site
 
 
 class IdentityMixing(nn.Module):

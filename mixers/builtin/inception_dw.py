@@ -6,8 +6,8 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from mixers._interface import Site
 from mixers.initialization import initialise_projections
+from mixers.interface import Site
 from mixers.options import Choice, FloatRange
 
 

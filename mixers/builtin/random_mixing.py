@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mixers._interface import Site
+from mixers.interface import Site
 
 
 class RandomMixing(nn.Module):

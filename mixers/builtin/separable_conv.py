@@ -4,9 +4,9 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from mixers._interface import Site
 from mixers.activations import StarReLU
 from mixers.initialization import initialise_projections
+from mixers.interface import Site
 from mixers.options import Choice, FloatRange
 from mixers.pointwise import Pointwise
 

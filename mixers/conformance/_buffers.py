@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from mixers._interface import Site
 from mixers.conformance._mixer_under_test import (
     NO_OPTIONS,
     MixerUnderTest,
@@ -21,6 +20,7 @@ from mixers.conformance._mixer_under_test import (
 from mixers.conformance._shapes import boundary_values
 from mixers.conformance._sites import describe
 from mixers.conformance.records import CheckFailed, NotApplicable
+from mixers.interface import Site
 
 _HOW = (
     "a state dict does not hold it, and models that are built on the meta device, as "

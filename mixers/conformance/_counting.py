@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry
 
-from mixers._interface import Site
 from mixers.conformance._mixer_under_test import MixerUnderTest
 from mixers.conformance._operator_watch import OperatorWatch
 from mixers.conformance.records import CheckFailed, require
+from mixers.interface import Site
 from mixers.macs import (
     autocast_on_meta,
     counted_kernels,

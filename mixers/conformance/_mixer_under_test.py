@@ -11,13 +11,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from mixers._interface import Site
 from mixers._signature import Option, arguments, read_options
 from mixers.class_attributes import disallowed_reason, requirements
 from mixers.conformance._global_state import isolated, seed_torch
 from mixers.conformance._operator_watch import OperatorWatch
 from mixers.conformance._sites import SITES, describe
 from mixers.conformance.records import CheckFailed, NotApplicable, require
+from mixers.interface import Site
 from mixers.options import OptionValue
 from mixers.third_party_code import is_refusal
 

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from mixers._interface import Site
 from mixers.conformance._global_state import seed_torch
 from mixers.conformance._mixer_under_test import MixerUnderTest, randomise, require_equal, run
 from mixers.conformance._sites import describe
 from mixers.conformance.records import require
+from mixers.interface import Site
 
 _REORDERED = 1e-5  # other kernels may serve where no gradients are kept
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from mixers._interface import Site
 from mixers.conformance._declarations import receptive_field_of
 from mixers.conformance._mixer_under_test import (
     NO_OPTIONS,
@@ -22,6 +21,7 @@ from mixers.conformance._mixer_under_test import (
 from mixers.conformance._shapes import boundary_values
 from mixers.conformance._sites import LARGE_MAPS, describe
 from mixers.conformance.records import NotApplicable, require
+from mixers.interface import Site
 
 # of the largest gradient, by the precision kept; windows mask by adding −100, transforms round
 _ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-5}

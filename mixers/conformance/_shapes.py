@@ -10,7 +10,6 @@ from itertools import combinations
 import torch
 from torch import nn
 
-from mixers._interface import Site
 from mixers._signature import Option
 from mixers.conformance._mixer_under_test import (
     MixerUnderTest,
@@ -22,6 +21,7 @@ from mixers.conformance._mixer_under_test import (
 )
 from mixers.conformance._sites import SITES, describe
 from mixers.conformance.records import CheckFailed, NotApplicable, require
+from mixers.interface import Site
 from mixers.options import Choice, Domain, FloatRange, IntRange, OptionValue
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mixers._interface import Site
+from mixers.interface import Site
 
 # Even and odd, square and not, one position only; channels that many heads and groups divide and
 # some that few do; even and odd occurrences, since windows shift over them. What costs time is
