@@ -59,7 +59,7 @@ class Head(nn.Module):
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        """A new classifier on `device`; another pooling where one is named (`""` for none).
+        """A new classifier on `device`; another pooling if one is named (`""` for none).
 
         `reset_other` takes norm and hidden layer away too.
         """

@@ -13,7 +13,7 @@ _NUMBERS = "ijk"
 
 
 def translate(key: str, source: str, target: str) -> str | None:
-    """`target` filled with what `source` finds in `key`; None where it does not fit."""
+    """`target` filled with what `source` finds in `key`; None if it does not fit."""
     match = _pattern(source).fullmatch(key)
     if match is None:
         return None

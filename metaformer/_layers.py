@@ -34,7 +34,7 @@ def build_norm(spec: NormSpec, channels: int) -> nn.Module:
 def build_activation(name: str | None, *, inplace: bool = False) -> nn.Module:
     """The activation of that name, none for None.
 
-    `inplace` allows it to overwrite its input, where nobody else needs that.
+    `inplace` allows it to overwrite its input, if nobody else needs that.
     """
     if name is None:
         return nn.Identity()
@@ -69,7 +69,7 @@ class Downsample(nn.Module):
     """(B, C, H, W) -> (B, width, H', W'): norm, then convolution; or the other way round.
 
     With `dilation`, for a smaller output stride, the convolution keeps the size of the map: it
-    has no stride, and is padded at the end rather than at the beginning where the two differ.
+    has no stride, and is padded at the end rather than at the beginning if the two differ.
     """
 
     def __init__(

@@ -219,7 +219,7 @@ FAMILIES = (
 
 
 def family_of(spec: BackboneSpec) -> TimmFamily:
-    """The family that has `spec`, its mixers' options stated; ValueError where timm has none."""
+    """The family that has `spec`, its mixers' options stated; ValueError if timm has none."""
     deviations: dict[str, str] = {}
     for family in FAMILIES:
         for name in family.bases:

@@ -35,7 +35,7 @@ def from_timm(state_dict: Mapping[str, Tensor], model: Backbone) -> dict[str, Te
     """timm's weights under the names and shapes of `model`, ready for `load_state_dict`.
 
     1×1 convolutions and linear layers have the same weights in other shapes and are reshaped.
-    ValueError where timm has no model of this architecture, or the two do not fit.
+    ValueError if timm has no model of this architecture, or the two do not fit.
     """
     family = family_of(model.spec)
     renamed = {family.rename(key, to_timm=False): value for key, value in state_dict.items()}
@@ -48,7 +48,7 @@ def from_timm(state_dict: Mapping[str, Tensor], model: Backbone) -> dict[str, Te
 def to_timm(model: Backbone) -> dict[str, Tensor]:
     """The weights of `model` under the names and shapes of timm's model of this architecture.
 
-    ValueError, naming what differs, where timm has none.
+    ValueError, naming what differs, if timm has none.
     """
     family = family_of(model.spec)
     state_dict = {}
@@ -67,7 +67,7 @@ def our_names(
 ) -> dict[str, Tensor]:
     """Weights of any of timm's families under the names of `model`; others as they are.
 
-    Weights of a mixer in whose place `model` has another keep timm's names, even where the other
+    Weights of a mixer in whose place `model` has another keep timm's names, even if the other
     calls some of its own alike.
     """
     family = family_of_weights(state_dict)
@@ -90,7 +90,7 @@ def our_names(
 
 
 def fitted(key: str, value: Tensor, model: Backbone | FeaturesOfBackbone) -> Tensor | None:
-    """`value` in the shape that `model` has under `key`; None where it does not fit.
+    """`value` in the shape that `model` has under `key`; None if it does not fit.
 
     1×1 convolutions and linear layers are reshaped into each other, position tables are
     interpolated to another window, and the stem's kernels for three channels adapted to others.
@@ -140,8 +140,8 @@ def load_pretrained(model: nn.Module, source: str | Path) -> Inheritance:
     `source` is a file (safetensors, or a torch file read with `weights_only=True`) with timm's
     names of any of its families or with ours, or `timm:NAME`, which timm downloads. A backbone
     that differs from the published one takes over what they share: stem, norms, MLPs, the mixers
-    that stayed. ValueError where nothing fits, `model` is another network or the file holds more
-    than tensors, OSError where it cannot be read.
+    that stayed. ValueError if nothing fits, `model` is another network or the file holds more
+    than tensors, OSError if it cannot be read.
     """
     backbone = backbone_in(model)
     name = backbone.spec.name

@@ -39,7 +39,7 @@ def build_backbone(
     `output_stride`, maps stay at one part in so many of the image, and later stages dilate
     instead. On the meta device nothing is allocated; a model that gets its memory later, by
     `to_empty`, needs its weights loaded, and `init_non_persistent_buffers` of every module that
-    has it. SpecError where a mixer is unknown, an option illegal, a mixer does not fit its site or
+    has it. SpecError if a mixer is unknown, an option illegal, a mixer does not fit its site or
     cannot dilate, or the image is too small for the stages; MixerFault if a mixer's own code is
     at fault.
     """
@@ -58,7 +58,7 @@ def build_backbone(
 
 
 def _first_use(spec: BackboneSpec, mixer: str) -> str:
-    """The path of the first place where a backbone names that mixer."""
+    """The path of the first place if a backbone names that mixer."""
     return next(
         mixer_path(index, place, stage)
         for index, stage in enumerate(spec.stages)
@@ -72,7 +72,7 @@ class Backbone(nn.Module):
 
     Attributes and methods are those that timm expects of a model. `feature_info` lists channels,
     reduction and module of each stage's output. `image_size` is what it was built for; other
-    sizes work too, but where `fixed_size_mixers` names mixers.
+    sizes work too, but if `fixed_size_mixers` names mixers.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Backbone(nn.Module):
     ) -> Any:
         """The last map and the maps of the stages of `indices` (the last n for an integer).
 
-        `norm` applies the final norm, where there is one before pooling, to the last stage's map
+        `norm` applies the final norm, if there is one before pooling, to the last stage's map
         among them; `stop_early` leaves out the stages after the last one asked for.
         """
         assert output_fmt == "NCHW", "output_fmt: allowed: NCHW"
@@ -183,7 +183,7 @@ class Backbone(nn.Module):
     def reset_classifier(
         self, num_classes: int, global_pool: str | None = None, reset_other: bool = False
     ) -> None:
-        """A new classifier of `num_classes` (0 for none); another pooling where one is named."""
+        """A new classifier of `num_classes` (0 for none); another pooling if one is named."""
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool, reset_other, **get_device_dtype(self))
         self.head_hidden_size = self.head.num_features if not reset_other else self.num_features

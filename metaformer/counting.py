@@ -94,7 +94,7 @@ def cost_of_mixer(mixer: nn.Module, site: Site) -> Cost:
 def _macs(model: nn.Module, image_size: int, in_channels: int) -> dict[str, int]:
     """MACs by module name; the whole model's under the empty name.
 
-    SpecError where the maps have more positions than torch can address.
+    SpecError if the maps have more positions than torch can address.
     """
     modes = [(module, module.training) for module in model.modules()]
     device = next(model.parameters()).device

@@ -31,7 +31,7 @@ def zoo_names() -> list[str]:
 
 
 def find_spec_file(source: str | Path, *, beside: Path | None = None) -> Path:
-    """The file of a zoo name or of a path; SpecError where it is neither."""
+    """The file of a zoo name or of a path; SpecError if it is neither."""
     names = zoo_names()
     if str(source) in names:
         return ZOO / f"{source}.yaml"

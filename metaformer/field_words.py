@@ -31,7 +31,7 @@ def keys_at(model: Any, path: Sequence[str | int]) -> list[str]:
 
 
 def field_at(model: Any, path: Sequence[str | int]) -> FieldInfo | None:
-    """The field that a value at `path` belongs to; None where there is none."""
+    """The field that a value at `path` belongs to; None if there is none."""
     field = None
     for part in path:
         if isinstance(part, int):
@@ -61,9 +61,9 @@ def value_words(item: Any, field: FieldInfo | None, path: Sequence[str | int]) -
 
 
 def _allowed(field: FieldInfo, path: Sequence[str | int]) -> str:
-    """The values that a field takes, or, where `path` ends with a number, each item of its list.
+    """The values that a field takes, or, if `path` ends with a number, each item of its list.
 
-    A field's description says it for text that follows a pattern; empty where nobody says it.
+    A field's description says it for text that follows a pattern; empty if nobody says it.
     """
     annotation: Any = field.annotation
     if path and isinstance(path[-1], int):

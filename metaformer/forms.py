@@ -23,7 +23,7 @@ def is_form(node: Node, word: str) -> bool:
 
 
 def form_mistake(keys: Collection[str], forms: Sequence[str] = FORMS) -> str | None:
-    """What is wrong with the keys of a map that was meant for a form; None where it is no such."""
+    """What is wrong with the keys of a map that was meant for a form; None if it is no such."""
     for form in forms:
         if form in keys:
             allowed = "log" if form == "range" else "nothing"

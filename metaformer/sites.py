@@ -57,7 +57,7 @@ def mixer_sites(spec: StageSpec, site: StageSite, drop_path_rates: Sequence[floa
 
 
 def map_sizes(spec: BackboneSpec, image_size: int) -> list[int]:
-    """The side of each stage's map, in positions; SpecError where one would vanish."""
+    """The side of each stage's map, in positions; SpecError if one would vanish."""
     return [site.size for site in stage_sites(spec, image_size, None)]
 
 
@@ -109,7 +109,7 @@ def stage_sites(spec: BackboneSpec, image_size: int, output_stride: int | None) 
 
 
 def _require_reachable(spec: BackboneSpec, output_stride: int | None) -> None:
-    """SpecError where no map of the backbone is so many times smaller than the image."""
+    """SpecError if no map of the backbone is so many times smaller than the image."""
     reductions = [spec.stem.reduction]
     for stage in spec.stages:
         reductions.append(reductions[-1] * (stage.downsample.stride if stage.downsample else 1))
@@ -121,7 +121,7 @@ def _require_reachable(spec: BackboneSpec, output_stride: int | None) -> None:
 def _shrunk(
     spec: BackboneSpec, where: str, step: StemSpec | DownsampleSpec, size: int, image_size: int
 ) -> int:
-    """The side of the map after `step`; SpecError, with the sizes that work, where none is left."""
+    """The side of the map after `step`; SpecError, with the sizes that work, if none is left."""
     after = map_size_after(step, size)
     if after >= 1:
         return after
@@ -134,7 +134,7 @@ def _shrunk(
 
 
 def smallest_image_size(spec: BackboneSpec) -> int | None:
-    """The side of the smallest images that leave every stage a map; None where all vanish."""
+    """The side of the smallest images that leave every stage a map; None if all vanish."""
     steps: list[StemSpec | DownsampleSpec] = [spec.stem]
     steps += [stage.downsample for stage in spec.stages if stage.downsample is not None]
 

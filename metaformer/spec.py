@@ -98,7 +98,7 @@ class StageSpec(SpecPart):
 
     @property
     def num_blocks(self) -> int:
-        """`depth`, and one more where the downsample is a block."""
+        """`depth`, and one more if the downsample is a block."""
         residual = self.downsample is not None and self.downsample.kind == "residual"
         return self.depth + residual
 
@@ -161,7 +161,7 @@ class HeadSpec(SpecPart):
 
 
 class BackboneSpec(SpecPart):
-    """A whole backbone. `image_size` is the size it is built for where none is asked for."""
+    """A whole backbone. `image_size` is the size it is built for if none is asked for."""
 
     schema_version: Annotated[SchemaVersion, Field(alias="schema")] = 1
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$", description=_NAME)]

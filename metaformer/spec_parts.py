@@ -28,7 +28,7 @@ class SpecPart(BaseModel):
 
 
 def as_default(part: BaseModel, *fields: str) -> None:
-    """Gives fields that say nothing here the value that they have where they are not given."""
+    """Gives fields that say nothing here the value that they have if they are not given."""
     for name in fields:
         object.__setattr__(part, name, type(part).model_fields[name].default)
 
@@ -36,7 +36,7 @@ def as_default(part: BaseModel, *fields: str) -> None:
 class NormSpec(SpecPart):
     """A normalisation over channels; `layer_norm` sees one position, `group_norm` (one group) all.
 
-    `eps` is the kind's own default where it is not given; `bias` false keeps the weight alone.
+    `eps` is the kind's own default if it is not given; `bias` false keeps the weight alone.
     """
 
     kind: NormKind
@@ -75,7 +75,7 @@ class PoolSpec(SpecPart):
 class StemSpec(SpecPart):
     """What turns the image into the first map: a convolution, norm, activation, max pooling.
 
-    `width` is that of the first stage where it is not given.
+    `width` is that of the first stage if it is not given.
     """
 
     kernel_size: _Kernel

@@ -49,8 +49,8 @@ _SUGAR = ("extends", "every_stage", "downsample")  # keys that the fields do not
 def load_spec(source: str | Path, registry: MixerRegistry | None = None) -> BackboneSpec:
     """The backbone of a YAML file or of a zoo name, complete, its mixers' options stated.
 
-    SpecError with file, line and column for all that is wrong, and where `source` is neither a
-    file nor a zoo name; PluginError, placed alike, where a mixer that it names is broken.
+    SpecError with file, line and column for all that is wrong, and if `source` is neither a
+    file nor a zoo name; PluginError, placed alike, if a mixer that it names is broken.
     """
     tree = load_spec_tree(source)
     _refuse_study(tree)
@@ -76,7 +76,7 @@ def parse_spec(
 ) -> BackboneSpec:
     """The backbone of a resolved map; SpecError with all problems that it has.
 
-    With `forms` it is one of a space, where a field may be written as a choice or a range.
+    With `forms` it is one of a space, if a field may be written as a choice or a range.
     """
     registry = registry if registry is not None else load_registry()
     problems: list[Problem] = []
@@ -115,7 +115,7 @@ def placed_fault(fault: MixerFault, path: str, mark: Mark | None) -> MixerFault:
 
 
 def place_problems(error: SpecError, source: str | Path) -> SpecError:
-    """The same error, its problems placed in the file of `source` where they have no place yet."""
+    """The same error, its problems placed in the file of `source` if they have no place yet."""
     node = load_spec_tree(source)
     return SpecError(
         [
@@ -202,7 +202,7 @@ def _read_mixer(
 
 
 def split_mixer_node(node: Node) -> tuple[str | None, Node | None]:
-    """Name and options of a mixer as written; the name is None where it is neither form."""
+    """Name and options of a mixer as written; the name is None if it is neither form."""
     if isinstance(node.value, str):
         return node.value, None
     if isinstance(node.value, dict) and len(node.value) == 1:

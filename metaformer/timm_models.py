@@ -111,7 +111,7 @@ def _full_stride(spec: BackboneSpec) -> int:
 
 
 def _fitted_weights(state_dict: dict[str, Tensor], model: Backbone) -> dict[str, Tensor]:
-    """The names and, where they can be had, the shapes of `model`; the rest is timm's to refuse."""
+    """The names and, if they can be had, the shapes of `model`; the rest is timm's to refuse."""
     own = model.state_dict().keys()
     named = our_names(state_dict, model)
     fits = {key: fitted(key, value, model) if key in own else None for key, value in named.items()}

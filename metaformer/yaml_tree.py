@@ -55,7 +55,7 @@ class Node:
 
 
 def read_yaml(path: str | Path) -> Node:
-    """The document of the file at `path`; SpecError where it cannot be read."""
+    """The document of the file at `path`; SpecError if it cannot be read."""
     file = Path(path)
     start = Mark(str(path), 1, 1)
     try:
@@ -77,7 +77,7 @@ def read_yaml(path: str | Path) -> Node:
 
 
 def parse_yaml(text: str, *, source: str) -> Node:
-    """The one document of `text`; SpecError, naming `source`, where it is not strict YAML."""
+    """The one document of `text`; SpecError, naming `source`, if it is not strict YAML."""
     return _Reader(text, source).document()
 
 

@@ -152,7 +152,7 @@ class MixerEntry:
         return self.rules.apply(self.own_options, mixer=self.name)
 
     def broken(self) -> str | None:
-        """Imports the mixer: why it cannot be used, or None where it can."""
+        """Imports the mixer: why it cannot be used, or None if it can."""
         try:
             self.options  # noqa: B018  # reading them is what may fail
         except PluginsFileError:  # not the mixer's fault
@@ -162,7 +162,7 @@ class MixerEntry:
         return None
 
     def broken_traceback(self) -> str:
-        """The traceback of what the mixer's module raised, empty where it raised nothing."""
+        """The traceback of what the mixer's module raised, empty if it raised nothing."""
         try:
             self.options  # noqa: B018
         except MixerError as error:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_Candidate: TypeAlias = tuple[MixerEntry, Publication | None]  # None where it is a local one
+_Candidate: TypeAlias = tuple[MixerEntry, Publication | None]  # None if it is a local one
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class MixerRegistry:
         return MixerState.ACTIVE, ""
 
     def settled(self, names: Iterable[str]) -> MixerRegistry:
-        """This registry, where a short name means that one of `names` which has it, whoever else
+        """This registry, if a short name means that one of `names` which has it, whoever else
         gives it too."""
         by_short = defaultdict(list)
         for name in names:
@@ -85,7 +85,7 @@ class MixerRegistry:
         return sorted(found, key=lambda entry: entry.name)
 
     def __getitem__(self, name: str) -> MixerEntry:
-        """The mixer of that canonical or short name; UnknownMixerError where there is none."""
+        """The mixer of that canonical or short name; UnknownMixerError if there is none."""
         name = self.short_names.get(name, name)
         if name in self.entries:
             return self.entries[name]
@@ -125,7 +125,7 @@ class MixerRegistry:
         )
 
     def _nearest(self, name: str) -> str:
-        """The nearest canonical name, also where only its short one is near."""
+        """The nearest canonical name, also if only its short one is near."""
         near = nearest(name, self.names())
         if near:
             return near
@@ -137,7 +137,7 @@ class MixerRegistry:
         """The spec under its canonical name with every option stated.
 
         `as_published` takes the author's defaults, whatever the project's are. UnknownMixerError,
-        OptionError, SignatureError or PluginError where it cannot stand.
+        OptionError, SignatureError or PluginError if it cannot stand.
         """
         entry = self[spec.name]
         options = entry.own_options if as_published else entry.options
@@ -181,7 +181,7 @@ def registry_of(
 
     `broken` are distributions that cannot be read: each is listed as `distribution/*`.
 
-    PluginsFileError where the rules name a mixer that there is not.
+    PluginsFileError if the rules name a mixer that there is not.
     """
     found: dict[str, list[_Candidate]] = defaultdict(list)
     publications: dict[int, Publication] = {}

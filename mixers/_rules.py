@@ -26,7 +26,7 @@ class MixerRules:
     written: str = ""
 
     def apply(self, options: Sequence[Option], *, mixer: str) -> tuple[Option, ...]:
-        """The options under these rules; PluginsFileError where a rule does not fit them."""
+        """The options under these rules; PluginsFileError if a rule does not fit them."""
         known = [option.name for option in options]
         for table, said in (("defaults", self.defaults), ("search", self.search)):
             for name in said:
@@ -53,7 +53,7 @@ class MixerRules:
 def narrowed(domain: Domain, said: Any) -> Domain:
     """`domain` narrowed to a list of its values, or to `{low, high, step, log}` inside a range.
 
-    ValueError, with what is allowed, where it is neither or holds what `domain` does not.
+    ValueError, with what is allowed, if it is neither or holds what `domain` does not.
     """
     if isinstance(said, list) and said:
         return Choice(*(domain.normalise(value) for value in said))

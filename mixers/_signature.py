@@ -47,7 +47,7 @@ class Option:
 def read_options(mixer_class: type) -> tuple[Option, ...]:
     """The options that `mixer_class` takes, in the order of its constructor.
 
-    SignatureError where the constructor breaks the contract of `mixers.interface.Mixer`.
+    SignatureError if the constructor breaks the contract of `mixers.interface.Mixer`.
     """
     where = f"{mixer_class.__module__}.{mixer_class.__qualname__}.__init__"
     parameters = list(inspect.signature(mixer_class).parameters.values())

@@ -83,7 +83,7 @@ class TomlFile:
 
 
 def read_toml(file: Path) -> TomlFile:
-    """PluginsFileError where it is missing or not TOML, PluginError where it may not be read."""
+    """PluginsFileError if it is missing or not TOML, PluginError if it may not be read."""
     # opening a pipe waits for a writer, which only that of a shell's <(...) is sure to have
     if file.is_fifo() and not str(file).startswith("/dev/"):
         raise PluginsFileError(f"{file}: got a pipe; allowed: a TOML file")
@@ -127,7 +127,7 @@ def find_place(text: str, path: tuple[str, ...]) -> tuple[int, int] | None:
     """Line and column, from 1, of the key or table header at `path`.
 
     Looks through the lines: headers, keys, dotted keys, and keys of a table on one line. None
-    where the key is written in some other way.
+    if the key is written in some other way.
     """
     header: tuple[str, ...] = ()
     for number, line in enumerate(text.split("\n"), start=1):

@@ -23,12 +23,12 @@ def nearest_names(name: object, known: Iterable[str], *, count: int = 1) -> list
 
 
 def nearest(name: object, known: Iterable[str], *, count: int = 1) -> str:
-    """`; did you mean X?`, up to `count` names, or nothing where no known name is close."""
+    """`; did you mean X?`, up to `count` names, or nothing if no known name is close."""
     return did_you_mean(*nearest_names(name, known, count=count))
 
 
 def nearest_name(name: object, known: Iterable[str]) -> str | None:
-    """The known name that is meant, or None where none is close."""
+    """The known name that is meant, or None if none is close."""
     return next(iter(nearest_names(name, known)), None)
 
 

@@ -115,7 +115,7 @@ class IntRange:
             _searched(self, self.search)
 
     def normalise(self, value: OptionValue | Enum) -> int:
-        """`value` itself; ValueError where it is no integer of the range."""
+        """`value` itself; ValueError if it is no integer of the range."""
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"got {value!r}; allowed: {self.describe()}")
         if not self.low <= value <= self.high or (value - self.low) % self.step:
@@ -155,7 +155,7 @@ class FloatRange:
             _searched(self, self.search)
 
     def normalise(self, value: OptionValue | Enum) -> float:
-        """`value` as a float; ValueError where it lies outside."""
+        """`value` as a float; ValueError if it lies outside."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"got {value!r}; allowed: {self.describe()}")
         number = float(value)

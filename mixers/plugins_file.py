@@ -1,7 +1,7 @@
 """`plugins.toml`: the project's say over the mixers that are installed, and its own.
 
 schema = 1
-[allow]                                   # where it stands, no others give mixers
+[allow]                                   # if it stands, no others give mixers
 metaformer-search = "*"
 somebodys-mixers = ">=1.2,<2"
 [block]
@@ -79,7 +79,7 @@ class PluginRules:
         )
 
     def refusal(self, distribution: str, version: str) -> str | None:
-        """Why this distribution's mixers may not be used, or None where they may."""
+        """Why this distribution's mixers may not be used, or None if they may."""
         name = canonicalize_name(distribution)
         if self.allow is not None:
             if name not in self.allow:
@@ -106,7 +106,7 @@ class PluginRules:
         )
 
     def check_names(self, found: Mapping[str, str]) -> None:
-        """PluginsFileError where the rules name what there is not.
+        """PluginsFileError if the rules name what there is not.
 
         `found` holds the distribution of every mixer that was found, by its canonical name. A
         distribution that is not installed may be named, lest a file hold on one machine only;

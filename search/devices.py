@@ -98,7 +98,7 @@ def require_device(name: str) -> torch.device:
 
 
 def compute_capability(device: torch.device) -> tuple[int, int] | None:
-    """Of a CUDA device; None where CUDA is not to be had, as on the machine that reads a study."""
+    """Of a CUDA device; None if CUDA is not to be had, as on the machine that reads a study."""
     import torch
 
     return torch.cuda.get_device_capability(device) if torch.cuda.is_available() else None
@@ -110,7 +110,7 @@ def may_have_cuda() -> bool:
 
 
 def precision_problem(precision: str, device: torch.device) -> str:
-    """Why `device` has no such precision: got, and allowed; empty where it has.
+    """Why `device` has no such precision: got, and allowed; empty if it has.
 
     Before capability 8.0 torch computes bf16 in fp32, slowly, and takes TF32 for fp32, silently.
     """

@@ -14,9 +14,9 @@ from mixers.options import Choice, IntRange
 class WindowAttention(nn.Module):
     """Multi-head self-attention inside windows, with a learned bias by relative position.
 
-    (B, C, H, W) -> (B, C, H, W). Swin Transformer, eq. 4; windows shift by half their size where
+    (B, C, H, W) -> (B, C, H, W). Swin Transformer, eq. 4; windows shift by half their size if
     `shifted` is true. With `auto`, every second window block of the stage shifts, counted
-    without the other mixers of a pattern. A window never exceeds the map it was built for; where
+    without the other mixers of a pattern. A window never exceeds the map it was built for; if
     it covers the map there is no shift. Maps that windows do not divide are padded with zeros.
     """
 
@@ -84,7 +84,7 @@ class WindowAttention(nn.Module):
         return x.permute(0, 3, 1, 2)
 
     def _attend_in_windows(self, x: Tensor, bias: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C); windows stand beside images, or beside heads where masked.
+        """(B, H, W, C) -> (B, H, W, C); windows stand beside images, or beside heads if masked.
 
         Where the bias is that of every window, windows and images are one axis, which needs no
         copy of query, key and value.

@@ -1,7 +1,7 @@
 """Checks told as they happen, so that a parent knows in which one a process died.
 
 One JSON line per event: `{"begin": name}`, then the record of that check; at last `{"end": true}`.
-The first is `import`, which has a record only where the mixer cannot be had.
+The first is `import`, which has a record only if the mixer cannot be had.
 """
 
 from __future__ import annotations

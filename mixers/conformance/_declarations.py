@@ -102,7 +102,7 @@ def _default_mixer(subject: MixerUnderTest) -> nn.Module | None:
 
 
 def receptive_field_of(mixer: nn.Module) -> tuple[int, int] | None:
-    """The instance's declaration, None where there is none; CheckFailed for another type."""
+    """The instance's declaration, None if there is none; CheckFailed for another type."""
     value = getattr(mixer, "receptive_field", None)
     if value is None:
         return None

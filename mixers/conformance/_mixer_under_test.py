@@ -63,7 +63,7 @@ class MixerUnderTest:
 
     @cached_property
     def options(self) -> tuple[Option, ...]:
-        """NotApplicable where the constructor cannot be read."""
+        """NotApplicable if the constructor cannot be read."""
         try:
             return read_options(self.mixer_class)
         except Exception:  # noqa: BLE001 -- an author's; the check `signature` tells it

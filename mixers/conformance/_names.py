@@ -43,7 +43,7 @@ IMPORT = "import"  # what a child process does before the first check
 
 
 def names_of(only: Collection[str] | None) -> list[str]:
-    """The checks named by `only`, all where it is None; ValueError for a name of none."""
+    """The checks named by `only`, all if it is None; ValueError for a name of none."""
     for name in only or ():
         if name not in CHECK_NAMES:
             allowed = f"allowed: {', '.join(CHECK_NAMES)}{nearest(name, CHECK_NAMES)}"

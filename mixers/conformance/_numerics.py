@@ -14,7 +14,7 @@ from mixers.conformance._sites import describe
 from mixers.conformance.records import require
 from mixers.interface import Site
 
-_REORDERED = 1e-5  # other kernels may serve where no gradients are kept
+_REORDERED = 1e-5  # other kernels may serve if no gradients are kept
 
 
 def check_gradients_fp32(subject: MixerUnderTest) -> str:

@@ -49,7 +49,7 @@ def check_receptive_field(subject: MixerUnderTest) -> str:
 
 
 def _variants(subject: MixerUnderTest) -> Iterator[tuple[str, Site, Options]]:
-    """The defaults, two other values of each option, and dilation 2 where it is declared."""
+    """The defaults, two other values of each option, and dilation 2 if it is declared."""
     default = _large_site(subject, NO_OPTIONS) or subject.site
     yield "default options", default, NO_OPTIONS
     if subject.declares("supports_dilation"):

@@ -147,7 +147,7 @@ def _child(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
 
 
 def _read(descriptor: int, seconds: float) -> bytes:
-    """What comes within so many seconds, nothing where the other end is closed."""
+    """What comes within so many seconds, nothing if the other end is closed."""
     started = time.monotonic()
     ready, _, _ = select.select([descriptor], [], [], seconds)
     chunk = os.read(descriptor, 1 << 16) if ready else b""

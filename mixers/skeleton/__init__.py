@@ -26,8 +26,8 @@ _TEMPLATES = {  # where each file goes; $module is the name of the mixer and of 
 def write_skeleton(name: str, parent: Path) -> Path:
     """Writes the package of a mixer called `name` into a new folder of `parent`; returns it.
 
-    InputError where the name cannot be one or is taken, or the folder is there already, OSError
-    where it cannot be written.
+    InputError if the name cannot be one or is taken, or the folder is there already, OSError
+    if it cannot be written.
     """
     _require_free(name)
     values = {
@@ -47,7 +47,7 @@ def write_skeleton(name: str, parent: Path) -> Path:
 
 
 def _require_free(name: str) -> None:
-    """InputError where `name` cannot be a module's, or would hide what is there already."""
+    """InputError if `name` cannot be a module's, or would hide what is there already."""
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         words = "small letters, digits and _, beginning with a letter, 2 to 50 of them, no keyword"
         raise InputError(f"NAME: got {name!r}; allowed: {words}")

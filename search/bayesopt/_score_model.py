@@ -145,7 +145,7 @@ def _standardised(values: Array) -> Array:
 
 
 def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
-    """ln E[max(0, value - best)], also where it is too small to be held plainly.
+    """ln E[max(0, value - best)], also if it is too small to be held plainly.
 
     Ament et al. 2023 (arXiv 2310.20708).
     """

@@ -33,11 +33,11 @@ class Quantity(Protocol):
 
 
 class QuantityModel:
-    """A model of the quantity, on a logarithmic scale where all its values are positive.
+    """A model of the quantity, on a logarithmic scale if all its values are positive.
 
     `calibration` is by how much more the values scatter about predictions from all others than
     those say, 1 at the least; deviations are multiplied by it. `error` is the root mean square of
-    those predictions' errors, relative where the scale is logarithmic.
+    those predictions' errors, relative if the scale is logarithmic.
     """
 
     def __init__(self, limit: Limit) -> None:

@@ -54,7 +54,7 @@ class Space:
 
     A mapping holds, by name, a sequence of choices, a `range`, or one of Optuna's distributions.
     A callable asks a trial for values, as an objective of Optuna does, and may ask for some only
-    where others have certain values; it raises TrialPruned where they do not go together.
+    where others have certain values; it raises TrialPruned if they do not go together.
     `distributions` are those of all parameters met so far.
     """
 
@@ -77,11 +77,11 @@ class Space:
             self._define = define
 
     def draw(self, generator: random.Random) -> Params | None:
-        """A candidate drawn choice by choice; None where its values do not go together."""
+        """A candidate drawn choice by choice; None if its values do not go together."""
         return self._realise(lambda _name, distribution: _drawn(distribution, generator))
 
     def replay(self, params: Params) -> Params | None:
-        """The candidate of these values; None where the space no longer holds it."""
+        """The candidate of these values; None if the space no longer holds it."""
 
         def pick(name: str, distribution: BaseDistribution) -> Any:
             if name not in params or not _holds(distribution, params[name]):

@@ -23,7 +23,7 @@ class Candidate:
     """One point of the space, in the order of proposal.
 
     `quantities` are those measured, the last figures; `feasible` is None until measured; `score`
-    is None until evaluated and NaN where that diverged; `confirmed` says that it was measured
+    is None until evaluated and NaN if that diverged; `confirmed` says that it was measured
     again at the end.
     """
 
@@ -47,12 +47,12 @@ class History:
 
     @property
     def ranking(self) -> list[Candidate]:
-        """Those feasible and evaluated, the best first, the earlier first where they tie."""
+        """Those feasible and evaluated, the best first, the earlier first if they tie."""
         scored = [c for c in self.evaluated if c.feasible is not False and c.score == c.score]
         return sorted(scored, key=lambda c: -(c.score or 0.0))
 
     @property
     def best(self) -> Candidate | None:
-        """The best feasible candidate; None where none was found."""
+        """The best feasible candidate; None if none was found."""
         ranking = self.ranking
         return ranking[0] if ranking else None

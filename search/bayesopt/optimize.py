@@ -37,7 +37,7 @@ def optimize(
     """Looks for a high `evaluate(params)` among candidates whose quantities keep every limit.
 
     `space` maps names to choices, ranges or Optuna's distributions, or is a callable that asks
-    an Optuna trial for values and raises TrialPruned where what they cost nothing to tell rules
+    an Optuna trial for values and raises TrialPruned if what they cost nothing to tell rules
     them out. `measure` gives the quantities that `constraints` limit by name; NaN misses every
     limit. A candidate that misses one is not evaluated; none is evaluated twice, and only
     finalists are measured twice: one that then misses is no longer feasible. The more measurements
@@ -45,9 +45,9 @@ def optimize(
 
     Without constraints nothing is measured. A score of NaN or -inf says that an evaluation
     diverged, and so does TrialPruned from `evaluate`; from `measure` it says that a candidate
-    misses every limit. ValueError where an argument is not what it must be. Whatever `evaluate` or
+    misses every limit. ValueError if an argument is not what it must be. Whatever `evaluate` or
     `measure` raises comes as EvaluationFailed, which holds the history so far, and so does
-    WrongAnswer, a ValueError too, where what they give is no number.
+    WrongAnswer, a ValueError too, if what they give is no number.
     """
     limits = _checked(measure, constraints, num_evaluations, max_measurements)
     models = {name: QuantityModel(limit) for name, limit in limits.items()}
@@ -83,7 +83,7 @@ def _checked(
     num_evaluations: int,
     max_measurements: int,
 ) -> Mapping[str, Limit]:
-    """The limits; ValueError where they cannot be searched under."""
+    """The limits; ValueError if they cannot be searched under."""
     for name, number in {
         "num_evaluations": num_evaluations,
         "max_measurements": max_measurements,
@@ -167,7 +167,7 @@ class _Run:
         params: dict[str, Any],
         read: Callable[[Any], _Answer],
     ) -> _Answer | None:
-        """What a user's function says of these values, None where it says TrialPruned."""
+        """What a user's function says of these values, None if it says TrialPruned."""
         try:
             answer = function(deepcopy(params))
         except TrialPruned:
@@ -199,7 +199,7 @@ def _score_of(answer: Any) -> float:
 
 
 def _number(value: Any) -> float:
-    """What one of Python, numpy or torch comes to; ValueError where `value` is none."""
+    """What one of Python, numpy or torch comes to; ValueError if `value` is none."""
     try:
         if isinstance(value, str | bytes):  # which float() would read
             raise TypeError

@@ -27,7 +27,7 @@ NUM_DRAWN = 32  # new random candidates each time
 MAX_DRAWS = 100  # times that many before the space counts as exhausted
 MAX_FIRST_DRAWS = 3000  # before it counts as empty
 NUM_GENERATIONS = 3  # of neighbours of the most promising
-MORE_GENERATIONS = 10  # where a maximum is never reached, only neared
+MORE_GENERATIONS = 10  # if a maximum is never reached, only neared
 NUM_PARENTS = 8
 NUM_CHILDREN = 8  # of each parent
 MAX_POOL = 512  # candidates kept in mind
@@ -40,7 +40,7 @@ class Proposer:
 
     The candidates that it returns are the caller's to fill in; it reads them at the next proposal.
     Those of which nothing is said yet count as being evaluated. What surely misses a limit is
-    proposed only where nothing else is left; `num_ruled_out` is how many such came to mind.
+    proposed only if nothing else is left; `num_ruled_out` is how many such came to mind.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Proposer:
         return key in self._known or key in self._pool
 
     def learn(self, params: Params) -> Candidate | None:
-        """The candidate of these values, known from now on; None where the space has none."""
+        """The candidate of these values, known from now on; None if the space has none."""
         replayed = self._space.replay(params)
         if replayed is None:
             return None
@@ -83,7 +83,7 @@ class Proposer:
         return self._known.setdefault(key, Candidate(len(self._known), replayed))
 
     def propose(self, *, allowance: float) -> Candidate | None:
-        """A feasible candidate to evaluate, or a new one; None where there is neither.
+        """A feasible candidate to evaluate, or a new one; None if there is neither.
 
         `allowance` is how many measurements an evaluation may cost; at 0 nothing new is proposed.
         """
@@ -116,7 +116,7 @@ class Proposer:
         return candidate
 
     def _fill_pool(self) -> bool:
-        """Adds random candidates, and neighbours of those known where few are legal; whether there
+        """Adds random candidates, and neighbours of those known if few are legal; whether there
         is any that is not known yet."""
         known = [candidate.params for candidate in self._known.values()]
         for _ in range(MAX_DRAWS if known else MAX_FIRST_DRAWS):
@@ -262,7 +262,7 @@ class Proposer:
                 del worked_out[key]
 
     def _incumbents(self) -> list[Params]:
-        """The best evaluated; where none is, those measured nearest to their limits."""
+        """The best evaluated; if none is, those measured nearest to their limits."""
         known = list(self._known.values())
         scored = [c for c in known if c.score is not None and np.isfinite(c.score)]
         best = sorted(scored, key=lambda c: -(c.score or 0.0))[: NUM_PARENTS // 2]

@@ -22,7 +22,7 @@ def tchebycheff_scores(costs: Array, weights: Array) -> Array:
     """(trials, axes) of costs to (trials,) of scores: the augmented Tchebycheff function, negated.
 
     Each axis is scaled to 0..1 over the trials first. With fitting weights every trial that none
-    beats has the highest score, in dents of the front too, where a weighted sum finds nothing; the
+    beats has the highest score, in dents of the front too, if a weighted sum finds nothing; the
     small sum keeps those from it that are only as good in the worst axis (Knowles 2006, ParEGO).
     """
     lowest, spread = costs.min(axis=0), np.ptp(costs, axis=0)

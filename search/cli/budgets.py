@@ -12,7 +12,7 @@ STEPS = ("train", "infer")
 
 
 class ThroughputBudget(click.ParamType[tuple[str | None, float]]):
-    """Images per second, with the step that must reach them in front where it is said."""
+    """Images per second, with the step that must reach them in front if it is said."""
 
     name = "budget"
 

@@ -41,7 +41,7 @@ def doctor(
 ) -> None:
     """Say what a measurement here rests on, and what would spoil it.
 
-    Sets nothing. Exit code 4 only where nothing can be measured or kept: no such device, a
+    Sets nothing. Exit code 4 only if nothing can be measured or kept: no such device, a
     plugins.toml that cannot stand, a folder that cannot be written or locked. Else 0.
     """
     with user_errors():

@@ -80,7 +80,7 @@ def measure(
 ) -> None:
     """Measure images per second of a model on this device, and say whether it makes a budget.
 
-    Exit code 0 for PASS, 3 for FAIL and BORDERLINE and where the batch does not fit, 4 where no
+    Exit code 0 for PASS, 3 for FAIL and BORDERLINE and if the batch does not fit, 4 if no
     valid sample could be had.
     """
     with user_errors():

@@ -53,7 +53,7 @@ class PlainObserver:
 
 
 class LiveObserver:
-    """Kept up to date: what is done, best so far, time left; where several candidates are under
+    """Kept up to date: what is done, best so far, time left; if several candidates are under
     way, a line for each below."""
 
     def __init__(self, console: Console) -> None:

@@ -43,7 +43,7 @@ def rerun(
 ) -> None:
     """Rebuild TRIAL of the study in FOLDER from its record, measure and train it again, compare.
 
-    The study is left as it is. Exit code 0 where the trial comes out as on record: digest, params,
+    The study is left as it is. Exit code 0 if the trial comes out as on record: digest, params,
     MACs and state equal, throughputs within each other's intervals, accuracy equal; else 3.
     """
     with interrupted("Interrupted; the study is as it was. Again:"), user_errors():
@@ -89,7 +89,7 @@ def _print(trial: int, done: Any, line: str) -> None:
 
 
 def _require_writable(out: Path | None) -> None:
-    """UsageError where the file cannot come to be, said before minutes are spent."""
+    """UsageError if the file cannot come to be, said before minutes are spent."""
     from mixers.errors import did_you_mean, nearest_path
     from search.errors import UsageError
 

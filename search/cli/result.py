@@ -138,7 +138,7 @@ def _millions(count: int | None) -> str | None:
 
 
 def _predictions(prediction: dict[str, Any] | None) -> list[str]:
-    """What was told of speeds without measuring, where anything was."""
+    """What was told of speeds without measuring, if anything was."""
     if prediction is None or not prediction["ruled_out"]:
         return []
     errors = [
@@ -224,7 +224,7 @@ def _table(title: str, trial: dict[str, Any]) -> Table:
 
 
 def _speed(throughput: dict[str, Any]) -> str:
-    """What was measured, or what cannot be exceeded where that was enough to reject."""
+    """What was measured, or what cannot be exceeded if that was enough to reject."""
     if "at_most" in throughput:
         return f"at most {throughput['at_most']:.3g} images/s whatever the kernels, not measured"
     return (

@@ -32,7 +32,7 @@ resume.params += [option for option in run.params if option.name in _OF_RUN]
 
 
 def _require_own_name(folder: Path) -> str:
-    """The study's name; UsageError where its folder has another, in which it cannot go on."""
+    """The study's name; UsageError if its folder has another, in which it cannot go on."""
     from search.errors import UsageError
     from search.study.status import study_name
 

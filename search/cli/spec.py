@@ -66,7 +66,7 @@ def _can_be_built(spec: BackboneSpec, registry: MixerRegistry) -> bool:
 
 
 def _refuse_what_does_not_fit(spec: BackboneSpec, model: Backbone) -> None:
-    """SpecError at the largest part where weights and buffers exceed this machine's memory."""
+    """SpecError at the largest part if weights and buffers exceed this machine's memory."""
     import torch
 
     from metaformer.counting import stored_bytes

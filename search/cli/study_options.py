@@ -81,7 +81,7 @@ def _require_plain_text(out: Path) -> None:
 
 
 def _require_files(study: str | None, data: str | None) -> None:
-    """UsageError where the study file is not there, or no data set has that name."""
+    """UsageError if the study file is not there, or no data set has that name."""
     from search.config.locate import require_study_file
     from search.data.source import read_source
     from search.errors import UsageError

@@ -20,7 +20,7 @@ _INTRODUCTION = """\
 
 Params, and MACs for one image of the backbone's own size, as counted here (convolutions and matrix
 products, attention included). Top-1 on ImageNet-1K in percent and images/s (A100, batch 128, as
-the InceptionNeXt study prints them) as published; a dash where nothing was. Every name is a SPEC
+the InceptionNeXt study prints them) as published; a dash if nothing was. Every name is a SPEC
 (`search spec NAME`), a base to extend, and a model of timm's (`mf_NAME`).
 
 Made by `search zoo --markdown`.

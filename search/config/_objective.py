@@ -21,7 +21,7 @@ class Front(BaseModel):
 
 
 def checked_objective(said: Any) -> Any:
-    """ValueError where `said` is neither accuracy nor a front."""
+    """ValueError if `said` is neither accuracy nor a front."""
     if said == "accuracy" or isinstance(said, Front):
         return said
     allowed = f"allowed: accuracy and one or more of {', '.join(AXES[1:])}"

@@ -141,7 +141,7 @@ def _defaults(device: str, asked: Node) -> Node:
 
 
 def _without_replaced_budget(own: Node, said: Node) -> Node:
-    """The file's settings without its throughput budgets, where the command line has one."""
+    """The file's settings without its throughput budgets, if the command line has one."""
     new, old = said.map.get("budget"), own.map.get("budget")
     if new is None or old is None or not new.map.keys() & _THROUGHPUTS:
         return own
@@ -211,7 +211,7 @@ def _complete(data: dict[str, Any], device: str) -> None:
 
 def _place_baselines(node: Node, data: dict[str, Any]) -> None:
     """Baselines that are files get their whole paths: they lie beside the study file that names
-    them, or where the command line was given."""
+    them, or if the command line was given."""
     listed = node.map["search"].map.get("baselines")
     if listed is None or not isinstance(listed.value, tuple):
         return

@@ -29,7 +29,7 @@ def require_legal_name(name: str) -> str:
 
 
 def require_study_file(file: str | Path) -> None:
-    """UsageError, with what may be meant, where `file` is a folder or is not there."""
+    """UsageError, with what may be meant, if `file` is a folder or is not there."""
     if os.path.isdir(file):
         inside = os.path.join(file, "study.yaml")
         meant = did_you_mean(inside if os.path.isfile(inside) else None)

@@ -34,9 +34,9 @@ def mixer_origins(spec: BackboneSpec, registry: MixerRegistry) -> list[dict[str,
 def require_unchanged(
     folder: Path, frozen: Frozen, registry: MixerRegistry, *, allow_drift: bool
 ) -> list[str]:
-    """What has changed, a line each, where `allow_drift` lets the study go on with it.
+    """What has changed, a line each, if `allow_drift` lets the study go on with it.
 
-    EnvironmentProblem where mixers have changed, or where the study cannot go on at all: one is
+    EnvironmentProblem if mixers have changed, or if the study cannot go on at all: one is
     gone, or its options are searched over other values than the study's sampler has learnt.
     """
     names = [str(mixer["name"]) for mixer in frozen]
@@ -66,7 +66,7 @@ def require_unchanged_trainer(
     *,
     allow_drift: bool,
 ) -> list[str]:
-    """What has changed about a trainer of others, a line each, where `allow_drift` lets it.
+    """What has changed about a trainer of others, a line each, if `allow_drift` lets it.
 
     EnvironmentProblem else. A study that names another trainer is another study.
     """

@@ -23,7 +23,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 
 def read_own_study(file: Path) -> dict[str, Any]:
     """A run folder's study.yaml, with the defaults of settings that have come up since it was
-    written; EnvironmentProblem where it is not one."""
+    written; EnvironmentProblem if it is not one."""
     refusal = f"{file} is not what `search run` wrote; restore it, or choose another --out"
     try:
         old = read_yaml(file).plain()

@@ -97,7 +97,7 @@ class SearchConfig(Section):
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Of the front; empty where accuracy alone is looked for."""
+        """Of the front; empty if accuracy alone is looked for."""
         return self.objective.front if isinstance(self.objective, Front) else ()
 
 
@@ -122,7 +122,7 @@ class StudyConfig(Section):
     @property
     def speeds(self) -> dict[str, float | None]:
         """The modes that are measured, with the images per second that each must reach; None
-        where it is measured for the front."""
+        if it is measured for the front."""
         least = self.budget.speeds
         return {m: least.get(m) for m in MODES if m in least or m in self.search.axes}
 

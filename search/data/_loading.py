@@ -11,8 +11,8 @@ from search.errors import EnvironmentProblem, UsageError
 def load_data(name: str, image_size: int) -> Splits:
     """The data set of that name, its images `image_size` pixels square.
 
-    UsageError where there is no such data set, or the data are not as its form needs them;
-    EnvironmentProblem where this user may not read them.
+    UsageError if there is no such data set, or the data are not as its form needs them;
+    EnvironmentProblem if this user may not read them.
     """
     try:
         return require_classes(_load(name, image_size))

@@ -19,7 +19,7 @@ from search.data.pixels import square
 from search.errors import EnvironmentProblem, UsageError
 
 SPLIT_SEED = 0  # of its own, so that every study sees the same splits
-SELECTION_SHARE = 0.15  # of train, where no split is there to select on
+SELECTION_SHARE = 0.15  # of train, if no split is there to select on
 MAX_UNREADABLE = 0.01
 MEMORY_BYTES = 1 << 30  # decoded images up to here stay in memory, larger sets are streamed
 READERS = 8  # threads; decoding releases Python's lock
@@ -109,7 +109,7 @@ class Source(Protocol):
     def label(self, index: int) -> int: ...
 
     def check(self, index: int) -> None:
-        """Raises where the image cannot even be opened; cheaper than reading it."""
+        """Raises if the image cannot even be opened; cheaper than reading it."""
 
     def name(self, index: int) -> str: ...
 
@@ -130,8 +130,8 @@ class Decoder:
     ) -> tuple[Tensor, Tensor]:
         """Images and labels of those that can be read; UsageError when too many cannot.
 
-        EnvironmentProblem where one may not be read: another user's data set would differ; and
-        where the system does not give one that was `checked`, in several attempts: one candidate
+        EnvironmentProblem if one may not be read: another user's data set would differ; and
+        if the system does not give one that was `checked`, in several attempts: one candidate
         would learn from fewer images than others.
         """
         with ThreadPoolExecutor(READERS) as pool:
@@ -207,7 +207,7 @@ class ImagesStreamed:
 
 
 def image_set(source: Source, members: Sequence[int], decoder: Decoder) -> ImageSet:
-    """Those images of `source`, in memory where they fit."""
+    """Those images of `source`, in memory if they fit."""
     if not members:
         raise UsageError("data: no images to select on; train needs 2 or more of some class")
     if len(members) * 3 * decoder.image_size**2 > MEMORY_BYTES:
@@ -251,7 +251,7 @@ def labels_of(images: ImageSet) -> Sequence[int]:
 
 
 def unreadable_words(items: Sequence[Unreadable]) -> str:
-    """That images were skipped, and which; empty where there are none."""
+    """That images were skipped, and which; empty if there are none."""
     if not items:
         return ""
     return f"skipped {len(items)} unreadable images: {_listed(items)}"

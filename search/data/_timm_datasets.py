@@ -78,7 +78,7 @@ class TimmSource:
         return str(samples[index][0]) if samples else f"{self.split}[{index}]"
 
     def files(self) -> list[str]:
-        """The images' files, where the set is one of files."""
+        """The images' files, if the set is one of files."""
         return [str(sample[0]) for sample in self._samples()]
 
     def _samples(self) -> Sequence[tuple[Any, int]]:
@@ -107,7 +107,7 @@ def load_timm(named: DataSource, image_size: int) -> Splits:
 
     torch/ and folder download nothing; hfds/ is read by the package datasets, whose cache is the
     folder. The set's validation (or test) part is reported; the part that selects is carved from
-    train. UsageError where the data are not there, EnvironmentProblem where timm needs a package
+    train. UsageError if the data are not there, EnvironmentProblem if timm needs a package
     that is not installed.
     """
     dataset_name, folder = named.name, named.root or DEFAULT_ROOT
@@ -179,7 +179,7 @@ def _raw_image(path: str) -> Image.Image:
 
 
 def _refuse_unlike(source: TimmSource, reported: TimmSource, name: str) -> None:
-    """UsageError where the two share images, or number their classes differently."""
+    """UsageError if the two share images, or number their classes differently."""
     shared = set(source.files()) & set(reported.files())
     if shared:
         raise UsageError(

@@ -41,7 +41,7 @@ _KINDS = ("digits", "folder", "timm")
 class DataSource:
     """A data set by its name, and the folder that holds it, from the root of the file system.
 
-    `name` is timm's; `root` is None where a set of timm's lies in the default folder.
+    `name` is timm's; `root` is None if a set of timm's lies in the default folder.
     """
 
     kind: Literal["digits", "folder", "timm"]
@@ -66,8 +66,8 @@ class DataSource:
 def read_source(text: str) -> DataSource:
     """The data set that `text` names.
 
-    UsageError where it has no such form, timm knows no such set, or its folder is not there;
-    PermissionError where that cannot be seen.
+    UsageError if it has no such form, timm knows no such set, or its folder is not there;
+    PermissionError if that cannot be seen.
     """
     kind, _, rest = text.partition(":")
     if text == "digits":
@@ -80,7 +80,7 @@ def read_source(text: str) -> DataSource:
 
 
 def is_folder(path: str | Path) -> bool:
-    """Whether a folder is there; PermissionError where that cannot be seen."""
+    """Whether a folder is there; PermissionError if that cannot be seen."""
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except PermissionError:

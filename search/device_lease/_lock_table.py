@@ -28,7 +28,7 @@ class HeldLocks:
     held: dict[Path, _Held] = field(default_factory=dict)
 
     def take(self, folder: LeaseFolder, name: str, *, shared: bool) -> bool:
-        """Takes the lock, or uses it once more; False where a foreign process has it."""
+        """Takes the lock, or uses it once more; False if a foreign process has it."""
         path = folder.path / name
         with self.guard:
             held = self.held.get(path)

@@ -32,7 +32,7 @@ ALONE = ".alone"  # behind a key: the file of who wants that part for himself
 
 
 class LeaseTimeout(RuntimeError):
-    """Another process kept the device; `holder` says which, where that is known."""
+    """Another process kept the device; `holder` says which, if that is known."""
 
     def __init__(self, words: str, holder: Holder | None) -> None:
         super().__init__(words)
@@ -100,7 +100,7 @@ def device_lease(
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Lease]:
-    """Holds `device` alone; LeaseTimeout where others keep it for `wait_seconds`.
+    """Holds `device` alone; LeaseTimeout if others keep it for `wait_seconds`.
 
     While it waits, `on_wait` hears once of each process that has the device, but for those that
     are `known`, and `check` is called several times a second: what it raises ends the waiting.
@@ -134,7 +134,7 @@ def device_lease(
 
 
 def lease_holders(device: torch.device) -> dict[str, Holder | None]:
-    """The parts of `device` that a process holds just now, and who that is where it is known."""
+    """The parts of `device` that a process holds just now, and who that is if it is known."""
     folder, _ = open_folder()
     if folder is None:
         return {}

@@ -65,7 +65,7 @@ class Holder:
 
 
 class LeaseFolder:
-    """A folder of lock files, opened; OSError where it cannot be made or be trusted."""
+    """A folder of lock files, opened; OSError if it cannot be made or be trusted."""
 
     def __init__(self, path: Path, *, everybody: bool) -> None:
         mode = 0o1777 if everybody else 0o700
@@ -89,7 +89,7 @@ class LeaseFolder:
         os.close(self._descriptor)
 
     def take(self, name: str, *, shared: bool = False) -> int | None:
-        """The locked file of that name as a descriptor, or None where another process has it.
+        """The locked file of that name as a descriptor, or None if another process has it.
 
         What is shared only those keep away who want it for themselves, and keeps away only them.
         """
@@ -110,7 +110,7 @@ class LeaseFolder:
         raise OSError(errno.EAGAIN, "lock file is removed again and again", str(self.path / name))
 
     def holder(self, name: str) -> Holder | None:
-        """Who wrote itself into the file last; None where that cannot be read."""
+        """Who wrote itself into the file last; None if that cannot be read."""
         try:
             descriptor = os.open(name, _READ_FLAGS, dir_fd=self._descriptor)
         except OSError:

@@ -103,7 +103,7 @@ def examine(
 
 
 def driver_version(file: Path = Path("/proc/driver/nvidia/version")) -> str | None:
-    """The NVIDIA driver's version as the kernel has it; None where there is none."""
+    """The NVIDIA driver's version as the kernel has it; None if there is none."""
     try:
         text = file.read_text()
     except OSError:

@@ -31,7 +31,7 @@ class PluginState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All that was found; None and empty words where something could not be.
+    """All that was found; None and empty words if something could not be.
 
     `foreign_cpus` and `stolen_cpus` are how many of the CPUs others had while it was watched.
     `device_trouble` is why the device that was asked for is not `device`. `gpu_unknown` is why

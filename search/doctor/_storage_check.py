@@ -33,7 +33,7 @@ def examine_storage(out: Path) -> Storage:
 
 
 def _lock_trouble(file: Path) -> str:
-    """Why a lock on `file` excludes nobody; empty where it does."""
+    """Why a lock on `file` excludes nobody; empty if it does."""
     with open(file, "wb") as first, open(file, "rb+") as second:
         try:
             fcntl.flock(first, fcntl.LOCK_EX)

@@ -36,7 +36,7 @@ _NO = ("", "0", "false", "False", "no", "off", "OFF")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A problem and what to do; `stops` where nothing can be measured or kept before."""
+    """A problem and what to do; `stops` if nothing can be measured or kept before."""
 
     problem: str
     advice: str

@@ -28,7 +28,7 @@ def step_bytes(model: nn.Module, protocol: MeasurementProtocol) -> int:
 
 
 def memory_problem(needed: int, device: torch.device) -> str | None:
-    """Why that many bytes do not fit, in words; None where they may."""
+    """Why that many bytes do not fit, in words; None if they may."""
     available = device_memory_bytes(device)
     if needed <= available:
         return None
@@ -38,7 +38,7 @@ def memory_problem(needed: int, device: torch.device) -> str | None:
 def speed_problem(
     work: Work, protocol: MeasurementProtocol, budget: float, device: torch.device, rates: Rates
 ) -> tuple[float, str] | None:
-    """Images/s that a step of `work` cannot exceed, and that in words; None where they reach
+    """Images/s that a step of `work` cannot exceed, and that in words; None if they reach
     `budget`."""
     most = most_images_per_second(work, rates, protocol.batch_size)
     if most >= budget:

@@ -74,7 +74,7 @@ class BudgetChecks:
     def check_all(self, network: ModelSource, record: Record) -> bool:
         """Puts all budgets to `network`, whichever it misses; `record.reason` says which.
 
-        False where it cannot be built or does not fit the device, or where others at work there
+        False if it cannot be built or does not fit the device, or if others at work there
         left no measurement: then `record.state` and `record.reason` say so.
         """
         self.phase("build")
@@ -175,7 +175,7 @@ class BudgetChecks:
     def _is_fast_enough(
         self, network: ModelSource, mode: str, budget: float | None, record: Record
     ) -> bool:
-        """Measures in that mode, and rejects where a budget is missed."""
+        """Measures in that mode, and rejects if a budget is missed."""
         self.phase(f"measure {mode}")
         with self._timed(record):
             measurement = self._measured(network, mode, budget)
@@ -209,7 +209,7 @@ class BudgetChecks:
         )
 
     def _takes_little_memory(self, network: ModelSource, record: Record) -> bool:
-        """Runs the step of each mode that counts, where memory is limited or on the front."""
+        """Runs the step of each mode that counts, if memory is limited or on the front."""
         if not self.config.measures_memory:
             return True
         self.phase("measure memory")

@@ -1,4 +1,4 @@
-"""One candidate on its way: the budgets, and only where it makes them, training. Baselines too."""
+"""One candidate on its way: the budgets, and only if it makes them, training. Baselines too."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class CandidateEvaluator:
         )
 
     def evaluate(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
-        """Fills in `record` step by step; the trained weights where the candidate completed.
+        """Fills in `record` step by step; the trained weights if the candidate completed.
 
         What a mixer's code raises passes through; the record then stands as far as it came. One
         that continues another is not put to the budgets again.
@@ -85,14 +85,14 @@ class CandidateEvaluator:
         return None
 
     def precheck(self, spec: BackboneSpec, record: TrialRecord) -> None:
-        """Fills in `record` as far as counts and floors go; COMPLETE where they let it pass."""
+        """Fills in `record` as far as counts and floors go; COMPLETE if they let it pass."""
         self._name(spec, record)
         with self._watched(record):
             if self._budgets.may_pass(spec, record):
                 record.state = TrialState.COMPLETE
 
     def measure_only(self, spec: BackboneSpec, record: TrialRecord) -> None:
-        """Puts `spec` to the budgets only: COMPLETE where it makes them."""
+        """Puts `spec` to the budgets only: COMPLETE if it makes them."""
         self._name(spec, record)
         with self._watched(record):
             if self._budgets.passes(spec, record):
@@ -117,7 +117,7 @@ class CandidateEvaluator:
 
     def test(self, spec: BackboneSpec, record: TrialRecord) -> None:
         """Scores `spec` with the weights in the file of the best on the test split: COMPLETE, or
-        FAILED where it answers with numbers that are not finite."""
+        FAILED if it answers with numbers that are not finite."""
         assert self.best is not None, "only a study's folder holds a best"
         self.phase("test")
         with self._watched(record), self._measurer.shared() as lease:
@@ -137,7 +137,7 @@ class CandidateEvaluator:
         """Measures the baseline that `record` names and trains it, whether it makes the budgets or
         not, as candidates are; fills in `record`.
 
-        UsageError or SpecError where it names none.
+        UsageError or SpecError if it names none.
         """
         classes, size = self.data.num_classes, self.config.train.image_size
         network = read_model_source(
@@ -189,7 +189,7 @@ class CandidateEvaluator:
         )
 
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
-        """Trains and scores; the weights, or None where the training diverged or pauses."""
+        """Trains and scores; the weights, or None if the training diverged or pauses."""
         self.phase("train")
         with self._measurer.shared() as lease:  # beside a measurement it would spoil that
             model = self._train(model_source_of(spec, self.registry), record, lease)
@@ -198,7 +198,7 @@ class CandidateEvaluator:
         return {key: value.detach().cpu() for key, value in model.state_dict().items()}
 
     def _train(self, network: ModelSource, record: Record, lease: SharedLease) -> nn.Module | None:
-        """The network, trained and scored; None where the training diverged or pauses."""
+        """The network, trained and scored; None if the training diverged or pauses."""
         start, waited = time.perf_counter(), lease.waited_seconds
         checkpoint = self._checkpoint_of(network)
         if record.continues is not None and (checkpoint is None or not checkpoint.exists()):
@@ -235,7 +235,7 @@ class CandidateEvaluator:
         return model
 
     def _inherit(self, model: nn.Module, record: Record) -> None:
-        """Begins with the weights of the trial that `record` names; without where they are gone."""
+        """Begins with the weights of the trial that `record` names; without if they are gone."""
         if record.inherited is None or self.weights is None:
             return
         file = self.weights / f"{record.inherited['digest']}.safetensors"

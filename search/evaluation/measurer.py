@@ -37,7 +37,7 @@ MORE_TIME = 2  # what is borderline is measured again with so many times the cap
 class Measurer:
     """Measures on one device. `check` is called between steps and may raise to stop; `note` hears
     what a user should know, such as who has the device, but for those who are `known` to use it.
-    LeaseTimeout where another process keeps the device for `wait_seconds`. `waited_seconds` is how
+    LeaseTimeout if another process keeps the device for `wait_seconds`. `waited_seconds` is how
     long others have had it by now."""
 
     device: torch.device
@@ -79,7 +79,7 @@ class Measurer:
         return measurement
 
     def rates(self, precision: Precision) -> Rates | None:
-        """What the device can do at its best; None where others were at work meanwhile."""
+        """What the device can do at its best; None if others were at work meanwhile."""
         found: list[Rates] = []
 
         def twice() -> None:  # long enough for the kernel's ticks to tell who else computed

@@ -58,8 +58,8 @@ def read_model_source(
     num_classes: int | None = None,
     image_size: int | None = None,
 ) -> ModelSource:
-    """The model that `source` names, with its own number of classes and image size where none are
-    said; UsageError or SpecError where there is none."""
+    """The model that `source` names, with its own number of classes and image size if none are
+    said; UsageError or SpecError if there is none."""
     require_spec(source)
     model = library_model(source)
     if model is not None:
@@ -73,7 +73,7 @@ def read_model_source(
 
 
 def model_source_of(spec: BackboneSpec, registry: MixerRegistry, **more: Any) -> ModelSource:
-    """The backbone of `spec`; `build` raises SpecError where it cannot be built, and
+    """The backbone of `spec`; `build` raises SpecError if it cannot be built, and
     EnvironmentProblem if a mixer requires another device."""
 
     def build(image_size: int, device: torch.device | str) -> nn.Module:

@@ -1,4 +1,4 @@
-"""One model measured under one protocol, as a record: from the cache where nothing has changed."""
+"""One model measured under one protocol, as a record: from the cache if nothing has changed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def default_settings(
     network: ModelSource, device: torch.device, said: dict[str, Any]
 ) -> dict[str, Any]:
     """What the command line leaves out: the study's settings for a run folder, else the model's
-    own size, and on CUDA batch 128 in TF32 (fp32 where there is none), on a CPU fp32 with a batch
+    own size, and on CUDA batch 128 in TF32 (fp32 if there is none), on a CPU fp32 with a batch
     that a CPU can bear."""
     own = {key: network.settings[key] for key in _SETTINGS if key in network.settings}
     if own:
@@ -58,8 +58,8 @@ def measured_record(
 ) -> dict[str, Any]:
     """The record of a measurement with the network's name, digest, spec and mixers.
 
-    What does not fit the memory is FAIL with the reason `out of memory`. UsageError where the model
-    raises, EnvironmentProblem where it cannot be compiled here.
+    What does not fit the memory is FAIL with the reason `out of memory`. UsageError if the model
+    raises, EnvironmentProblem if it cannot be compiled here.
     """
     if protocol.memory_format == "auto":
         protocol = replace(protocol, memory_format="channels_last")
@@ -140,7 +140,7 @@ def _foretold(
     measurer: Measurer,
     note: Callable[[str], None],
 ) -> str:
-    """Why nothing need be run, in words: the memory, or the floor; empty where it must be."""
+    """Why nothing need be run, in words: the memory, or the floor; empty if it must be."""
     try:
         model = network.build(protocol.image_size, "meta")
         needed, work = step_bytes(model, protocol), count_work(model, protocol)

@@ -24,8 +24,8 @@ EXPORTED = frozenset(  # all that an export may hold
 def require_free(path: Path, *, force: bool) -> None:
     """Whether an export may be put at `path`, said before anything is computed.
 
-    UsageError where something is there already, but for an earlier export under `force`, or where
-    the folder around it is missing; EnvironmentProblem where that may not be written.
+    UsageError if something is there already, but for an earlier export under `force`, or if
+    the folder around it is missing; EnvironmentProblem if that may not be written.
     """
     parent = path.absolute().parent
     if not parent.is_dir():

@@ -46,7 +46,7 @@ class Checked:
 
 
 def require_packages() -> None:
-    """EnvironmentProblem, with the command that helps, where ONNX's packages are not installed."""
+    """EnvironmentProblem, with the command that helps, if ONNX's packages are not installed."""
     from importlib.util import find_spec
 
     missing = [name for name in PACKAGES if find_spec(name) is None]
@@ -58,7 +58,7 @@ def require_packages() -> None:
 def write(chosen: Chosen, place: Path) -> list[str]:
     """Fills `place`; what to tell the user about it, in lines.
 
-    EnvironmentProblem where packages are missing, a mixer cannot be exported, or the file's logits
+    EnvironmentProblem if packages are missing, a mixer cannot be exported, or the file's logits
     are further from torch's than MAX_DIFFERENCE.
     """
     require_packages()
@@ -156,7 +156,7 @@ def check(file: Path, model: nn.Module, batches: list[Tensor]) -> Checked:
 
 
 def _difference(found: Tensor, model: nn.Module, images: Tensor) -> float:
-    """The largest difference over the largest logit; inf where anything is not finite."""
+    """The largest difference over the largest logit; inf if anything is not finite."""
     with torch.inference_mode():
         expected = model(images)
     if found.shape != expected.shape:

@@ -30,7 +30,7 @@ from search.training import PREPROCESSING
 class Chosen:
     """A complete trial and its weights.
 
-    `accuracy` is that of these weights on the validation split, 0..1; `test_accuracy` None where
+    `accuracy` is that of these weights on the validation split, 0..1; `test_accuracy` None if
     none was reported of them. `retrained` says that the weights are not the study's own.
     """
 
@@ -61,7 +61,7 @@ class Chosen:
         return model.eval()
 
     def write_parts(self, place: Path, *, weights: bool) -> None:
-        """backbone.yaml and preprocessing.json, and model.safetensors where asked for."""
+        """backbone.yaml and preprocessing.json, and model.safetensors if asked for."""
         (place / "backbone.yaml").write_text(dump_spec(self.spec), encoding="utf-8")
         text = json.dumps(self.preprocessing, indent=2, ensure_ascii=False) + "\n"
         (place / "preprocessing.json").write_text(text, encoding="utf-8")
@@ -82,8 +82,8 @@ def choose(
 ) -> Chosen:
     """A complete trial with its weights.
 
-    UsageError where these are not on file and `retrain` does not allow to train it again;
-    EnvironmentProblem where its mixers or its device are not what they were.
+    UsageError if these are not on file and `retrain` does not allow to train it again;
+    EnvironmentProblem if its mixers or its device are not what they were.
     """
     spec, drift = past.spec_of(record, allow_drift=allow_drift)
     for line in drift:
@@ -107,7 +107,7 @@ def choose(
 
 
 def record_to_export(past: PastStudy, number: int | None) -> TrialRecord:
-    """Trial `number`, or the best; UsageError where there is none, or it is not complete."""
+    """Trial `number`, or the best; UsageError if there is none, or it is not complete."""
     return require_exportable(past.folder.path, past.records, number)
 
 
@@ -136,7 +136,7 @@ def _train(
 
 
 def _test_accuracy(past: PastStudy, record: TrialRecord) -> float | None:
-    """As the study reported it, where this is the trial that it reported."""
+    """As the study reported it, if this is the trial that it reported."""
     best = read_summary(past.folder.path).get("best") or {}
     told = best.get("trial") == record.number and best.get("digest") == record.digest
     return best.get("test_accuracy") if told else None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """The tightest quota that holds for this process, in CPUs; None where there is none."""
+    """The tightest quota that holds for this process, in CPUs; None if there is none."""
     quotas = []
     for folder in _folders(root, "cpu"):
         period: str | None
@@ -26,7 +26,7 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
 
 
 def throttled_seconds(root: Path = Path("/")) -> float | None:
-    """How long the quota has held this process's group back so far; None where it is not told."""
+    """How long the quota has held this process's group back so far; None if it is not told."""
     for folder in _folders(root, "cpu"):
         lines = (line.split() for line in (_read(folder / "cpu.stat") or "").splitlines())
         counts = {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()}

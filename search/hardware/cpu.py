@@ -1,6 +1,6 @@
 """What a throughput on a CPU depends on besides the model, and who else computed meanwhile.
 
-Read from /proc and /sys, every part None where its file is missing. The kernel counts CPU time in
+Read from /proc and /sys, every part None if its file is missing. The kernel counts CPU time in
 ticks, 10 ms as a rule: over a block much shorter than a second, foreign work cannot be told from
 rounding.
 """
@@ -116,7 +116,7 @@ def read_times(
 def foreign_seconds(before: CpuTimes, after: CpuTimes) -> float | None:
     """CPU seconds that others had on the CPUs in between, the kernel's interrupts included.
 
-    Good to a tick (TICK_SECONDS) for each CPU, and never below 0. None where /proc/stat is
+    Good to a tick (TICK_SECONDS) for each CPU, and never below 0. None if /proc/stat is
     missing, or does not count: then not even this process's own time is in it.
     """
     if before.busy is None or after.busy is None:

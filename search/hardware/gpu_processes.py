@@ -2,7 +2,7 @@
 
 A process that holds a context is listed, whether it computes or not. The driver also samples how
 much of the time each process's kernels ran. That has been seen to go wrong, and to hold nothing
-at all in some places, so it is believed only where it shows this process's own work too.
+at all in some places, so it is believed only if it shows this process's own work too.
 https://docs.nvidia.com/deploy/nvml-api/group__nvmlGridQueries.html
 """
 
@@ -22,7 +22,7 @@ _SHARES = ("smUtil", "memUtil", "encUtil", "decUtil")  # percent of the time
 
 @dataclass(frozen=True, slots=True)
 class GpuProcess:
-    """A process with a context on the GPU; its name is empty where it cannot be seen from here."""
+    """A process with a context on the GPU; its name is empty if it cannot be seen from here."""
 
     pid: int
     name: str
@@ -33,7 +33,7 @@ class GpuProcess:
 class OtherProcesses:
     """The processes outside this one's family: `foreign` compute, or may; `idle` do not.
 
-    `foreign` is None where they cannot be told from this one, with the reason in
+    `foreign` is None if they cannot be told from this one, with the reason in
     `foreign_unknown`. Where work cannot be told from idleness all are foreign, with the reason in
     `idle_unknown`.
     """
@@ -52,7 +52,7 @@ def unix_microseconds() -> int:
 class ProcessWatch:
     """Watches who else is on one GPU, from reading to reading.
 
-    `ask` calls a function of NVML, None where there is no answer. `owns_context`: this process
+    `ask` calls a function of NVML, None if there is no answer. `owns_context`: this process
     computes on the GPU by now.
     """
 
@@ -67,7 +67,7 @@ class ProcessWatch:
         self._before: dict[int, tuple[GpuProcess, int]] | None = None  # with when they came
 
     def read(self, *, mig: bool) -> OtherProcesses:
-        """A container may show none of the others', or all of them under pids of the host, where
+        """A container may show none of the others', or all of them under pids of the host, if
         this process cannot find itself: then one of the list is this one."""
         listed = self._ask("nvmlDeviceGetComputeRunningProcesses", self._handle)
         if listed is None:
@@ -120,7 +120,7 @@ class ProcessWatch:
 
 
 def pids_at_work(samples: Iterable[Any], *, since: int, own: int) -> frozenset[int] | None:
-    """The pids that `samples` of after `since` show at work; None where `own` is not among them.
+    """The pids that `samples` of after `since` show at work; None if `own` is not among them.
 
     Drivers have been seen to give samples older than asked for, of no process that there is, and
     of far more than 100 %. Such a share proves no work of `own`, and no idleness of others.

@@ -38,9 +38,9 @@ class GpuReading:
     """The state of a GPU at one moment; None is what could not be read.
 
     `clock_reasons` are why the clocks are what they are; those in SLOWDOWNS hold them down.
-    `foreign` are the processes outside this one's family that compute, or may; None where they
+    `foreign` are the processes outside this one's family that compute, or may; None if they
     cannot be told from it, with the reason in `foreign_unknown`. `idle` are those that only hold a
-    context; where that cannot be told they are foreign, with the reason in `idle_unknown`. Of a
+    context; if that cannot be told they are foreign, with the reason in `idle_unknown`. Of a
     MIG instance, clocks, heat and power are those of the whole GPU. Utilisation is over the
     driver's last sample, up to a second.
     """
@@ -154,7 +154,7 @@ class NvmlReader:
         return (*named, f"unknown ({rest:#x})") if rest else tuple(named)
 
     def _ask(self, function: str, *arguments: Any) -> Any:
-        """The library's answer, or None where package, driver or permission lack it."""
+        """The library's answer, or None if package, driver or permission lack it."""
         return _ask(self._nvml, function, *arguments)
 
 

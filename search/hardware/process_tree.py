@@ -1,4 +1,4 @@
-"""Who a process is, and whether it belongs to this one: read from /proc, empty where it is not.
+"""Who a process is, and whether it belongs to this one: read from /proc, empty if it is not.
 
 The family of a process is itself, those that started it and those it started. What started this
 one waits for it, and what this one started works for it; everybody else is foreign.
@@ -38,7 +38,7 @@ def start_ticks(pid: int, *, proc: Path = Path("/proc")) -> int | None:
 
 
 def command_of(pid: int, *, proc: Path = Path("/proc")) -> str:
-    """The command line of `pid`, or its name in the kernel; empty where neither can be seen."""
+    """The command line of `pid`, or its name in the kernel; empty if neither can be seen."""
     for file, separator in (("cmdline", "\0"), ("comm", "\n")):
         try:
             text = (proc / str(pid) / file).read_text(errors="replace")

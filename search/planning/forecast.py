@@ -31,7 +31,7 @@ class _Backbones:
 @dataclass(frozen=True)
 class Prediction:
     """The chance that a candidate makes the budget, and whether it surely does or does not (1 % of
-    error); None where that is open."""
+    error); None if that is open."""
 
     chance: float
     makes_the_budget: bool | None
@@ -58,7 +58,7 @@ class Forecast:
         return one.made_the_budget
 
     def share(self, drawn: Sequence[Drawn]) -> Share | None:
-        """Of `drawn`, what makes the budget; None where that is not predicted."""
+        """Of `drawn`, what makes the budget; None if that is not predicted."""
         if not self.errors or not self.covers_budget:
             return None
         chances = [
@@ -81,7 +81,7 @@ NO_FORECAST = Forecast({}, {}, 0.0, 0, covers_budget=False)
 
 
 def forecast(drawn: Sequence[Drawn], measured: Sequence[Drawn], budget: Budget) -> Forecast:
-    """Predicts throughput by `measured`; nothing where too few were, or no mode is budgeted."""
+    """Predicts throughput by `measured`; nothing if too few were, or no mode is budgeted."""
     models = {mode: _learned(measured, mode, limit) for mode, limit in budget.throughput.items()}
     if not models or any(model.num_measured < MIN_MEASURED for model in models.values()):
         return NO_FORECAST

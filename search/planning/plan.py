@@ -34,7 +34,7 @@ _ADAMW_STATES = 2  # of a parameter, in a checkpoint
 def plan_study(runner: StudyRunner, *, measurements: int) -> dict[str, Any]:
     """What `search plan --json` prints; writes nothing to the study's folder.
 
-    Raises what `StudyRunner.run` raises for what is wrong, and EnvironmentProblem where others at
+    Raises what `StudyRunner.run` raises for what is wrong, and EnvironmentProblem if others at
     work on the device leave no measurement.
     """
     folder = RunFolder(runner.out / runner.study.config.name)
@@ -95,7 +95,7 @@ def _shares(
 ) -> dict[str, Any]:
     """Counts and shares; `missed` are misses by counts and floors, `passed` are of `measured`.
 
-    `feasible_share` follows from counts and measurements alone, and from counts alone where these
+    `feasible_share` follows from counts and measurements alone, and from counts alone if these
     decide; `predicted_share` has predictions for what was not measured.
     """
     buildable = [one for one in drawn if one.is_buildable]

@@ -18,7 +18,7 @@ from search.workers.interface import Executor, TaskKind
 
 @dataclass(eq=False)
 class Drawn:
-    """A candidate: its parameters, its backbone (None where they are illegal together), and what is
+    """A candidate: its parameters, its backbone (None if they are illegal together), and what is
     known of it. `measured` says whether the record is of a measurement, not of counts alone."""
 
     parameters: dict[str, OptionValue]
@@ -37,7 +37,7 @@ class Drawn:
 
     @property
     def made_the_budget(self) -> bool | None:
-        """None where that is not known: not measured, or contaminated."""
+        """None if that is not known: not measured, or contaminated."""
         if self.was_contaminated:
             return None
         if self.record.state is TrialState.COMPLETE:
@@ -64,7 +64,7 @@ def draw_candidates(space: SearchSpace, count: int, seed: int, executor: Executo
 def measure_first(drawn: list[Drawn], count: int, executor: Executor) -> list[Drawn]:
     """Measures the first so many that may make the budget; those that were, in order.
 
-    EnvironmentProblem where others at work leave several of them without a figure.
+    EnvironmentProblem if others at work leave several of them without a figure.
     """
     measured: list[Drawn] = []
     busy = 0

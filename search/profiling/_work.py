@@ -1,7 +1,7 @@
 """The least that one step must compute and move, counted without running it.
 
 A MAC is one multiplication with its addition, in convolutions and matrix products. Counted is a
-run on the meta device, which allocates nothing; a model that needs real values runs once where it
+run on the meta device, which allocates nothing; a model that needs real values runs once if it
 lies, on copies of its weights.
 """
 
@@ -43,7 +43,7 @@ def count_work(model: nn.Module, protocol: MeasurementProtocol) -> Work:
     compute kept tensors again instead, so there they do not count. Every real step moves more:
     maps that nobody keeps, gradients of maps, buffers, workspaces and further reads of the same
     tensor are left out, since fusion or a cache can spare them. In half precision a value of a map
-    counts two bytes, also where autocast stays in single precision.
+    counts two bytes, also if autocast stays in single precision.
     """
     whole = count_parts(model, protocol, {"": model})[""]
     return Work(whole.macs, whole.bytes + optimizer_bytes(model, protocol))
@@ -151,7 +151,7 @@ def _macs(
 
 
 def _weight_bytes(part: nn.Module, copies: Mapping[Tensor, Tensor]) -> int:
-    """Bytes of the part's parameters, twice where a gradient was written."""
+    """Bytes of the part's parameters, twice if a gradient was written."""
     weights = [copies[parameter] for parameter in part.parameters()]
     return sum(weight.nbytes * (1 if weight.grad is None else 2) for weight in weights)
 
@@ -270,7 +270,7 @@ def _convolution_backward_flops(
 ) -> int:
     """As many for the input's gradient as for the forward pass, and for the weight's.
 
-    torch's own formula takes the groups of a convolution for one where it counts the weight's
+    torch's own formula takes the groups of a convolution for one if it counts the weight's
     gradient: for a depthwise one it gives that as many times as there are channels.
     """
     positions = math.prod((x if transposed else gradient)[2:])

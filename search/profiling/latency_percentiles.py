@@ -25,7 +25,7 @@ FEWEST_RUNS = 20
 class Latency:
     """Seconds of a run: the median, and what 90 % and 99 % of the runs did not exceed.
 
-    With fewer than 100 runs the 99 % are the slowest run. `is_warm` is False where the warm-up
+    With fewer than 100 runs the 99 % are the slowest run. `is_warm` is False if the warm-up
     ended before two of its windows agreed.
     """
 
@@ -94,7 +94,7 @@ def time_runs(
 
 
 def _warm_up(run: Callable[[], float], clock: Clock) -> bool:
-    """Runs until the medians of two windows running agree; False where that takes too long."""
+    """Runs until the medians of two windows running agree; False if that takes too long."""
     start = clock.now()
     run()  # may compile and choose kernels
     before = math.inf

@@ -110,7 +110,7 @@ def largest_batch(
     may_fit: Callable[[int], bool] = lambda _batch: True,
     release: Callable[[], None] | None = None,
 ) -> int:
-    """The largest batch up to `limit` whose step fits; 0 where not even one image does.
+    """The largest batch up to `limit` whose step fits; 0 if not even one image does.
 
     `make_step` gives a step for a batch; it runs twice, since optimizer states come with the
     first. What it raises passes through unless `is_out_of_memory` says what it is. `may_fit` is a

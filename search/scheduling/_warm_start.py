@@ -15,7 +15,7 @@ def nearest(
 ) -> TrialRecord | None:
     """The trained candidate that shares most choices with `params`; of equals, the best.
 
-    `params_of` are those of the trials, by number. None where nothing is trained yet.
+    `params_of` are those of the trials, by number. None if nothing is trained yet.
     """
     trained = [r for r in records if r.state is TrialState.COMPLETE and r.number in params_of]
     if not trained:

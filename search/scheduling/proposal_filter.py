@@ -15,7 +15,7 @@ from search.storage.records import DIVERGED, TrialRecord
 @dataclass
 class ProposalFilter:
     """`records` are the study's, and grow; `mixers` its own, frozen. `can_be_built` raises
-    SpecError where not; `note` hears once of each mixer that is set aside."""
+    SpecError if not; `note` hears once of each mixer that is set aside."""
 
     records: Sequence[TrialRecord]
     mixers: Sequence[dict[str, Any]]
@@ -25,7 +25,7 @@ class ProposalFilter:
     _seen: int = field(default=0, init=False)
 
     def __call__(self, spec: BackboneSpec) -> None:
-        """SpecError where `spec` is not to be proposed."""
+        """SpecError if `spec` is not to be proposed."""
         found = self._set_aside()
         for index, stage in enumerate(spec.stages):
             for mixer in stage.block_mixers:
@@ -36,7 +36,7 @@ class ProposalFilter:
         self.can_be_built(spec)
 
     def explains(self, record: TrialRecord) -> bool:
-        """Whether a failure is a divergence where others have been trained, or of a mixer that is
+        """Whether a failure is a divergence if others have been trained, or of a mixer that is
         set aside, or may be of one that will be: then the study can go on without it. Where nothing
         has worked yet, no mixer may be to blame."""
         found = self._set_aside()

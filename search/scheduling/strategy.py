@@ -88,7 +88,7 @@ class Strategy:
         return {"relative_error": errors, "ruled_out": self._proposer.num_ruled_out}
 
     def propose(self, pending: Collection[str] = ()) -> tuple[Trial, BackboneSpec]:
-        """The next trial and its backbone; SpaceExhausted where nothing new is left.
+        """The next trial and its backbone; SpaceExhausted if nothing new is left.
 
         What waits to be tried again comes first. `pending` are the digests of what is under way.
         """
@@ -115,7 +115,7 @@ class Strategy:
         raise SpaceExhausted
 
     def _next_waiting(self, known: Collection[str | None]) -> tuple[Trial, BackboneSpec] | None:
-        """The first that waits, None where nothing does; one that was tried meanwhile is ended."""
+        """The first that waits, None if nothing does; one that was tried meanwhile is ended."""
         while self._store.some_wait:
             self._store.study.sampler = RandomSampler(seed=self._generator.getrandbits(32))
             trial = self._store.study.ask()
@@ -141,7 +141,7 @@ class Strategy:
         self._drawn[key_of(trial.params)] = tree
 
     def _describe(self, params: Mapping[str, Any]) -> Description | None:
-        """What the time of these values depends on; None where they make no backbone."""
+        """What the time of these values depends on; None if they make no backbone."""
         key = key_of(params)
         if key not in self._described:
             try:
@@ -151,7 +151,7 @@ class Strategy:
         return self._described[key]
 
     def _spec_of(self, candidate: Candidate) -> BackboneSpec | None:
-        """The candidate's backbone; None where its values make none, or `check` refuses it."""
+        """The candidate's backbone; None if its values make none, or `check` refuses it."""
         try:
             spec = self._space.backbone(lambda name, _domain: candidate.params[name])
             self._check(spec)
@@ -175,7 +175,7 @@ class Strategy:
     def _weigh_axes(self) -> None:
         """Scores all anew, by other weights of the axes, so that proposals spread along the front.
 
-        Only where there is a new score, since the proposer models scores anew only then.
+        Only if there is a new score, since the proposer models scores anew only then.
         """
         scores = front_scores(self._store.records, self._axes, self._generator)
         for number, candidate in self._scored.items():

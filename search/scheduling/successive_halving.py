@@ -40,7 +40,7 @@ class Halving:
 
     @property
     def mean_epochs(self) -> float:
-        """For how many epochs a candidate is trained in the mean, where one in `factor` of those
+        """For how many epochs a candidate is trained in the mean, if one in `factor` of those
         that came to a rung goes on from it."""
         steps = zip((0, *self.rungs), self.rungs, strict=False)
         return sum((above - below) / self.factor**n for n, (below, above) in enumerate(steps))
@@ -53,7 +53,7 @@ class Halving:
     def promotion(
         self, records: Sequence[TrialRecord], *, under_way: Collection[str] = (), last: bool = False
     ) -> Promotion | None:
-        """Who goes on next, the highest rung first; None where nobody has earned it.
+        """Who goes on next, the highest rung first; None if nobody has earned it.
 
         `under_way` are the digests of candidates in training. With `last` no new candidate will
         come, and the best of each rung goes on however few they are.
@@ -81,7 +81,7 @@ def epochs_of(record: TrialRecord) -> int:
 
 
 def score_after(record: TrialRecord, epochs: int) -> float | None:
-    """The score that a candidate had after so many epochs; None where it did not come as far."""
+    """The score that a candidate had after so many epochs; None if it did not come as far."""
     if record.score is None or epochs_of(record) < epochs:
         return None
     return float(record.score["by_epoch"][epochs - 1])

@@ -21,7 +21,7 @@ from search.storage.trial_store import TrialStore
 @dataclass(frozen=True)
 class TrialInitializer:
     """`origins` says where a candidate's mixers came from. With `halving` candidates train in
-    parts; where they `inherit`, they begin with the weights of others."""
+    parts; if they `inherit`, they begin with the weights of others."""
 
     store: TrialStore
     origins: Callable[[BackboneSpec], list[dict[str, str]]] = lambda _spec: []

@@ -24,7 +24,7 @@ def node_like(node: Node, value: Any) -> Node:
 
 
 def refuse_misspelt(node: Node, place: Place, forms: Sequence[str]) -> None:
-    """SpecError where `node` is a map that was meant for one of `forms`."""
+    """SpecError if `node` is a map that was meant for one of `forms`."""
     words = form_mistake(node.map, forms)
     if words is not None:
         mark = node.key_marks.get(next(iter(node.map)), node.mark)
@@ -32,7 +32,7 @@ def refuse_misspelt(node: Node, place: Place, forms: Sequence[str]) -> None:
 
 
 def choice_items(node: Node, place: Place) -> tuple[Node, ...]:
-    """The items of `{choice: [...]}`; SpecError where it is no list of different values."""
+    """The items of `{choice: [...]}`; SpecError if it is no list of different values."""
     listed = node.map["choice"]
     where = format_path((*place, "choice"))
     if not isinstance(listed.value, tuple) or not listed.value:
@@ -147,7 +147,7 @@ def ends(domain: Domain) -> list[OptionValue]:
 
 
 def written_mixer(node: Node, place: Place) -> str:
-    """The name in a mixer's writing, whose options may still be open; SpecError where none is."""
+    """The name in a mixer's writing, whose options may still be open; SpecError if none is."""
     if isinstance(node.value, dict) and len(node.value) == 1:
         name, options = next(iter(node.value.items()))
         if isinstance(options.value, dict) or options.value is None:
@@ -188,7 +188,7 @@ _SAID_BY_THE_STUDY = {
 
 
 def refuse_overwritten(tree: Node, fields: dict[str, Any]) -> None:
-    """SpecError where the space itself, not a base of it, says what the study decides."""
+    """SpecError if the space itself, not a base of it, says what the study decides."""
     for key, words in _SAID_BY_THE_STUDY.items():
         mark = tree.key_marks.get(key)
         if key in fields and mark is not None and mark.source == tree.mark.source:

@@ -1,7 +1,7 @@
 """A search space: a backbone's YAML in which any field may be a `choice` or a `range`.
 
     width: {choice: [32, 48, 64]}              one of these
-    mlp: {ratio: {range: [2, 4, 0.5]}}         low to high, in steps where there is a third number
+    mlp: {ratio: {range: [2, 4, 0.5]}}         low to high, in steps if there is a third number
     mixer: any                                 any installed mixer, each with its own options
     mixer: {any: {pooling: {pool_size: 3}}}    the same, some options narrowed
     mixer: {choice: [pooling, {inception_dw: {band_kernel: {choice: [5, 7]}}}]}
@@ -57,7 +57,7 @@ from search.space._syntax import (
 class MixerPlace:
     """Where a mixer is written: its path, the prefix of its parameters, its stage's block.
 
-    Which mixers `any` stands for depends on the block, so where the block is searched each of
+    Which mixers `any` stands for depends on the block, so if the block is searched each of
     its values has a parameter of its own.
     """
 
@@ -97,7 +97,7 @@ class SearchSpace:
     ) -> None:
         """`tree` is the resolved map; `any_mixers` are what `any` stands for, all by default.
 
-        `fields` set top-level fields such as `num_classes`. SpecError, with all problems, where
+        `fields` set top-level fields such as `num_classes`. SpecError, with all problems, if
         a value anywhere in the space makes no legal backbone. `check` is called between the
         values that are tried and may raise to stop. `leave_out` gives a reason if `any` should do
         without a mixer, in addition to broken ones.
@@ -122,7 +122,7 @@ class SearchSpace:
         return self._tree
 
     def suggest(self, trial: BaseTrial) -> BackboneSpec:
-        """The backbone that Optuna proposes in `trial`; SpecError where its values, each of them
+        """The backbone that Optuna proposes in `trial`; SpecError if its values, each of them
         legal, make none together."""
         return self.parse(self.realise(trial))
 
@@ -144,13 +144,13 @@ class SearchSpace:
         return self.parse(self._realise(self._tree, (), "", choose))
 
     def parse(self, tree: Node) -> BackboneSpec:
-        """The backbone of a tree without choices; SpecError where it makes none."""
+        """The backbone of a tree without choices; SpecError if it makes none."""
         return parse_spec(tree, self._registry, forms=True)
 
     def _realise(self, node: Node, path: tuple[str | int, ...], name: str, choose: Chooser) -> Node:
         """`node` with every choice and range in it replaced by one value.
 
-        `name` is the parameter's: the path, with `#1` where the second item of a choice was taken.
+        `name` is the parameter's: the path, with `#1` if the second item of a choice was taken.
         """
         if is_form(node, "choice"):
             index, item = choose_item(node, path, name, choose)

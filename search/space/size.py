@@ -34,7 +34,7 @@ def size_of(space: SearchSpace) -> SpaceSize:
 
 
 def _combinations(space: SearchSpace, names: Sequence[str], fixed: dict[str, OptionValue]) -> int:
-    """Of the parameters in `names`, in the order that they are asked for, where `fixed` holds."""
+    """Of the parameters in `names`, in the order that they are asked for, if `fixed` holds."""
     total, left = 1, list(names)
     while left:
         name = left.pop(0)
@@ -69,7 +69,7 @@ def _asked(space: SearchSpace, fixed: Mapping[str, OptionValue]) -> dict[str, Do
 
 
 def _values(domain: Domain) -> int | None:
-    """How many values a domain has; None where it is continuous."""
+    """How many values a domain has; None if it is continuous."""
     if isinstance(domain, Choice):
         return len(domain.values)
     if isinstance(domain, IntRange):

@@ -57,7 +57,7 @@ class _NoLock:
 
 @contextmanager
 def exclusive(path: Path, refusal: str) -> Iterator[None]:
-    """Holds the lock file at `path`; EnvironmentProblem with `refusal` where another holds it."""
+    """Holds the lock file at `path`; EnvironmentProblem with `refusal` if another holds it."""
     descriptor = os.open(path, _LOCK_FLAGS, 0o644)
     try:
         if not _locked(descriptor):
@@ -89,7 +89,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """The storage of the journal at `path`, its tail repaired; EnvironmentProblem where a record
+    """The storage of the journal at `path`, its tail repaired; EnvironmentProblem if a record
     other than the last is broken."""
     lock = FileLock(path.with_suffix(".lock"))
     lock.acquire()

@@ -24,7 +24,7 @@ Kind = TypeVar("Kind", bound=Record)
 def read_records(folder: Path) -> list[TrialRecord]:
     """The records in the study's folder, a last line that is still being written left out.
 
-    EnvironmentProblem where another line is no record.
+    EnvironmentProblem if another line is no record.
     """
     way = f"`search resume {folder}` makes the file again from the journal"
     return _read(folder / "trials.jsonl", TrialRecord, f"a trial; {way}")
@@ -56,7 +56,7 @@ def _read(file: Path, kind: type[Kind], what: str) -> list[Kind]:
 
 
 def require_trial(folder: Path, records: Sequence[TrialRecord], number: int) -> TrialRecord:
-    """The record of trial `number`; UsageError, with the nearest number, where there is none.
+    """The record of trial `number`; UsageError, with the nearest number, if there is none.
 
     What only measured another trial again is none.
     """
@@ -112,6 +112,6 @@ def complete(records: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def in_words(numbers: Sequence[int]) -> str:
-    """Numbers of trials for a message, the first twenty of them; `none` where there are none."""
+    """Numbers of trials for a message, the first twenty of them; `none` if there are none."""
     shown = ", ".join(str(number) for number in numbers[:_SHOWN]) or "none"
     return shown + (f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else "")

@@ -40,9 +40,9 @@ class TrialState(StrEnum):
 class Record(ABC):
     """Result of one network. `mixer_at_fault` is the mixer whose code raised, None if none did
     or it is not certain. `spec` is the backbone as a YAML file holds it; `constraints` are
-    Optuna's, at most 0 where the network is within the budget; times are in seconds. `at_most` has
+    Optuna's, at most 0 if the network is within the budget; times are in seconds. `at_most` has
     images/s by mode that no kernel exceeds, of what was rejected by that without a measurement.
-    `epochs` are those after which the training was to pause, None where it was to go on to the
+    `epochs` are those after which the training was to pause, None if it was to go on to the
     last; `continues` is the trial whose candidate this one trained further, `confirms` the trial
     that this one measured again. `inherited` says whose weights the training began with: `trial`,
     `digest`, and the `share` of its own that they are."""
@@ -173,7 +173,7 @@ class BaselineRecord(Record):
 
     @property
     def within_budget(self) -> bool | None:
-        """None where it did not come to be judged by all of the budgets."""
+        """None if it did not come to be judged by all of the budgets."""
         if self.state is not TrialState.COMPLETE:
             return None
         return all(value <= 0 for value in self.constraints.values())

@@ -3,11 +3,11 @@
 study.yaml         the study, complete, with the mixers frozen into it
 journal.log        Optuna's journal, the one source of what was tried
 trials.jsonl       one record a trial, made from the journal
-baselines.jsonl    one record each time that a baseline was evaluated, where there are any
+baselines.jsonl    one record each time that a baseline was evaluated, if there are any
 best.yaml          the best backbone that makes the budget
 best.safetensors   its trained weights
 trial-N.safetensors  those of the next best, until the best has been measured again
-weights/           what candidates may begin with, where they inherit: a file for each backbone
+weights/           what candidates may begin with, if they inherit: a file for each backbone
 checkpoints/       trainings that were stopped or paused
 summary.json       how the study stands
 errors.log         tracebacks of candidates that failed
@@ -53,7 +53,7 @@ class RunFolder:
         self.inheritable = path / "weights"
 
     def create(self) -> None:
-        """Makes the folder; OSError where that is not possible."""
+        """Makes the folder; OSError if that is not possible."""
         self.path.mkdir(parents=True, exist_ok=True)
 
     def write_study(self, data: dict[str, Any]) -> None:
@@ -154,7 +154,7 @@ class RunFolder:
         """Makes best.yaml and best.safetensors those of the first of `finalists`, and clears the
         weights of all but these.
 
-        False where the weights of the first are not there.
+        False if the weights of the first are not there.
         """
         best = finalists[0] if finalists else None
         kept = best is None
@@ -174,7 +174,7 @@ class RunFolder:
         return kept
 
     def _put_back(self, others: Sequence[TrialRecord]) -> None:
-        """Keeps what is in best.safetensors as that trial's, where it is one of `others`."""
+        """Keeps what is in best.safetensors as that trial's, if it is one of `others`."""
         for record in others:
             if self._weights_are(record):
                 os.replace(self.best_weights, self._weights_of(record.number))
@@ -190,7 +190,7 @@ class RunFolder:
         return True
 
     def weights_of(self, digest: str) -> dict[str, Tensor] | None:
-        """The trained weights of that backbone, wherever the study keeps them; None where not."""
+        """The trained weights of that backbone, wherever the study keeps them; None if not."""
         inherited = self.inheritable / f"{digest}.safetensors"
         for file in [self.best_weights, *self.path.glob("trial-*.safetensors"), inherited]:
             try:

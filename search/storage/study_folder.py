@@ -21,7 +21,7 @@ _OWN_FILES = (
 
 
 def require_study_folder(path: str | Path) -> Path:
-    """`path`; UsageError, with what may be meant, where it is not the folder of a study."""
+    """`path`; UsageError, with what may be meant, if it is not the folder of a study."""
     if os.path.isfile(path):
         inside = os.path.dirname(path) if os.path.basename(path) == STUDY_FILE else None
         raise UsageError(f"{path}: got a file; allowed: {_ALLOWED}{did_you_mean(inside)}")
@@ -69,7 +69,7 @@ def _require(folder: str | Path, name: str, is_right: Callable[[int], bool], all
 
 
 def study_folders(out: str | Path) -> list[Path]:
-    """The folders directly below `out` that hold a study, by name; none where it is no folder."""
+    """The folders directly below `out` that hold a study, by name; none if it is no folder."""
     if not os.path.isdir(out):
         return []
     return sorted(path.parent for path in Path(out).glob(f"*/{STUDY_FILE}"))

@@ -13,7 +13,7 @@ from search.storage.study_folder import require_own_files
 
 @contextmanager
 def held(folder: RunFolder) -> Iterator[None]:
-    """The folder, made where it is not there, for this process alone.
+    """The folder, made if it is not there, for this process alone.
 
     Where no study came to be, what was made is taken away again.
     """
@@ -32,7 +32,7 @@ def held(folder: RunFolder) -> Iterator[None]:
 
 
 def has_begun(folder: RunFolder) -> bool:
-    """Whether a study has begun there; EnvironmentProblem where a file that it needs is gone."""
+    """Whether a study has begun there; EnvironmentProblem if a file that it needs is gone."""
     if not folder.study.exists():
         if folder.journal.exists():
             raise EnvironmentProblem(

@@ -235,7 +235,7 @@ class TrialStore:
         self.study.tell(record.number, value, state=state)
 
     def _settle_running(self) -> None:
-        """Finishes what a dead process left running: told where it was on record, else lost."""
+        """Finishes what a dead process left running: told if it was on record, else lost."""
         trials = self.study.get_trials(deepcopy=False)
         repeated = {trial.user_attrs.get(_REPEATS) for trial in trials}
         for trial in (trial for trial in trials if trial.state is OptunaState.RUNNING):
@@ -250,7 +250,7 @@ class TrialStore:
     def _record_of(self, trial: FrozenTrial) -> TrialRecord | None:
         """What is on record of `trial`: a failed trial without a record was lost with its process.
 
-        EnvironmentProblem where the record cannot be read.
+        EnvironmentProblem if the record cannot be read.
         """
         text = trial.user_attrs.get(_RECORD)
         if text is not None:

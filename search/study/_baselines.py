@@ -36,7 +36,7 @@ class Baselines:
     check: Callable[[], None]
 
     def __post_init__(self) -> None:
-        """EnvironmentProblem where the file is damaged."""
+        """EnvironmentProblem if the file is damaged."""
         self._records = read_baselines(self.folder.path)
 
     @property
@@ -45,7 +45,7 @@ class Baselines:
         return last_of_each(self._records)
 
     def require_known(self, registry: MixerRegistry, device: torch.device) -> None:
-        """UsageError or SpecError where one that is yet to be evaluated names no network,
+        """UsageError or SpecError if one that is yet to be evaluated names no network,
         EnvironmentProblem if one of its mixers requires another device."""
         for name in self._left():
             try:
@@ -76,7 +76,7 @@ class Baselines:
         return [name for name in self.names if name not in done]
 
     def _evaluate(self, name: str, executor: Executor) -> None:
-        """Again where its process died, a bounded number of times."""
+        """Again if its process died, a bounded number of times."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
             executor.submit(
                 "evaluate_baseline", None, BaselineRecord(name=name, state=TrialState.FAILED)

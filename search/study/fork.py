@@ -56,8 +56,8 @@ class Fork:
 def fork(old: Study, old_folder: Path, new: Study, out: Path, registry: MixerRegistry) -> Fork:
     """Begins `new` in `out`, with the trials of `old` that its space holds.
 
-    UsageError where the two measure or train otherwise, or the new study's folder is there;
-    SpecError where the new space holds nothing legal, EnvironmentProblem where a process runs the
+    UsageError if the two measure or train otherwise, or the new study's folder is there;
+    SpecError if the new space holds nothing legal, EnvironmentProblem if a process runs the
     old study.
     """
     _require_comparable(old, new)
@@ -128,7 +128,7 @@ def _space(new: Study, old: Study, registry: MixerRegistry) -> SearchSpace:
 
 
 def _carried(trial: StoredTrial, space: SearchSpace) -> StoredTrial | None:
-    """The trial under the parameters of `space`; None where its backbone does not lie there."""
+    """The trial under the parameters of `space`; None if its backbone does not lie there."""
     distributions: dict[str, BaseDistribution] = {}
     params: dict[str, OptionValue] = {}
 
@@ -150,7 +150,7 @@ def _carried(trial: StoredTrial, space: SearchSpace) -> StoredTrial | None:
 def said_by(spec: Any, name: str) -> OptionValue:
     """What a backbone's data say of the parameter of that name, which was fixed until now.
 
-    KeyError where the name leads nowhere.
+    KeyError if the name leads nowhere.
     """
     place = spec
     for part in name.split("."):
@@ -185,7 +185,7 @@ def _in_stage(stage: dict[str, Any], part: str) -> Any:
 
 
 def _in_domain(value: OptionValue, domain: Domain) -> OptionValue:
-    """The value of the domain, where a mixer may stand under its short name."""
+    """The value of the domain, if a mixer may stand under its short name."""
     try:
         return domain.normalise(value)
     except ValueError:

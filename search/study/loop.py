@@ -128,7 +128,7 @@ class SearchLoop:
         return None
 
     def confirm_best(self) -> None:
-        """Measures the best again in a fresh process, and where it misses, the next, three at most.
+        """Measures the best again in a fresh process, and if it misses, the next, three at most.
 
         What others at work on the device leave unmeasured stays as it is.
         """
@@ -203,9 +203,9 @@ class SearchLoop:
         return self.folder.settle_best(ranked(self.store.records)[: self.num_finalists])
 
     def test_best(self) -> float | None:
-        """Accuracy of the best on the test split, 0..1; None where there is none, or it has none.
+        """Accuracy of the best on the test split, 0..1; None if there is none, or it has none.
 
-        Interrupted where the user asks to stop meanwhile.
+        Interrupted if the user asks to stop meanwhile.
         """
         best = best_of(self.store.records)
         if best is None or not self.folder.holds(best):

@@ -61,8 +61,8 @@ def rerun(
 ) -> Rerun:
     """Evaluates `spec` anew and compares with `recorded`, the accuracy to `accuracy_within`.
 
-    What was trained then is trained now, even where it misses its budget now. EnvironmentProblem
-    where others at work on the device leave no valid measurement.
+    What was trained then is trained now, even if it misses its budget now. EnvironmentProblem
+    if others at work on the device leave no valid measurement.
     """
     record = TrialRecord(
         number=recorded.number,
@@ -126,7 +126,7 @@ def _has_interval(record: TrialRecord, mode: str) -> bool:
 
 
 def _throughput(mode: str, old: TrialRecord, new: TrialRecord) -> Comparison:
-    """Agrees where the intervals overlap."""
+    """Agrees if the intervals overlap."""
     before, now = old.measurement(mode), new.measurement(mode)
     assert before is not None
     what = mode if mode == "latency" else f"{mode} throughput"

@@ -77,10 +77,10 @@ class StudyRunner:
     def run(self, *, time_limit: float | None = None) -> dict[str, Any]:
         """Tries candidates up to the study's total; returns what summary.json holds.
 
-        No candidate is begun after `time_limit` seconds. UsageError where the folder holds
-        another study of this name, SpecError where the space holds nothing that can be built,
-        EnvironmentProblem where another process runs this study, a mixer of it is gone or its
-        folder is damaged, OSError where the folder cannot be written, Interrupted where
+        No candidate is begun after `time_limit` seconds. UsageError if the folder holds
+        another study of this name, SpecError if the space holds nothing that can be built,
+        EnvironmentProblem if another process runs this study, a mixer of it is gone or its
+        folder is damaged, OSError if the folder cannot be written, Interrupted if
         `should_stop` said so before the first candidate.
         """
         end = math.inf if time_limit is None else time.monotonic() + time_limit
@@ -207,7 +207,7 @@ class StudyRunner:
         self.study = replace(self.study, frozen_data=data.identity(), frozen_trainer=trainer)
 
     def _load_data(self, folder: RunFolder) -> Splits:
-        """The study's data; UsageError where they are no longer what the study began with."""
+        """The study's data; UsageError if they are no longer what the study began with."""
         train = self.study.config.train
         self.observer.note(f"loading {train.data}")
         data = load_data(train.data, train.image_size)

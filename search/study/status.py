@@ -29,12 +29,12 @@ _LOCKS = Path("/proc/locks")
 def study_status(folder: Path) -> dict[str, Any]:
     """Return what `search status --json` prints of one study.
 
-    `running` is whether a process holds the study now, `pid` which, where that can be told.
+    `running` is whether a process holds the study now, `pid` which, if that can be told.
     `best`, `front`, `nearest_miss` and `set_aside` are those of summary.json; `not_yet_in_summary`
     counts trials that ended since it was written. `refuted` are complete trials that missed when
     they were measured again, `baselines` are as they ended last. `seconds` are those that trials
     took, by what they were spent on.
-    EnvironmentProblem where a file is not what the study wrote.
+    EnvironmentProblem if a file is not what the study wrote.
     """
     settings = _settings(folder / STUDY_FILE)
     records = read_records(folder)
@@ -104,7 +104,7 @@ def describe_refuted(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
 
 
 def study_name(folder: Path) -> str:
-    """The name of the study in `folder`; EnvironmentProblem where its study.yaml is damaged."""
+    """The name of the study in `folder`; EnvironmentProblem if its study.yaml is damaged."""
     return str(_settings(folder / STUDY_FILE)["name"])
 
 
@@ -114,7 +114,7 @@ def study_device(folder: Path) -> str:
 
 
 def holder_of(lock: Path) -> int | None:
-    """The process that holds the lock file; 0 where one does that cannot be told, None if none."""
+    """The process that holds the lock file; 0 if one does that cannot be told, None if none."""
     if not lock.exists():
         return None
     pid = _listed_holder(lock)
@@ -188,7 +188,7 @@ def _scalars(node: Any) -> dict[str, Any]:
 
 
 def _value(node: yaml.ScalarNode) -> Any:
-    """A scalar as JSON reads it where it can, else the text."""
+    """A scalar as JSON reads it if it can, else the text."""
     try:
         return node.value if node.style else json.loads(node.value)  # a plain one has none, or ""
     except ValueError:
@@ -196,9 +196,9 @@ def _value(node: yaml.ScalarNode) -> Any:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """What the study's summary.json holds; nothing where no trial has ended yet.
+    """What the study's summary.json holds; nothing if no trial has ended yet.
 
-    EnvironmentProblem where it is damaged.
+    EnvironmentProblem if it is damaged.
     """
     file = folder / "summary.json"
     if not file.exists():

@@ -28,7 +28,7 @@ from search.training import TrainerEntry, find_trainer
 
 @dataclass(frozen=True)
 class PastStudy:
-    """`registry` gives the mixers that the study began with, where they are still installed."""
+    """`registry` gives the mixers that the study began with, if they are still installed."""
 
     folder: RunFolder
     study: Study
@@ -36,13 +36,13 @@ class PastStudy:
     records: list[TrialRecord]
 
     def trial(self, number: int) -> TrialRecord:
-        """The record of that trial; UsageError, with the nearest number, where there is none."""
+        """The record of that trial; UsageError, with the nearest number, if there is none."""
         return require_trial(self.folder.path, self.records, number)
 
     def spec_of(self, record: TrialRecord, *, allow_drift: bool) -> tuple[BackboneSpec, list[str]]:
         """The backbone of the record, and what has changed about its mixers since, in lines.
 
-        UsageError where the record holds none, EnvironmentProblem where it is damaged, or mixers
+        UsageError if the record holds none, EnvironmentProblem if it is damaged, or mixers
         are gone, or have changed and `allow_drift` does not let that pass.
         """
         if record.spec is None:
@@ -80,7 +80,7 @@ class PastStudy:
     ) -> CandidateEvaluator:
         """What measures and trains under the study's settings, on its device.
 
-        EnvironmentProblem where that device is not here, or the study's trainer has changed and
+        EnvironmentProblem if that device is not here, or the study's trainer has changed and
         `allow_drift` does not let that pass. `note` hears what a user should know.
         """
         trainer, frozen = self._trainer(), self.study.frozen_trainer
@@ -113,7 +113,7 @@ class PastStudy:
 def open_past_study(path: Path, registry: MixerRegistry) -> PastStudy:
     """The study in the folder `path`, whether or not its device is here.
 
-    UsageError where `path` is no study's folder, EnvironmentProblem where a file in it is damaged.
+    UsageError if `path` is no study's folder, EnvironmentProblem if a file in it is damaged.
     """
     folder = RunFolder(require_study_folder(path))
     study = load_study(folder.study, {}, device=study_device(path))

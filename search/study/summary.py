@@ -126,7 +126,7 @@ def describe_trial(record: TrialRecord, study: Study, test: float | None) -> dic
 def _describe_best(
     best: TrialRecord, records: Sequence[TrialRecord], study: Study, test: float | None
 ) -> dict[str, Any]:
-    """`confirmed` says whether it kept its budgets of speed when it was measured again; None where
+    """`confirmed` says whether it kept its budgets of speed when it was measured again; None if
     there are none."""
     again = {record.confirms for record in records if record.state is TrialState.COMPLETE}
     confirmed = best.number in again if study.config.budget.speeds else None
@@ -166,7 +166,7 @@ def _describe(record: Record, study: Study, test: float | None) -> dict[str, Any
 
 
 def _speed(record: Record, mode: str, budget: float | None) -> dict[str, Any] | None:
-    """Images/s as measured, or what no kernel exceeds; None where neither is on record."""
+    """Images/s as measured, or what no kernel exceeds; None if neither is on record."""
     measured = record.measurement(mode)
     if measured is not None and measured["images_per_second"] is not None:
         speed = measured["images_per_second"]
@@ -180,7 +180,7 @@ def _speed(record: Record, mode: str, budget: float | None) -> dict[str, Any] | 
 
 
 def _latency(record: Record, budget: float | None) -> dict[str, Any] | None:
-    """Milliseconds as measured; None where that was not done."""
+    """Milliseconds as measured; None if that was not done."""
     measured = record.measurement("latency")
     if measured is None or measured["images_per_second"] is None:
         return None

@@ -164,7 +164,7 @@ class _Sample:
 
     @property
     def looks(self) -> tuple[int, ...]:
-        """Numbers of blocks; the first, of few and wide of the mark, only where steps are slow."""
+        """Numbers of blocks; the first, of few and wide of the mark, only if steps are slow."""
         second = LOOKS[1] * self.steps * self.step_seconds
         return LOOKS[1:] if second <= FIRST_LOOK_SECONDS else LOOKS
 
@@ -173,7 +173,7 @@ class _Sample:
         return self.discarded.too_many(self.protocol.max_seconds)
 
     def settle(self, blocks: int) -> bool:
-        """Grows to `blocks` that count together too; False where too many had to be discarded."""
+        """Grows to `blocks` that count together too; False if too many had to be discarded."""
         while self.grow(blocks):
             problem = sample_problem(self.blocks)
             if problem is None:
@@ -183,7 +183,7 @@ class _Sample:
         return False
 
     def grow(self, blocks: int) -> bool:
-        """Adds blocks up to `blocks`; False where too many had to be discarded."""
+        """Adds blocks up to `blocks`; False if too many had to be discarded."""
         while len(self.blocks) < blocks and not self.contaminated:
             block = self.stopwatch.block(self.step, self.steps)
             problem = block_problem(block)

@@ -24,14 +24,14 @@ class Measurement:
     """One measurement, complete: the interval can be recomputed from `block_seconds`.
 
     `images_per_second` is the median over the blocks, `low` and `high` its interval at
-    `protocol.alpha`; all three are nan where no valid sample could be had, and `verdict` is then
+    `protocol.alpha`; all three are nan if no valid sample could be had, and `verdict` is then
     CONTAMINATED. `block_seconds` are seconds for one step, averaged over a block of
-    `steps_per_block`. `verdict` is None where no budget was asked about and the sample is
+    `steps_per_block`. `verdict` is None if no budget was asked about and the sample is
     valid. `discarded` counts blocks by why they did not count, `restarts` how often the device
     drifted and the sample began anew, `drift` by how much of itself it has shifted within the
     sample, by which the interval is widened. `autocorrelation` is that of neighbouring blocks, on
     the safe side; `host_share` the part of the wall time that the host took to ask for the steps,
-    None where the host computes them itself: near 1 the host is the limit.
+    None if the host computes them itself: near 1 the host is the limit.
     """
 
     protocol: MeasurementProtocol

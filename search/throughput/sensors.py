@@ -33,7 +33,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What can be seen of a device at one moment; None and empty where it cannot be told.
+    """What can be seen of a device at one moment; None and empty if it cannot be told.
 
     `busy_seconds` is how long this process has computed so far, on one thread. `foreign` names
     other processes that compute on the device, `idle` those that only have a place on it,
@@ -58,7 +58,7 @@ class Sensors(Protocol):
     def read(self) -> Reading: ...
 
     def mark(self) -> object | None:
-        """A point in the device's own queue of work; None where it has none."""
+        """A point in the device's own queue of work; None if it has none."""
         ...
 
     def seconds_between(self, start: object | None, end: object | None) -> float | None:
@@ -67,7 +67,7 @@ class Sensors(Protocol):
 
 
 class CpuSensors:
-    """CPU times: this process's tells own work from foreign work block by block where it has one
+    """CPU times: this process's tells own work from foreign work block by block if it has one
     thread, those of its CPUs over a whole sample whatever it has."""
 
     def synchronise(self) -> None:
@@ -87,7 +87,7 @@ class CpuSensors:
 
 
 class CudaSensors:
-    """A CUDA device with its events; NVML says who else is there, where it can be asked."""
+    """A CUDA device with its events; NVML says who else is there, if it can be asked."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

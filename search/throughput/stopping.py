@@ -73,7 +73,7 @@ def autocorrelation(block_seconds: Sequence[float]) -> float:
 def decide(
     low: float, high: float, budget: float, margin: float, *, last_look: bool
 ) -> Verdict | None:
-    """The verdict on a throughput between `low` and `high`; None where another look is due."""
+    """The verdict on a throughput between `low` and `high`; None if another look is due."""
     if low >= budget:
         return Verdict.PASS
     if high < budget:

@@ -21,7 +21,7 @@ _NONE = CpuTimes(busy=0.0, stolen=0.0, own=0.0, throttled=0.0)
 
 
 def block_problem(block: Block) -> str | None:
-    """Why a block does not count, in words; None where it does."""
+    """Why a block does not count, in words; None if it does."""
     foreign = sorted({*block.before.foreign, *block.after.foreign})
     if foreign:
         return f"others compute on the device: {', '.join(foreign)}"
@@ -37,7 +37,7 @@ def block_problem(block: Block) -> str | None:
 def sample_problem(blocks: Sequence[Block]) -> str | None:
     """Why blocks together do not count: what the kernel's ticks can tell over half a second.
 
-    Others at work matter where they and this process's threads want more than the CPUs there are.
+    Others at work matter if they and this process's threads want more than the CPUs there are.
     """
     first = blocks[0].before
     wall = sum(block.wall_seconds for block in blocks)
@@ -70,14 +70,14 @@ def _times_within(blocks: Sequence[Block]) -> CpuTimes | None:
 
 
 def _sum(pairs: Iterable[tuple[float | None, float | None]]) -> float | None:
-    """Of the differences; None where nothing can be read."""
+    """Of the differences; None if nothing can be read."""
     known = [(first, last) for first, last in pairs if first is not None and last is not None]
     return sum(last - first for first, last in known) if known else None
 
 
 @dataclass
 class Reference:
-    """A fixed step beside the model's: where its time shifts, the device has, not the model."""
+    """A fixed step beside the model's: if its time shifts, the device has, not the model."""
 
     step: Callable[[], None]
     stopwatch: Stopwatch
@@ -93,7 +93,7 @@ class Reference:
 
 
 def drift(before: Sequence[float], after: Sequence[float]) -> float:
-    """By how much a reference has shifted, relative; 0 where that is not sure or up to 1 %."""
+    """By how much a reference has shifted, relative; 0 if that is not sure or up to 1 %."""
     shift = math.log(median(after) / median(before))
     logs = [[math.log(seconds) for seconds in sample] for sample in (before, after)]
     error = math.sqrt(sum(variance(sample) / len(sample) for sample in logs))

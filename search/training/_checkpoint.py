@@ -27,7 +27,7 @@ class CheckpointProblem(ValueError):
 def save_state(file: Path, state: dict[str, Any], identity: str) -> None:
     """Writes `state`, of tensors and plain values, to `file`, whole or not at all.
 
-    `identity` says which training it is of. OSError where there is no room for it.
+    `identity` says which training it is of. OSError if there is no room for it.
     """
     content = io.BytesIO()
     torch.save({"schema": SCHEMA, "identity": identity, "state": state}, content)
@@ -43,9 +43,9 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def load_state(file: Path, identity: str, device: torch.device) -> dict[str, Any] | None:
-    """What `save_state` wrote, its tensors on `device`; None where there is no such file.
+    """What `save_state` wrote, its tensors on `device`; None if there is no such file.
 
-    Nothing in the file is run. CheckpointProblem where it is damaged or of another training.
+    Nothing in the file is run. CheckpointProblem if it is damaged or of another training.
     """
     try:
         kept = torch.load(file, map_location=device, weights_only=True)

@@ -24,7 +24,7 @@ class TrainingContext:
 
     `epochs` is where it ends this time, at most `config.epochs`. `by_epoch` are the validation
     accuracies after each epoch so far, `restored` what the last `end_epoch` was given as state,
-    where the training goes on from a checkpoint. `check` is to be called before each step and may
+    if the training goes on from a checkpoint. `check` is to be called before each step and may
     raise to stop.
     """
 
@@ -42,7 +42,7 @@ class TrainingContext:
     by_epoch: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """CheckpointProblem where the file is damaged, of another training, or too far."""
+        """CheckpointProblem if the file is damaged, of another training, or too far."""
         if self.checkpoint is None:
             return
         kept = load_state(self.checkpoint, self.identity, self.device)
@@ -54,7 +54,7 @@ class TrainingContext:
             raise CheckpointProblem(f"{self.checkpoint}: the checkpoint {words}")
 
     def epochs_left(self) -> range:
-        """Numbers, from 0, of the epochs to be trained now; none where all have been."""
+        """Numbers, from 0, of the epochs to be trained now; none if all have been."""
         return range(len(self.by_epoch), self.epochs)
 
     def seed_of(self, epoch: int, use: str) -> int:
@@ -66,7 +66,7 @@ class TrainingContext:
         """Scores `model` on the validation split, and keeps `state`, of tensors and plain values,
         so that the training can go on from here; `loss` is the epoch's mean.
 
-        Diverged where the loss or the model's answers are no numbers.
+        Diverged if the loss or the model's answers are no numbers.
         """
         epoch = len(self.by_epoch) + 1
         if not math.isfinite(loss):

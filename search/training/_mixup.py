@@ -26,7 +26,7 @@ class Mixing:
 
     @classmethod
     def of(cls, config: TrainConfig, num_classes: int) -> Mixing | None:
-        """None where nothing is mixed."""
+        """None if nothing is mixed."""
         mixes = config.augmentation.mixup > 0 or config.augmentation.cutmix > 0
         return cls(config, num_classes) if mixes else None
 

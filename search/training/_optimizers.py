@@ -15,7 +15,7 @@ from search.training.config import TrainConfig
 
 _FOREIGN = ("fused*", "bnb*")  # need apex or bitsandbytes
 _SECOND_ORDER = ("adahessian",)  # need derivatives of gradients, which a step here does not keep
-_WARM_UP_SHARE = 0.1  # of the epochs, where the study does not say
+_WARM_UP_SHARE = 0.1  # of the epochs, if the study does not say
 _FIRST_SHARE = 0.01  # of the learning rate, at the first step of a warm-up
 
 
@@ -26,7 +26,7 @@ def optimizer_names() -> tuple[str, ...]:
 
 
 def require_optimizer(name: str) -> str:
-    """`name`; ValueError, with the nearest one, where it is no optimizer that can be used here."""
+    """`name`; ValueError, with the nearest one, if it is no optimizer that can be used here."""
     known = optimizer_names()
     if name not in known:
         if name in _SECOND_ORDER:
@@ -42,7 +42,7 @@ def require_optimizer(name: str) -> str:
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """timm's optimizer, without decay on biases, norms, layer scales and whatever else the model
-    exempts; momentum 0.9 where the optimizer has one."""
+    exempts; momentum 0.9 if the optimizer has one."""
     return create_optimizer_v2(
         model, opt=config.optimizer, lr=config.learning_rate, weight_decay=config.weight_decay
     )

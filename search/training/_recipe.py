@@ -26,7 +26,7 @@ def train(model: nn.Module, data: Splits, config: TrainConfig, context: Training
     Order, views and dropout of an epoch follow from the seed and its number, and the checkpoint has
     the rest: on a CPU with one thread a training that was stopped ends with the weights of one that
     was not. Where a moving average is kept, it is what is scored and what `model` holds at the end.
-    Diverged, with epoch and step, where the loss is no number.
+    Diverged, with epoch and step, if the loss is no number.
     """
     training = _Training(model, data, config, context)
     if context.restored is not None:
@@ -79,7 +79,7 @@ class _Training:
         return sum(losses) / max(1, len(losses))
 
     def _step(self, step: int, images: Tensor, labels: Tensor, generator: torch.Generator) -> float:
-        """One step of the optimizer, none where the loss is no number; the loss."""
+        """One step of the optimizer, none if the loss is no number; the loss."""
         config = self.config
         self.learning_rate.set(step)
         images = augment(images, config.augmentation, mirror=self.data.mirror, generator=generator)

@@ -16,7 +16,7 @@ from search.training._trainers import TrainerEntry
 from search.training.accuracy import accuracy
 from search.training.config import TrainConfig
 
-WARM_UP_STEPS = 1  # not timed, where there are enough of them
+WARM_UP_STEPS = 1  # not timed, if there are enough of them
 TIMED_STEPS = 5
 
 
@@ -62,7 +62,7 @@ def _seconds_of_one(
     check: Callable[[], None],
     now: Callable[[], float],
 ) -> tuple[float, float | None]:
-    """Seconds of one of the `steps` of `work`, which is stopped then; those of all of it, where it
+    """Seconds of one of the `steps` of `work`, which is stopped then; those of all of it, if it
     ended before that."""
     ticks: list[float] = []
     last = max(1, min(WARM_UP_STEPS + TIMED_STEPS, steps - 1))

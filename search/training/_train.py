@@ -45,9 +45,9 @@ def train_and_score(
     the schedule of all of them. `trainer` takes the place of the project's own recipe.
 
     `on_epoch` hears the epoch and its mean loss, `note` of a checkpoint that could not be written;
-    `check` is called before each batch and may raise to stop. Diverged where loss or answers are no
-    numbers; CheckpointProblem where the file is damaged, of another training or further than
-    `epochs`; TrainerError where `trainer` raises, or leaves epochs out.
+    `check` is called before each batch and may raise to stop. Diverged if loss or answers are no
+    numbers; CheckpointProblem if the file is damaged, of another training or further than
+    `epochs`; TrainerError if `trainer` raises, or leaves epochs out.
     """
     last = config.epochs if epochs is None else epochs
     if not 1 <= last <= config.epochs:

@@ -57,7 +57,7 @@ class TrainerEntry:
 
     @cached_property
     def function(self) -> Trainer:
-        """The trainer itself; PluginError where it cannot be imported or takes other arguments."""
+        """The trainer itself; PluginError if it cannot be imported or takes other arguments."""
         try:
             with redirect_stdout(sys.stderr):  # what is printed for machines stays clean
                 loaded = self.load()
@@ -88,10 +88,10 @@ class TrainerEntry:
 def find_trainer(
     name: str, rules: PluginRules, points: Iterable[EntryPoint] | None = None
 ) -> TrainerEntry:
-    """The trainer of that name: `distribution/name`, `local/NAME`, the name alone where one only
+    """The trainer of that name: `distribution/name`, `local/NAME`, the name alone if one only
     has it, or an entry point's own `package:function`. Imports nothing.
 
-    UsageError where there is none or more than one, PluginError where `rules` do not allow it.
+    UsageError if there is none or more than one, PluginError if `rules` do not allow it.
     """
     found = [*_installed(scan(GROUP) if points is None else points)]
     found += [_local(short, file) for short, file in rules.trainers.items()]

@@ -18,7 +18,7 @@ class Diverged(RuntimeError):
     """The training left the finite numbers, which says nothing about how good the model is.
 
     A model that answers alike whatever it sees, or is right by chance only, has not diverged: its
-    score is bad. `epoch` and `step` of that epoch count from 1, where they are known.
+    score is bad. `epoch` and `step` of that epoch count from 1, if they are known.
     """
 
     def __init__(self, words: str, *, epoch: int | None = None, step: int | None = None) -> None:
@@ -57,7 +57,7 @@ def accuracy(
 ) -> float:
     """Share of `images` that `model` classifies correctly, 0..1.
 
-    Diverged where the model answers with numbers that are not finite.
+    Diverged if the model answers with numbers that are not finite.
     """
     model = place(model, device).eval()
     correct = total = 0

@@ -22,7 +22,7 @@ class Augmentation(Section):
     `shift` is at most that share of the side; `smallest_crop` the smallest share of the area that a
     crop keeps; `color` how far brightness, contrast and saturation go from 1; `erase` the share of
     images that lose a rectangle; `mixup` and `cutmix` are timm's alphas. `mirror: auto` mirrors
-    where the data say that a mirrored image keeps its label.
+    if the data say that a mirrored image keeps its label.
     """
 
     shift: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.125

@@ -16,7 +16,7 @@ from torch import nn
 
 def inherit(model: nn.Module, file: Path) -> float:
     """Fills what fits of `model` from a safetensors file; returns the share of its parameters and
-    buffers that were taken over, 0..1. OSError where the file is not there."""
+    buffers that were taken over, 0..1. OSError if the file is not there."""
     own = model.state_dict()
     taken = 0
     with safe_open(file, framework="pt") as weights, torch.no_grad():

@@ -1,6 +1,6 @@
 """What a study and its worker say to each other over two pipes.
 
-A message is a JSON object on a line; where it has `payload`, so many bytes follow.
+A message is a JSON object on a line; if it has `payload`, so many bytes follow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Sender:
         self._descriptor = descriptor
 
     def send(self, message: dict[str, Any], payload: bytes = b"") -> None:
-        """BrokenPipeError where nobody reads any more."""
+        """BrokenPipeError if nobody reads any more."""
         if payload:
             message = {**message, "payload": len(payload)}
         for part in (json.dumps(message).encode() + b"\n", payload):
@@ -39,9 +39,9 @@ class Receiver:
         self._end_of_line = -1
 
     def receive(self, timeout_seconds: float) -> tuple[dict[str, Any], bytes] | None:
-        """The next message and its payload, None where it has not come as a whole by then.
+        """The next message and its payload, None if it has not come as a whole by then.
 
-        EOFError where nobody writes any more.
+        EOFError if nobody writes any more.
         """
         deadline = time.monotonic() + timeout_seconds
         while (whole := self._take()) is None:
@@ -56,7 +56,7 @@ class Receiver:
         return whole
 
     def _take(self) -> tuple[dict[str, Any], bytes] | None:
-        """A message off what has been read, where it is there as a whole."""
+        """A message off what has been read, if it is there as a whole."""
         if self._end_of_line < 0:
             self._end_of_line = self._read.find(b"\n")
             if self._end_of_line < 0:

@@ -57,7 +57,7 @@ class WorkerSlot:
         return self.child.fileno()
 
     def give(self, do: TaskKind, spec: BackboneSpec | None, record: Record) -> None:
-        """Has the worker do that, once it is ready; a new one where there is none."""
+        """Has the worker do that, once it is ready; a new one if there is none."""
         assert self._task is None
         self._task = _Task(do, spec, record)
         if self.child is None:
@@ -66,7 +66,7 @@ class WorkerSlot:
             self._tell()
 
     def hear(self) -> TaskResult | None:
-        """The answer, where it has come; what else the worker has said is passed on.
+        """The answer, if it has come; what else the worker has said is passed on.
 
         UsageError, EnvironmentProblem: of the data or the machine, not of the candidate.
         """
@@ -85,7 +85,7 @@ class WorkerSlot:
         return self._overdue()
 
     def stop(self) -> TaskResult | None:
-        """Asks the worker to stop at its next step; the answer, where it had not begun."""
+        """Asks the worker to stop at its next step; the answer, if it had not begun."""
         assert self._task is not None
         assert self.child is not None
         if self._task.begun is None:

@@ -9,14 +9,14 @@ from torch import Tensor
 from metaformer.spec import BackboneSpec
 from search.storage.records import Record
 
-# a candidate is put to the budgets and trained where it makes them; trained only; put to the
+# a candidate is put to the budgets and trained if it makes them; trained only; put to the
 # budgets only; the best is scored on the test split; for a plan, counted only, and its training
 # timed; a baseline is measured and trained
 TaskKind: TypeAlias = Literal[
     "evaluate", "train", "measure_only", "test", "precheck", "time_training", "evaluate_baseline"
 ]
 Weights: TypeAlias = dict[str, Tensor]
-TaskResult: TypeAlias = tuple[Record, Weights | None]  # weights where the candidate completed
+TaskResult: TypeAlias = tuple[Record, Weights | None]  # weights if the candidate completed
 
 
 class Executor(Protocol):

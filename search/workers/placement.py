@@ -15,7 +15,7 @@ from search.storage.records import TrialRecord
 
 
 def require_alike(names: Sequence[str]) -> tuple[torch.device, ...]:
-    """The devices; EnvironmentProblem where one is not there, UsageError where several have not
+    """The devices; EnvironmentProblem if one is not there, UsageError if several have not
     one name, since no verdict holds for another."""
     devices = tuple(require_device(name) for name in names)
     if len(devices) < 2:
@@ -49,7 +49,7 @@ def crowded(worker_devices: Sequence[torch.device], threads: int) -> str:
 
 
 def on_its_gpu(config: StudyConfig, begun: dict[str, Any]) -> StudyConfig:
-    """`config` with the CUDA device that study.yaml says the study was `begun` on, where it goes on
+    """`config` with the CUDA device that study.yaml says the study was `begun` on, if it goes on
     with another: which of them is no part of the study."""
     device = (begun.get("measure") or {}).get("device")
     if not (str(device).startswith("cuda") and config.measure.device.startswith("cuda")):
@@ -59,7 +59,7 @@ def on_its_gpu(config: StudyConfig, begun: dict[str, Any]) -> StudyConfig:
 
 
 def require_same_gpu(device: torch.device, records: Sequence[TrialRecord]) -> None:
-    """UsageError where what is on record was measured on a CUDA device of another name."""
+    """UsageError if what is on record was measured on a CUDA device of another name."""
     if device.type != "cuda":
         return
     here = torch.cuda.get_device_name(device)

@@ -19,7 +19,7 @@ POLLING_SECONDS = 0.1  # between looks at whether to stop, and at the time
 
 @dataclass
 class Workers:
-    """One candidate in each of `slots`. `check` is called while they work; where it raises
+    """One candidate in each of `slots`. `check` is called while they work; if it raises
     Interrupted, all are asked to stop, and each trial is answered."""
 
     slots: Sequence[WorkerSlot]

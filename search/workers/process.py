@@ -58,14 +58,14 @@ class Child:
         return self._process.pid
 
     def send(self, message: dict[str, Any]) -> None:
-        """WorkerDied where nobody is there to hear it."""
+        """WorkerDied if nobody is there to hear it."""
         try:
             self._sender.send(message)
         except BrokenPipeError:
             raise WorkerDied(self._how()) from None
 
     def receive(self, timeout_seconds: float) -> tuple[dict[str, Any], bytes] | None:
-        """The next message and its payload, None where none came in time; WorkerDied."""
+        """The next message and its payload, None if none came in time; WorkerDied."""
         try:
             said = self._receiver.receive(timeout_seconds)
             if said is None and not self.is_alive():
