@@ -1,4 +1,4 @@
-"""Our engine beside torch's own timer and beside a mean of 40 steps.
+"""Our engine next to torch's own timer and next to a mean of 40 steps.
 
     python benchmarks/against_timer.py medians --out FILE
     python benchmarks/against_timer.py spread --out FILE
@@ -6,18 +6,18 @@
 `medians`: the same models and the same step, measured by `search.throughput.measure` and by
 `torch.utils.benchmark.Timer` in turns, timer, engine, timer, engine, ... Each measurement of the
 engine gives one ratio of median seconds, to the geometric mean of the timer's before and after it,
-so that a steady drift of the machine is in neither; one beside which others computed is taken
+so that a steady drift of the machine is in neither; one next to which others computed is taken
 again. The figure is the median of the ratios, with the interval of order statistics at 95 %.
 
 `spread`: each repeat is a fresh process that measures one model by the engine, as `search` does
 (`Measurer.until_clear`), and by the mean of 40 steps after 10, as timm's benchmark.py does. The
 engine is asked twice: for a figure (no budget, an interval within 1 % or the cap) and whether a
-budget far away is made, where it stops at the first look it may. Half of the repeats run beside as
+budget far away is made, where it stops at the first look it may. Half of the repeats run next to as
 many processes that compute in bursts as there are CPUs. Spread is that of log(images/s) over the
 repeats; the ratio is engine / mean, over the repeats in which the engine had a valid sample, with a
 bootstrap interval at 95 % that draws whole repeats.
 
-With `--out` the part is put into FILE beside the other one that is there.
+With `--out` the part is put into FILE next to the other one that is there.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ def until_clear(
     budget: float | None,
     device: torch.device,
 ) -> dict[str, Any]:
-    """What a user of `search` gets, with waits and further attempts beside others."""
+    """What a user of `search` gets, with waits and further attempts next to others."""
     attempts: list[Measurement] = []
 
     def counted(*given: Any, **named: Any) -> Measurement:

@@ -1,4 +1,4 @@
-"""Our backbones beside timm's: forward and training step, both memory formats; or building them.
+"""Our backbones next to timm's: forward and training step, both memory formats; or building them.
 
     python benchmarks/against_timm.py --image-size 128 --batch-size 4 --pairs 25 --out FILE
     python benchmarks/against_timm.py --building --all --pairs 15 --out FILE

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-BURST_SECONDS = (0.3, 1.7)  # of work, and of rest, each drawn anew
+BURST_SECONDS = (0.3, 1.7)  # of work, and of rest, each drawn again
 _ENDS_SECONDS = 5.0
 
 # ends by itself where the benchmark is gone, however that ended

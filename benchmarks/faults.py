@@ -142,7 +142,7 @@ class Faults:
         return "worker", workers[0]
 
     def full_disk(self, room: int) -> dict[str, Any]:
-        """The run ends for want of room, says so, and goes on once there is some."""
+        """The run ends for want of room, says so, and continues once there is some."""
         begin, run, problems = time.monotonic(), self._fresh(f"disk-{room}"), []
         with _small_disk(run.folder.path, room) as (how, preexec, free):
             process = run.start(preexec=preexec)

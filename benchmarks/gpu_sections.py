@@ -178,7 +178,7 @@ def precisions(run: Run) -> Found:
 
 
 def beside_timm(run: Run) -> Found:
-    """Our backbones beside timm's, of the same weights; as `against_timm.py`."""
+    """Our backbones next to timm's, of the same weights; as `against_timm.py`."""
     protocol = run.protocol(batch_size=4 if run.quick else 64)
     sizes = argparse.Namespace(image_size=protocol.image_size, batch_size=protocol.batch_size)
     with precision_of(protocol, run.device):
@@ -192,7 +192,7 @@ def beside_timm(run: Run) -> Found:
 
 
 def floors_and_parts(run: Run) -> Found:
-    """The device's rates; where the time of a step goes, beside its floors."""
+    """The device's rates; where the time of a step goes, next to its floors."""
     for precision in {run.protocol().precision, "bf16"}:
         yield f"rates, {precision}", asdict(device_rates(run.device, precision))
     for mode in MODES:

@@ -1,6 +1,6 @@
 """`search.optimize` against Optuna's samplers on spaces of other kinds than NAS-Bench-201.
 
-    python benchmarks/other_spaces.py --seeds 6 --out FILE      # goes on where it was ended
+    python benchmarks/other_spaces.py --seeds 6 --out FILE      # continues where it was ended
 
 Spaces that the strategy was not built for, one limit each: continuous test functions in 2, 6 and 10
 dimensions, 22 layers of 9 operators (as FBNet's space) with synthetic accuracy and latency, and
@@ -176,7 +176,7 @@ def layers() -> Problem:
 
 def not_all_run() -> Problem:
     """NAS-Bench-201, CIFAR-100: a network with a 3x3 convolution and less than two poolings does
-    not run; of the rest the fastest third makes the budget."""
+    not run; of the rest the fastest third meets the budget."""
     table = nas_bench_201("cifar100")
     names = list(table.space)
 

@@ -2,8 +2,8 @@
 
     python benchmarks/overhead.py --trials 10 100 1000 10000 --out FILE
 
-A study on the device's default space with so many records goes on for some trials, in its real loop
-and with a real worker process that answers at once. Told are the median and the quartiles of a
+A study on the device's default space with so many records continues for some trials, in its real
+loop and with a real worker process that answers at once. Told are the median and the quartiles of a
 trial, by what it was spent on; what a run takes once, its first proposal included; and the start of
 both processes. Sizes take turns.
 """

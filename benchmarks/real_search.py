@@ -13,7 +13,7 @@ the test split and by the validation split, which is what a search sees; and the
 accuracy of the second half of the trainings, which depends less on one lucky candidate than the
 best does.
 
-FILE goes on where it was ended: a run that it holds is not made again.
+FILE continues where it was ended: a run that it holds is not made again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which of two rows the study publishes as the faster one, and whether it is so here.
 
 The speeds of two rows are compared round by round, since both were then measured within moments
-of each other: what the machine did between rounds cancels. The order of the rows is drawn anew for
+of each other: what the machine did between rounds cancels. The order of the rows is drawn again for
 each round. What the machine did within a round is therefore as likely to favour the one as the
 other, whatever it did before, and the ratios of the rounds lie on either side of the true one as
 coins fall: the sign test, turned into an interval between two order statistics, holds at its

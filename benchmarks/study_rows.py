@@ -3,7 +3,7 @@
     python benchmarks/study_rows.py --device cpu --seconds 2100 --out FILE
 
 A condition is a mode, a memory format, and eager or compiled. Its rows are built and warmed up,
-then timed in rounds: every row once a round, one block of steps each, in an order drawn anew.
+then timed in rounds: every row once a round, one block of steps each, in an order drawn again.
 Blocks are the engine's, and count under its rules; one that does not count is taken again three
 times at the most. Compiled steps are compiled once and timed in all rounds. What did not fit into
 `--seconds` is named under `left_out`. Run it twice or more, and let `study_join.py` say what all

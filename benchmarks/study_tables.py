@@ -20,7 +20,7 @@ def label(condition: dict[str, Any]) -> str:
 
 
 def _speeds(conditions: Sequence[dict[str, Any]]) -> str:
-    """Images/s with the interval; the published figures of the modes measured beside them."""
+    """Images/s with the interval; the published figures of the modes measured next to them."""
     if not conditions:
         return "nothing was measured"
     modes = [mode for mode in ("train", "infer") if any(c["mode"] == mode for c in conditions)]

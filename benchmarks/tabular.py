@@ -6,7 +6,7 @@
 
 Each line of the file is one run: cell, method, seed, the accuracies in the order of training (null
 where the network misses the budget), how many proposals or measurements it took. What the file
-holds already is not run again, so that a run that was ended goes on.
+holds already is not run again, so that a run that was ended continues.
 """
 
 from __future__ import annotations

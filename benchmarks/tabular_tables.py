@@ -17,7 +17,7 @@ FEASIBLE_SHARES = (0.05, 0.1, 0.3)
 
 @dataclass(frozen=True)
 class Trained:
-    """One training: its accuracy, and whether the network makes the budget."""
+    """One training: its accuracy, and whether the network meets the budget."""
 
     accuracy: float
     feasible: bool

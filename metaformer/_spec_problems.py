@@ -57,7 +57,7 @@ class ProblemReader:
         return (*path[:-1], nearest_name(path[-1], words) or "")
 
     def _is_alone(self, path: Path) -> bool:
-        """Whether the key that ends `path` could be a form: alone in its map."""
+        """Return whether the key that ends `path` could be a form: alone in its map."""
         return self._forms and form_mistake(node_at(self._node, path[:-1]).map) is not None
 
     def _missing(self, path: Path, names: list[str]) -> Problem:
@@ -109,14 +109,15 @@ class ProblemReader:
 
 
 def _follows(missing: Path, meant: set[Path]) -> bool:
-    """Whether a field is only missing because the key that would have given it is misspelt."""
+    """Return whether a field is only missing because the key that would have given it is
+    misspelt."""
     beside = {(*missing[:-1], word) for word in (missing[-1], *FORMS)}
     of_all = {("extends",), *([("every_stage",)] if missing[0] == "stages" else [])}
     return bool(meant & (beside | of_all))
 
 
 def _is_short_by_others(item: Any, items: Sequence[Any]) -> bool:
-    """Whether a list only counts as too short because its own items are wrong."""
+    """Return whether a list only counts as too short because its own items are wrong."""
     path = item["loc"]
     return item["type"] == "too_short" and any(
         len(other["loc"]) > len(path) and other["loc"][: len(path)] == path for other in items

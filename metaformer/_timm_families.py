@@ -61,7 +61,7 @@ class TimmFamily:
     """One of timm's model families.
 
     `bases` are backbones of our zoo that show its skeletons; `mixers` are those it has, with
-    the options that it fixes. The MLPs beside the mixers of `with_linear_mlp` are linear layers
+    the options that it fixes. The MLPs next to the mixers of `with_linear_mlp` are linear layers
     in timm, the others 1×1 convolutions. `mlp_ratios` says whether the ratio of the MLPs is
     that of the bases, one for all stages, or any. `mark`, a pattern, is found in the names of
     its weights and of no family's below it, nor in ours.
@@ -107,7 +107,7 @@ class TimmFamily:
         return None
 
     def shares(self, mixer: MixerSpec) -> bool:
-        """Whether a mixer can take over weights of this family's under the same names.
+        """Return whether a mixer can take over weights of this family's under the same names.
 
         A mixer that lacks a branch of the family's can, as the names of the weights show it.
         """
@@ -235,7 +235,7 @@ def family_of(spec: BackboneSpec) -> TimmFamily:
 
 
 def _agreement(deviation: str) -> tuple[int, int]:
-    """How far two are alike that first differ there: the part, the stage."""
+    """Rank of two families that first differ there: the part, the stage."""
     part, _, rest = deviation.partition("[")
     return _COMPARED.index(part), int(rest.partition("]")[0] or 0)
 
@@ -252,7 +252,8 @@ def _base(name: str) -> BackboneSpec:
 
 
 def _skeleton(stage: StageSpec, with_mlp_ratio: bool) -> dict[str, Any]:
-    """What a family fixes of a stage: all but size, mixer, kind of MLP and initial scales."""
+    """Fields of a stage that a family fixes: all but size, mixer, kind of MLP and initial
+    scales."""
     data = stage.model_dump(mode="json", exclude={"depth", "width", "mixer"})
     del data["mlp"]["kind"]
     if not with_mlp_ratio:

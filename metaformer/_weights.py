@@ -110,7 +110,7 @@ def fitted(key: str, value: Tensor, model: Backbone | FeaturesOfBackbone) -> Ten
 
 @dataclass(frozen=True)
 class Inheritance:
-    """What a backbone took over from weights that were given.
+    """Weights that a backbone took over.
 
     `share` is the part of its parameters and buffers, by count of numbers, that was taken over.
     `missing` had nothing in the weights, `misfit` something of another shape, `unused` of the
@@ -165,7 +165,7 @@ def load_pretrained(model: nn.Module, source: str | Path) -> Inheritance:
 
 @dataclass(frozen=True)
 class _Fit:
-    """Which tensors fit a model, under its names and in its shapes, and which do not."""
+    """Tensors that fit a model, under its names and in its shapes, and those that do not."""
 
     tensors: dict[str, Tensor]
     missing: list[str]

@@ -189,7 +189,8 @@ class Backbone(nn.Module):
         self.head_hidden_size = self.head.num_features if not reset_other else self.num_features
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Whether a training step computes stages again in its backward pass, to save memory."""
+        """Return whether a training step computes stages again in its backward pass, to save
+        memory."""
         for stage in self.stages:
             assert isinstance(stage, Stage)
             stage.grad_checkpointing = enable

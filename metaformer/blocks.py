@@ -124,7 +124,7 @@ BLOCKS: dict[str, type[MetaNeXtBlock] | type[MetaFormerBlock] | type[BottleneckB
 def build_downsample(
     spec: StageSpec, in_channels: int, dilation: int | None, drop_path_rate: float = 0.0
 ) -> nn.Module:
-    """What stands before a stage's blocks; with `dilation` it keeps the size of the map.
+    """Build the downsampling before a stage's blocks; with `dilation` it keeps the size of the map.
 
     `drop_path_rate` is for one that is a block itself.
     """

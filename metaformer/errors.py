@@ -1,4 +1,4 @@
-"""What is wrong with a spec, and where: file, line, column, the line itself and a caret."""
+"""Mistakes in a spec with their place: file, line, column, the line itself and a caret."""
 
 from __future__ import annotations
 

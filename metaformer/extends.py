@@ -73,7 +73,7 @@ def resolve_extends(node: Node, *, chain: tuple[Path, ...] = ()) -> Node:
 
 def _base(extends: Node, chain: tuple[Path, ...]) -> Node:
     if not isinstance(extends.value, str):
-        words = f"got {extends.plain()!r}; allowed: a known backbone or a path beside this file"
+        words = f"got {extends.plain()!r}; allowed: a known backbone or a path next to this file"
         raise SpecError(Problem("extends", words, extends.mark))
     try:
         beside = Path(extends.mark.source).parent

@@ -1,4 +1,4 @@
-"""The fields of a pydantic model in YAML's words: their keys, and the values that they take."""
+"""Human-readable descriptions of pydantic fields: their keys and legal values."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _allowed(field: FieldInfo, path: Sequence[str | int]) -> str:
 
 
 def takes_integers_only(field: FieldInfo | None) -> bool:
-    """Whether a field's numbers must be integers."""
+    """Return whether a field's numbers must be integers."""
     kinds = [kind for kind, _ in _alternatives(field.annotation, ())] if field is not None else []
     return int in kinds and float not in kinds
 

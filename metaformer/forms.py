@@ -17,18 +17,18 @@ MIXER_FORMS = ("any", "choice")
 
 
 def is_form(node: Node, word: str) -> bool:
-    """Whether `node` is `{word: ...}`; a range may hold `log` as well."""
+    """Return whether `node` is `{word: ...}`; a range may hold `log` as well."""
     keys = set(node.map)
     return keys == {word} or (word == "range" and keys == {"range", "log"})
 
 
 def form_mistake(keys: Collection[str], forms: Sequence[str] = FORMS) -> str | None:
-    """What is wrong with the keys of a map that was meant for a form; None if it is no such."""
+    """Mistake in the keys of a map that was meant for a form; None if it was not."""
     for form in forms:
         if form in keys:
             allowed = "log" if form == "range" else "nothing"
             beside = ", ".join(key for key in keys if key not in (form, allowed))
-            return f"got {beside} beside {form}; allowed: {allowed}" if beside else None
+            return f"got {beside} next to {form}; allowed: {allowed}" if beside else None
     words = [key for key in keys if key != "log"]
     if len(words) != 1:
         return None

@@ -73,7 +73,7 @@ class PoolSpec(SpecPart):
 
 
 class StemSpec(SpecPart):
-    """What turns the image into the first map: a convolution, norm, activation, max pooling.
+    """Stem from the image to the first map: a convolution, norm, activation, max pooling.
 
     `width` is that of the first stage if it is not given.
     """
@@ -89,18 +89,18 @@ class StemSpec(SpecPart):
 
     @property
     def reduction(self) -> int:
-        """How many pixels of the image's side make one position."""
+        """Pixels of the image's side for one position of the map."""
         return self.stride * (self.max_pool.stride if self.max_pool is not None else 1)
 
 
 class DownsampleSpec(SpecPart):
-    """What stands before a stage: norm and convolution, Swin's patch merging, or ResNet's block.
+    """Downsampling before a stage: norm and convolution, Swin's patch merging, or ResNet's block.
 
     `norm_position` is before or after the convolution. Patch merging puts 2×2 neighbours side by
     side, normalises and projects; it takes neither kernel, stride nor padding but those of 2×2.
     `residual` is a block of the stage that a strided convolution (`depthwise` or full) makes
     smaller in the place of the mixer, and a strided 1×1 convolution with `norm` on its shortcut;
-    it counts beside the stage's `depth`.
+    it counts next to the stage's `depth`.
     """
 
     kind: Literal["conv", "patch_merging", "residual"] = "conv"

@@ -119,7 +119,7 @@ def _fitted_weights(state_dict: dict[str, Tensor], model: Backbone) -> dict[str,
 
 
 def pretrained_cfg_of(spec: BackboneSpec, registry: MixerRegistry) -> dict[str, Any]:
-    """What timm has to know of a backbone: sizes, preprocessing, where first and last layer are."""
+    """Return timm's `pretrained_cfg` of a backbone: sizes, preprocessing, first and last layer."""
     size = spec.image_size
     last = map_sizes(spec, size)[-1]
     mixers = {mixer.name for stage in spec.stages for mixer in stage.mixer}

@@ -57,7 +57,7 @@ def zoo_table() -> list[ZooEntry]:
 
 
 def published(name: str) -> Published:
-    """What was published of the zoo's `name`; KeyError if it is not of the zoo."""
+    """Return the published figures of the zoo's `name`; KeyError if it is not of the zoo."""
     return _published()[name]
 
 

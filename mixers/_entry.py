@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class MixerState(StrEnum):
-    """Whether a mixer can be used, as far as can be told without importing it."""
+    """State of a mixer: whether it can be used, as far as known without importing it."""
 
     ACTIVE = "active"
     CONFLICT = "conflict"  # another distribution has the name: only the canonical name is clear
@@ -89,7 +89,7 @@ class MixerEntry:
 
     @cached_property
     def origin(self) -> dict[str, str]:
-        """Where it was installed from, and a digest of its files."""
+        """Origin of the installation, and a digest of its files."""
         return self._origin()
 
     @property
@@ -171,7 +171,7 @@ class MixerEntry:
         return ""
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a study keeps of the mixer, to tell later whether it has changed."""
+        """Return what identifies the mixer's code, so that a change is detected."""
         options = {option.name: option.to_data() for option in self.options}
         return {
             "name": self.name,

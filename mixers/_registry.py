@@ -1,4 +1,4 @@
-"""Which mixers there are: entry points and `plugins.toml` make a registry, lazily."""
+"""Registry of mixers, made lazily from entry points and `plugins.toml`."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def _own_version() -> str | None:
 def _incompatible(
     entry: MixerEntry, publication: Publication, own_version: str | None
 ) -> tuple[MixerState, str] | None:
-    """What the distribution requires of this project and does not get."""
+    """Requirement of the distribution that this project does not meet."""
     if entry.distribution == canonicalize_name(OWN_DISTRIBUTION) or own_version is None:
         return None
     unmet = unmet_requirement(publication.requires, OWN_DISTRIBUTION, own_version)

@@ -1,4 +1,4 @@
-"""What can be wrong with a mixer, a name or an option, in words for whoever must act."""
+"""Exceptions about mixers, names and options, with messages for the person who must act."""
 
 from __future__ import annotations
 

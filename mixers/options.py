@@ -13,7 +13,7 @@ OptionValue: TypeAlias = bool | int | float | str | None
 
 
 def _same_kind(value: OptionValue, like: OptionValue) -> bool:
-    """Whether `value` may stand for `like`: its type, or an integer for a float."""
+    """Return whether `value` may stand for `like`: its type, or an integer for a float."""
     if isinstance(like, float):
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is type(like)

@@ -12,7 +12,7 @@ gated = "somebodys-mixers/gated"
 enabled = true
 defaults = {kernel_size = 7}              # of specs that do not say
 search = {kernel_size = [5, 7]}           # what `any` searches: values, or {low, high, step}
-[local]                                   # straight from a file beside this one, by consent
+[local]                                   # straight from a file next to this one, by consent
 my_mixer = "experiments/my_mixer.py:MyMixer"
 [trainers]                                # likewise, functions that train candidates
 my_recipe = "experiments/my_recipe.py:train"
@@ -282,7 +282,7 @@ def _not_comparable(version: str) -> str:
 
 
 def _installed(distribution: str) -> bool:
-    """Whether it is here, be it for its trainers."""
+    """Return whether it is here, be it for its trainers."""
     try:
         metadata.distribution(distribution)
     except metadata.PackageNotFoundError:
@@ -340,7 +340,7 @@ def _placed(source: TomlFile, path: tuple[str, ...]) -> Callable[[str, str], str
 def _local(
     source: TomlFile, folder: Path, table: str, kind: str, *, announced: bool
 ) -> dict[str, LocalMixer]:
-    """What a table names in files of the project; `kind` is a class or a function."""
+    """Names of a table that point to files of the project; `kind` is a class or a function."""
     local = {}
     for name, written in source.table(table, allowed="a table of names and files").items():
         with source.noting():
@@ -361,7 +361,7 @@ def _local_code(
     is_text = isinstance(written, str) and written.isprintable()
     match = _LOCAL.fullmatch(written) if is_text else None
     if match is None:
-        words = f"got {shown(written)}; allowed: 'FILE.py:{kind}', the file beside {FILE_NAME}"
+        words = f"got {shown(written)}; allowed: 'FILE.py:{kind}', the file next to {FILE_NAME}"
         raise source.mistake(place, words)
     if not _IDENTIFIER.fullmatch(name):
         raise source.mistake(place, "no name; allowed: letters, digits and _")

@@ -1,4 +1,4 @@
-"""Where an installed mixer came from: index, folder or repository, and its files."""
+"""Origin of an installed mixer: index, folder or repository, and a digest of its files."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def files_digest(distribution: Distribution) -> str:
 
 
 def published(distribution: Distribution) -> Publication:
-    """What the metadata of a distribution say of it; parsing them takes long, this does it once."""
+    """Return the metadata of a distribution; parsing takes long and is done once."""
     metadata = distribution.metadata
     requires = metadata.get_all("Requires-Dist") or distribution.requires or ()
     return Publication(metadata["Name"], metadata["Version"], tuple(requires))

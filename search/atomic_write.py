@@ -1,4 +1,4 @@
-"""Writing of files that no crash tears and no symbolic link leads elsewhere."""
+"""Writing of files written atomically and no symbolic link leads elsewhere."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def device_memory_bytes(device: torch.device, root: Path = Path("/")) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says, by its type or in torch's words, that memory ran out."""
+    """Return whether `error` says, by its type or in torch's words, that memory ran out."""
     if isinstance(error, MixerFault) and error.__cause__ is not None:
         return is_out_of_memory(error.__cause__)
     import torch

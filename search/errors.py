@@ -1,4 +1,4 @@
-"""What ends a command before it is done; the command line gives each its exit code."""
+"""Exceptions that end a command; the command line gives each its exit code."""
 
 from __future__ import annotations
 

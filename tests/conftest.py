@@ -40,7 +40,7 @@ def _no_co_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_leases(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests that run beside each other do not wait for each other."""
+    """Tests that run next to each other do not wait for each other."""
     leases = tmp_path_factory.mktemp("leases")
     monkeypatch.setattr("search.device_lease.lease.shared_folder", lambda: leases)
 

@@ -37,7 +37,7 @@ def test_there_are_two_commands_the_main_job_and_the_tests() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # installs torch, then searches, beside whatever else runs
+@pytest.mark.timeout(1800)  # installs torch, then searches, next to whatever else runs
 def test_the_first_command_ends_with_a_feasible_backbone_from_a_fresh_clone(tmp_path: Path) -> None:
     clone, venv = tmp_path / "clone", tmp_path / "venv"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)

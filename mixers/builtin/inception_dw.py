@@ -12,7 +12,7 @@ from mixers.options import Choice, FloatRange
 
 
 class InceptionDepthwise(nn.Module):
-    """Identity beside a square, a horizontal and a vertical depthwise convolution.
+    """Identity next to a square, a horizontal and a vertical depthwise convolution.
 
     (B, C, H, W) -> (B, C, H, W). Each convolution takes `branch_ratio` of the channels; the
     identity takes the first ones, as in the released code and in timm. (InceptionNeXt, section 3;

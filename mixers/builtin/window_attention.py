@@ -84,7 +84,7 @@ class WindowAttention(nn.Module):
         return x.permute(0, 3, 1, 2)
 
     def _attend_in_windows(self, x: Tensor, bias: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C); windows stand beside images, or beside heads if masked.
+        """(B, H, W, C) -> (B, H, W, C); windows stand next to images, or next to heads if masked.
 
         Where the bias is that of every window, windows and images are one axis, which needs no
         copy of query, key and value.
@@ -148,7 +148,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, written_out
 
 
 def _regions(length: int, window: int, shift: int, device: torch.device | None) -> Tensor:
-    """Which of three parts each padded position belongs to after the shift."""
+    """Index of the part, of three, that each padded position belongs to after the shift."""
     padded = length + -length % window
     position = torch.arange(padded, device=device)
     return (position >= padded - window).long() + (position >= padded - shift).long()

@@ -1,4 +1,4 @@
-"""The door: the constructor's signature, and what the class declares beside it."""
+"""Checks of the constructor's signature and the declared class attributes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process shares: taken, compared and put back around a check."""
+"""Snapshot of a process's global state, compared and restored around a check."""
 
 from __future__ import annotations
 

@@ -49,12 +49,12 @@ def check_export(subject: MixerUnderTest) -> str:
 
 
 def check_torchscript(subject: MixerUnderTest) -> str:
-    """Where `supports_torchscript` is declared."""
+    """TorchScript, if `supports_torchscript` is declared."""
     return _check_declared(subject, "supports_torchscript", torch.jit.script)
 
 
 def check_fx(subject: MixerUnderTest) -> str:
-    """Where `supports_fx` is declared: symbolic tracing."""
+    """Symbolic tracing, if `supports_fx` is declared."""
     return _check_declared(subject, "supports_fx", torch.fx.symbolic_trace)
 
 

@@ -71,7 +71,7 @@ class MixerUnderTest:
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
-        """Where the mixer can be built with its default options; NotApplicable if nowhere."""
+        """Sites at which the mixer can be built with its default options; NotApplicable if none."""
         if self.unmet_requirement is not None:
             raise NotApplicable(self.unmet_requirement)
         with isolated():  # so that what the search does to the process hides nothing later

@@ -1,4 +1,4 @@
-"""How far a mixer reaches: what it declares against what gradients show."""
+"""Check of the declared receptive field against gradients."""
 
 from __future__ import annotations
 

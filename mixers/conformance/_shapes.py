@@ -1,4 +1,4 @@
-"""Where a mixer can stand, and that it keeps the shape of its input there."""
+"""Checks that a mixer can be built at many sites and keeps the shape of its input there."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def check_other_map_sizes(subject: MixerUnderTest) -> str:
 
 
 def check_dilation(subject: MixerUnderTest) -> str:
-    """Where `supports_dilation` is declared: at dilation 2 and 4 the shape stays."""
+    """Shapes at dilation 2 and 4, if `supports_dilation` is declared."""
     if not subject.declares("supports_dilation"):
         raise NotApplicable("supports_dilation is not declared")
     for site in subject.sites[:2]:

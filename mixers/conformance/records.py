@@ -1,4 +1,4 @@
-"""What a check found, as data, and how a check says it."""
+"""Results of checks, as data."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def check_in_child(
 
 @dataclass
 class Told:
-    """What one child told: its records, and the check that is open, or was when it ended."""
+    """Messages of one child process: its records, and the check that was running last."""
 
     records: list[CheckRecord] = field(default_factory=list)
     open: str | None = START
@@ -147,7 +147,7 @@ def _child(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
 
 
 def _read(descriptor: int, seconds: float) -> bytes:
-    """What comes within so many seconds, nothing if the other end is closed."""
+    """Read what comes within so many seconds; empty if the other end is closed."""
     started = time.monotonic()
     ready, _, _ = select.select([descriptor], [], [], seconds)
     chunk = os.read(descriptor, 1 << 16) if ready else b""

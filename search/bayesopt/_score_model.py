@@ -21,14 +21,14 @@ from search.bayesopt.gaussian_process import (
 MAX_CONDITIONED = 300  # values that predictions rest on; the rest is left out
 MAX_FITTED = 200  # values that hyperparameters are fitted to
 MAX_SAMPLED = 100  # values that they are drawn by
-REFIT_GROWTH = 1.1  # they are found anew when there are this many times as many values
+REFIT_GROWTH = 1.1  # they are found again when there are this many times as many values
 MAX_STEPS = 60  # of a climb
 NUM_DRAWS = 5  # of hyperparameters, for a score
 MAX_UPDATES = 10  # between draws
 
 
 class QuantityProcess:
-    """A Gaussian process at the most likely hyperparameters; found anew as values come in.
+    """A Gaussian process at the most likely hyperparameters; found again as values come in.
 
     Where there are more values than it can hold, it keeps half by `matter`, half spread over the
     rest.
@@ -91,7 +91,8 @@ class ScoreModel:
 
     def believe(self, rows: Array) -> None:
         """Takes those that are being evaluated to score what is predicted of them, so that what
-        is proposed beside them is not more of the same (Ginsbourger et al. 2010, kriging believer).
+        is proposed next to them is not more of the same (Ginsbourger et al. 2010, kriging
+        believer).
         """
         assert self._features is not None, "asked before any score"
         all_rows = np.concatenate([self._rows, rows])

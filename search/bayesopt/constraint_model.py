@@ -1,4 +1,4 @@
-"""What is known of a quantity that a limit is set on, and the chance that a candidate keeps it."""
+"""Model of a quantity that has a limit, and the probability that a candidate meets it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Quantity(Protocol):
         ...
 
     def rules_out(self, log_chances: Array) -> NDArray[np.bool_]:
-        """Which candidates surely miss the limit, by their `log_chance`."""
+        """Return which candidates surely miss the limit, by their `log_chance`."""
         ...
 
 

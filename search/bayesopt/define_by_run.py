@@ -30,12 +30,12 @@ LOCAL_STEPS = (0.003, 0.3)  # standard deviations of small changes, as a share o
 
 
 def key_of(params: Mapping[str, Any]) -> Key:
-    """What two candidates share exactly when they are the same."""
+    """Return a key that two candidates share exactly if they are equal."""
     return ", ".join(sorted([f"{name!r}: {value!r}" for name, value in params.items()]))
 
 
 def is_ordered(distribution: BaseDistribution) -> bool:
-    """Whether nearness of values means something: a range, or three or more numbers."""
+    """Return whether nearness of values means something: a range, or three or more numbers."""
     if not isinstance(distribution, CategoricalDistribution):
         return True
     numbers = [
@@ -45,7 +45,7 @@ def is_ordered(distribution: BaseDistribution) -> bool:
 
 
 def is_continuous(distribution: BaseDistribution) -> bool:
-    """Whether it has values between any two."""
+    """Return whether it has values between any two."""
     return isinstance(distribution, FloatDistribution) and distribution.step is None
 
 
@@ -127,7 +127,7 @@ class Space:
 
     @property
     def is_continuous(self) -> bool:
-        """Whether any parameter has values between any two."""
+        """True if any parameter has values between any two."""
         return any(map(is_continuous, self.distributions.values()))
 
 
@@ -150,7 +150,7 @@ def _holds(distribution: BaseDistribution, value: Any) -> bool:
 
 
 def position(distribution: BaseDistribution, value: Any) -> float:
-    """Where an ordered value lies between the lowest, 0, and the highest, 1."""
+    """Position of an ordered value between the lowest, 0, and the highest, 1."""
     if isinstance(distribution, CategoricalDistribution):
         ranked = sorted(distribution.choices)  # type: ignore[type-var]  # numbers: is_ordered
         return ranked.index(value) / (len(ranked) - 1)

@@ -122,7 +122,7 @@ class Posterior:
         return float(negative), factor, weights, variance
 
     def _from_prior(self, point: Array) -> tuple[Array, float]:
-        """How many standard deviations of the prior each lies from its middle."""
+        """Distance of each from the middle of its prior, in standard deviations."""
         theta = (point[:-1] - self._prior.log_theta) / (2 * LENGTH_SCALE)
         return theta, (point[-1] - self._prior.log_noise) / NOISE_SCALE
 

@@ -1,4 +1,4 @@
-"""What a search has seen: its candidates, their quantities and scores, and the best."""
+"""History of a search: its candidates, their quantities and scores, and the best."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ CONSTANT, BETWEEN = 0.2, 0.07  # of what all networks share, and of what lies be
 MIN_MEASURED = 12  # before nothing is ruled out by prediction
 SURE = 0.01  # a chance below this is ruled out: the verdict's own rate of error
 MAX_MEASURED = 300  # values that the model rests on: those nearest to the limit
-REFIT_GROWTH = 1.1  # overhead and ridge are chosen anew at this many times as many values
+REFIT_GROWTH = 1.1  # overhead and ridge are chosen again at this many times as many values
 IMPOSSIBLE = -300.0  # ln of the chance of what makes no network
 
 Describe: TypeAlias = Callable[[Mapping[str, Any]], "Description | None"]
@@ -116,7 +116,7 @@ class StageTimes:
         return np.where(seconds <= 0, 1.0, chances)  # extrapolated to nothing and below
 
     def rules_out(self, log_chances: Array) -> NDArray[np.bool_]:
-        """Which networks surely miss the limit, by their `log_chance`."""
+        """Return which networks surely miss the limit, by their `log_chance`."""
         enough = self.num_measured >= MIN_MEASURED
         return (log_chances < np.log(SURE)) & enough
 

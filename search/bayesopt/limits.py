@@ -18,7 +18,8 @@ class AtMost:
         _refuse_not_finite(self)
 
     def excess(self, value: float) -> float:
-        """How far `value` lies above, in the quantity's unit; 0 or less is within."""
+        """Return how far `value` lies above the limit, in the quantity's unit; 0 or less meets
+        it."""
         return value - self.limit
 
 
@@ -32,7 +33,8 @@ class AtLeast:
         _refuse_not_finite(self)
 
     def excess(self, value: float) -> float:
-        """How far `value` lies below, in the quantity's unit; 0 or less is within."""
+        """Return how far `value` lies below the limit, in the quantity's unit; 0 or less meets
+        it."""
         return self.limit - value
 
 

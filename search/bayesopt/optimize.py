@@ -167,7 +167,7 @@ class _Run:
         params: dict[str, Any],
         read: Callable[[Any], _Answer],
     ) -> _Answer | None:
-        """What a user's function says of these values, None if it says TrialPruned."""
+        """Answer of a user's function for these values; None if it raises TrialPruned."""
         try:
             answer = function(deepcopy(params))
         except TrialPruned:
@@ -199,7 +199,7 @@ def _score_of(answer: Any) -> float:
 
 
 def _number(value: Any) -> float:
-    """What one of Python, numpy or torch comes to; ValueError if `value` is none."""
+    """Number of Python, numpy or torch as a float; ValueError if `value` is none."""
     try:
         if isinstance(value, str | bytes):  # which float() would read
             raise TypeError

@@ -1,4 +1,4 @@
-"""Which candidate to look at next: the one with the most to gain for what it costs to find out.
+"""Proposer of the next candidate: the one with the highest expected gain for its cost.
 
 To measure a candidate is to open a box that holds its expected improvement EI of the score with
 the probability P that it keeps its limits. The order that gains the most is known (Weitzman 1979,
@@ -70,7 +70,7 @@ class Proposer:
         return len(self._ruled_out) + self._num_forgotten
 
     def remembers(self, key: Key) -> bool:
-        """Whether that candidate is known or in the pool; what is not may be forgotten."""
+        """Return whether that candidate is known or in the pool; what is not may be forgotten."""
         return key in self._known or key in self._pool
 
     def learn(self, params: Params) -> Candidate | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from search.bayesopt.gaussian_process import Array
 
-SUM_WEIGHT = 0.05  # of the weighted sum beside the weighted maximum, as in ParEGO
+SUM_WEIGHT = 0.05  # of the weighted sum next to the weighted maximum, as in ParEGO
 
 
 def random_weights(generator: random.Random, number: int) -> Array:

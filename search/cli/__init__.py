@@ -31,10 +31,10 @@ EXIT_CODES = """\b
 Exit codes:
   0    done
   2    usage, spec, study or data that cannot be used
-  3    finished, and nothing makes the budget; a rerun that differs
+  3    finished, and nothing meets the budget; a rerun that differs
   4    this machine, what is installed on it, or its disk
   5    too many failed trials
-  130  interrupted; the same command goes on"""
+  130  interrupted; the same command resumes"""
 
 
 class _Commands(click.Group):

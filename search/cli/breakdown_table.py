@@ -1,4 +1,4 @@
-"""Where the time of a step goes, as a table."""
+"""Table of the time of a step by part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and its like: what is under way is ended cleanly, and how to go on is said."""
+"""Signal handling: stop cleanly and print the command that resumes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search.cli.errors import ExitCode, stop
 
 def interrupted_before_the_study() -> AbstractContextManager[None]:
     """Ctrl-C while libraries are imported and settings read, which takes seconds."""
-    return interrupted("Interrupted before the study began. To go on:")
+    return interrupted("Interrupted before the study began. To resume:")
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def interrupted(words: str) -> Iterator[None]:
 
 
 class Interrupt:
-    """Whether the user asked to stop: the first Ctrl-C asks, the second stops at once."""
+    """Request of the user to stop: the first Ctrl-C stops at the next step, the second at once."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -66,7 +66,7 @@ class Interrupt:
 
 
 def _say_no_more(descriptors: Iterable[int]) -> None:
-    """What is written there from now on goes nowhere: the terminal is gone, and would refuse it."""
+    """Redirect these descriptors to /dev/null: the terminal is gone and refuses writes."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for number in descriptors:
         os.dup2(nowhere, number)

@@ -132,7 +132,7 @@ def _say(text: str) -> None:
 def _protocol(
     network: ModelSource, device: torch.device, mode: str, max_seconds: float, asked: dict[str, Any]
 ) -> MeasurementProtocol:
-    """What was asked for, over the study's settings, over the device's defaults."""
+    """Protocol of the options, over the study's settings, over the device's defaults."""
     from search.devices import precision_problem
     from search.errors import UsageError
     from search.evaluation.one_measurement import default_settings
@@ -161,7 +161,7 @@ def _add_side_figures(
     device: torch.device,
     side: dict[str, Any],
 ) -> None:
-    """Puts what was asked for beside the throughput into the record."""
+    """Puts what was asked for next to the throughput into the record."""
     from search.evaluation import extra_figures as side_figures
 
     if side["memory"] or side["budget_memory"] is not None:
@@ -217,7 +217,7 @@ def _print(record: dict[str, Any]) -> None:
 
 
 def _print_work(record: dict[str, Any]) -> None:
-    """What the figure rests on, and what did not count."""
+    """Print the measured work, and the blocks that were discarded."""
     seconds = sum(record["block_seconds"]) * record["steps_per_block"]
     blocks = f"{len(record['block_seconds'])} blocks of {record['steps_per_block']} steps"
     discarded = "".join(f"; discarded {n}: {why}" for why, n in record["discarded"].items())

@@ -24,7 +24,7 @@ DECLARED = (
 def describe_mixer(
     entry: MixerEntry, registry: MixerRegistry, spec: MixerSpec, site: Site
 ) -> dict[str, Any]:
-    """What `search mixers show` prints; `cost` is None, with a `refusal`, if the mixer of
+    """Return what `search mixers show` prints; `cost` is None, with a `refusal`, if the mixer of
     `spec` does not go to `site`."""
     frozen = entry.fingerprint()
     cost, refusal = None, ""

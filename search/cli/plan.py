@@ -43,7 +43,7 @@ def plan(
     """Say what `search run` with the same arguments would do, and about how long it would take.
 
     Draws candidates from the space, counts them, measures a few and times some steps of their
-    training. Writes nothing. Exit code 3 if no candidate that was drawn makes the budget.
+    training. Writes nothing. Exit code 3 if no candidate that was drawn meets the budget.
     """
     with interrupted("Interrupted; nothing was written. Again:"), user_errors():
         begin = prepared(study, out, device, devices, workers, plugins, allow_drift, asked)

@@ -10,11 +10,11 @@ from mixers.scan import OWN_DISTRIBUTION
 from search.cli.status import in_time
 from search.formatting import budget_words
 
-_SHOWN = 12  # values that never make the budget
+_SHOWN = 12  # values that never meet the budget
 
 
 def lines_of(plan: dict[str, Any]) -> Iterator[str]:
-    """What `search plan` prints."""
+    """Lines that `search plan` prints."""
     yield f"{plan['name']}: budget {budget_words(plan['budget'])}, seed {plan['seed']}"
     yield from _space(plan)
     yield from _candidates(plan["candidates"])
@@ -41,7 +41,7 @@ def _space(plan: dict[str, Any]) -> Iterator[str]:
 def _candidates(found: dict[str, Any]) -> Iterator[str]:
     yield (
         f"of {found['drawn']} candidates drawn, {found['unbuildable']} cannot be built; "
-        f"{found['missed']} miss by counts and floors; {found['possible']} may make the budget"
+        f"{found['missed']} miss by counts and floors; {found['possible']} may meet the budget"
     )
     if found["measured"]:
         passed = f"{found['passed']} of {found['measured']} measured make it"
@@ -49,19 +49,19 @@ def _candidates(found: dict[str, Any]) -> Iterator[str]:
         share = found["predicted_share"] or found["feasible_share"]
         errors = [f"{mode} {error:.0%}" for mode, error in found["prediction_errors"].items()]
         how = f", speeds predicted within {', '.join(errors)}" if found["predicted_share"] else ""
-        yield f"share of what can be built that makes the budget: {_share(share)}{how}"
+        yield f"share of what can be built that meets the budget: {_share(share)}{how}"
     elif found["feasible_share"]:
         share = _share(found["feasible_share"])
-        yield f"share of what can be built that makes the budget, by counts: {share}"
+        yield f"share of what can be built that meets the budget, by counts: {share}"
     else:
-        yield "  none was measured, so what makes the budget is not known"
+        yield "  none was measured, so what meets the budget is not known"
     for reason, count in found["failures"].items():
         yield f"  {count} × {reason}"
 
 
 def _never(dead: list[dict[str, Any]]) -> Iterator[str]:
     if dead:
-        yield "never makes the budget, of those drawn:"
+        yield "never meets the budget, of those drawn:"
     for one in dead[:_SHOWN]:
         yield f"  {one['parameter']}: {one['value']}: 0 of {one['judged']}"
     if len(dead) > _SHOWN:
@@ -94,7 +94,7 @@ def _cost(plan: dict[str, Any]) -> Iterator[str]:
         if cost["trained_share"] < 1:
             yield (
                 f"  halving: {cost['trained_share']:.0%} of the epochs in the mean, where one in "
-                f"{plan['halving']} goes on; no more than all of them at the most"
+                f"{plan['halving']} is promoted; no more than all of them at the most"
             )
     else:
         yield f"  {cost['trials']} trials{went}: not known, since no training was timed"
@@ -103,7 +103,7 @@ def _cost(plan: dict[str, Any]) -> Iterator[str]:
 
 
 def _writes(writes: dict[str, Any]) -> Iterator[str]:
-    there = "goes on" if writes["is_there"] else "will be made"
+    there = "continues" if writes["is_there"] else "will be made"
     yield f"{writes['folder']} {there}: {', '.join(writes['files'])}"
     parts = [
         f"weights {_bytes(writes['weights_bytes_at_most'])} a file at most, "

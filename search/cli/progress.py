@@ -1,4 +1,4 @@
-"""How a running study shows itself: a live display on a terminal, plain lines elsewhere."""
+"""Progress of a running study: a live display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -17,13 +17,13 @@ from search.scheduling.quarantine import QuarantinedMixer
 
 SHOWN_REASONS = 3
 _ENDED = {  # outcomes that the number of trials does not explain
-    "time limit": "The time limit ended the search. To go on: {go_on}",
+    "time limit": "The time limit ended the search. To resume: {go_on}",
     "space exhausted": "The search ended early: it found no backbone in the space that is new.",
 }
 
 
 def print_result(summary: dict[str, Any], folder: Path, go_on: str) -> None:
-    """Prints summary.json's content for people; `go_on` is the command that goes on."""
+    """Prints summary.json's content for people; `go_on` is the command that continues."""
     trials = summary["trials"]
     states = ", ".join(f"{count} {state}" for state, count in sorted(trials["by_state"].items()))
     total = max(trials["total"], trials["counted"])
@@ -92,7 +92,7 @@ def _within_reach(miss: dict[str, Any]) -> str:
 
 
 def _print_baselines(summary: dict[str, Any]) -> None:
-    """The best beside what it is compared with, a line each; what a baseline could not do."""
+    """The best next to what it is compared with, a line each; what a baseline could not do."""
     rows = (
         [] if summary["best"] is None else [(f"trial {summary['best']['trial']}", summary["best"])]
     )
@@ -109,7 +109,7 @@ def _print_baselines(summary: dict[str, Any]) -> None:
     }
     cells = {heading: [tell(one) for _, one in rows] for heading, tell in columns.items()}
     cells = {heading: told for heading, told in cells.items() if any(told)}
-    table = Table(title="Beside the baselines", title_justify="left")
+    table = Table(title="Next to the baselines", title_justify="left")
     for heading in ["", *cells]:
         table.add_column(heading, overflow="fold")
     for index, (title, _) in enumerate(rows):
@@ -138,7 +138,7 @@ def _millions(count: int | None) -> str | None:
 
 
 def _predictions(prediction: dict[str, Any] | None) -> list[str]:
-    """What was told of speeds without measuring, if anything was."""
+    """Line about predicted speeds, if any were predicted."""
     if prediction is None or not prediction["ruled_out"]:
         return []
     errors = [
@@ -151,7 +151,7 @@ def _predictions(prediction: dict[str, Any] | None) -> list[str]:
 
 
 def failed(summary: dict[str, Any]) -> bool:
-    """Whether the study ended for its failures, or had nothing else."""
+    """Return whether the study ended for its failures, or had nothing else."""
     only_failures = set(summary["trials"]["by_state"]) == {"FAILED"}
     return only_failures or summary["outcome"] == "too many failures"
 
@@ -180,7 +180,7 @@ def _front_table(front: list[dict[str, Any]]) -> Table:
 
 
 def _figures(trial: dict[str, Any]) -> dict[str, str]:
-    """What was measured and counted of a complete trial, by name."""
+    """Measured and counted figures of a complete trial, by name."""
     found = {
         f"{mode} images/s": f"{measured['images_per_second']:.0f}"
         for mode, measured in trial["throughput"].items()
@@ -224,7 +224,7 @@ def _table(title: str, trial: dict[str, Any]) -> Table:
 
 
 def _speed(throughput: dict[str, Any]) -> str:
-    """What was measured, or what cannot be exceeded if that was enough to reject."""
+    """Measured speed, or its upper bound if that was enough to reject."""
     if "at_most" in throughput:
         return f"at most {throughput['at_most']:.3g} images/s whatever the kernels, not measured"
     return (

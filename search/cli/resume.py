@@ -1,4 +1,4 @@
-"""`search resume`: goes on with the study in its folder, whatever the working directory."""
+"""`search resume`: continues with the study in its folder, whatever the working directory."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ resume.params += [option for option in run.params if option.name in _OF_RUN]
 
 
 def _require_own_name(folder: Path) -> str:
-    """The study's name; UsageError if its folder has another, in which it cannot go on."""
+    """The study's name; UsageError if its folder has another, in which it cannot continue."""
     from search.errors import UsageError
     from search.study.status import study_name
 
     name, own = study_name(folder), folder.resolve()
     if name not in (folder.name, own.name):
         raise UsageError(
-            f"{folder}: holds the study {name}, which goes on in a folder of that name only; "
+            f"{folder}: holds the study {name}, which continues in a folder of that name only; "
             f"rename the folder to {own.with_name(name)}"
         )
     return name

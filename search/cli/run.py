@@ -106,7 +106,7 @@ def run(
     """Search for the most accurate backbone that reaches N images per second on this device.
 
     STUDY is a YAML file; without one, a default study for the device is used. The same command in
-    the same place goes on with a study that was left, and loses no finished candidate.
+    the same place continues with a study that was left, and loses no finished candidate.
     """
     with interrupted_before_the_study(), user_errors():
         begin = prepared(study, out, device, devices, workers, plugins, allow_drift, asked)
@@ -139,7 +139,7 @@ def _finish(summary: dict[str, Any], folder: Path, as_json: bool) -> None:
     if summary["outcome"] == "machine busy":
         words = (
             f"error: others compute on {summary['device']}, and no valid measurement could be had; "
-            f"finished candidates are in {folder}. When it is idle, go on: {command_line()}"
+            f"finished candidates are in {folder}. When it is idle, continue: {command_line()}"
         )
         stop(words, ExitCode.ENVIRONMENT)
     if failed(summary):
@@ -152,12 +152,12 @@ def _finish(summary: dict[str, Any], folder: Path, as_json: bool) -> None:
 
 
 def _no_room(error: OSError, folder: Path) -> str:
-    """A folder that cannot be written, a disk that is full: what is kept, and how to go on."""
+    """A folder that cannot be written, a disk that is full: what is kept, and how to continue."""
     words = f"error: {error.filename or folder}: {error.strerror or error}"
     if not (folder / "journal.log").exists():
         return words
-    return f"{words}; finished candidates are kept in {folder}. To go on then: {command_line()}"
+    return f"{words}; finished candidates are kept in {folder}. To resume then: {command_line()}"
 
 
 def _how_to_go_on(folder: Path) -> str:
-    return f"Interrupted. Finished candidates are in {folder}. To go on: {command_line()}"
+    return f"Interrupted. Finished candidates are in {folder}. To resume: {command_line()}"

@@ -54,7 +54,7 @@ def spec(source: str, image_size: int | None, plugins: str | None, as_json: bool
 
 
 def _can_be_built(spec: BackboneSpec, registry: MixerRegistry) -> bool:
-    """Whether the backbone stands and fits this machine at its own image size."""
+    """Return whether the backbone stands and fits this machine at its own image size."""
     from metaformer.backbone import build_backbone
     from metaformer.errors import SpecError
 

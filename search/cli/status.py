@@ -125,7 +125,7 @@ def _now(study: dict[str, Any]) -> str:
         return f"done; for more: {study['go_on']} --trials N, with N above {total}"
     ended = study["outcome"]
     why = "" if ended in (None, "running") else f" ({ended})"
-    return f"stopped{why}; to go on: {study['go_on']}"
+    return f"stopped{why}; to resume: {study['go_on']}"
 
 
 def _best_in_short(study: dict[str, Any]) -> str:

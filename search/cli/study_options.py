@@ -1,4 +1,4 @@
-"""The study that a command line asks for, and who hears how it goes on."""
+"""Build a `StudyRunner` and a progress reporter from the options of a command line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def prepared(
     allow_drift: bool,
     asked: dict[str, Any],
 ) -> Callable[..., StudyRunner]:
-    """What runs the study that the command line asks for, given an observer and what stops it.
+    """Return a function that builds the runner of the study, given an observer and a stop
+    condition.
 
     UsageError, SpecError or EnvironmentProblem for what is wrong in it.
     """

@@ -1,1 +1,1 @@
-"""What a study is: its settings, its file, and the fingerprints of what it began with."""
+"""A study as data: its settings, its file, and fingerprints of the code and data it uses."""

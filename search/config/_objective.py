@@ -1,4 +1,4 @@
-"""What a search looks for: the most accurate, or a front of accuracy against what it costs."""
+"""Objective of a search: accuracy, or a Pareto front of accuracy and costs."""
 
 from __future__ import annotations
 

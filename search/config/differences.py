@@ -1,4 +1,4 @@
-"""What differs between two settings, in words, leaf by leaf."""
+"""Differences between two settings, a line for each leaf."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """What differs between two plain structures, a line each: `path: was X, now Y`.
+    """Return the differences between two plain structures, a line each: `path: was X, now Y`.
 
     A list of scalars that fits on the line is one value.
     """
@@ -34,7 +34,7 @@ def _differences_of(parts: list[tuple[str, Any, Any]]) -> list[str]:
 
 
 def _are_one_value(*lists: list[Any]) -> bool:
-    """Whether lists of different lengths read better whole than item by item."""
+    """Return whether lists of different lengths read better whole than item by item."""
     scalars = not any(isinstance(item, dict | list) for values in lists for item in values)
     return len({len(values) for values in lists}) > 1 and scalars and _fits(*map(_yaml, lists))
 

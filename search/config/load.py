@@ -74,7 +74,7 @@ _Known: TypeAlias = dict[str, Any] | None
 
 
 def _frozen(own: Node) -> tuple[tuple[dict[str, Any], ...], _Known, _Known]:
-    """What a study.yaml of a run folder holds beside the settings: mixers, data, trainer."""
+    """Fingerprints in a run folder's study.yaml: mixers, data, trainer."""
     mixers, data, trainer = (own.map.get(key) for key in ("mixers", "data", "trainer"))
     known_mixers = mixers.plain() if mixers is not None else []
     if mixers is not None and not Study.is_frozen_mixers(known_mixers):
@@ -110,7 +110,7 @@ def _read_study(file: str | Path) -> Node:
     if problems:
         raise SpecError(distinct(problems))
     if "stages" in node.map and "space" not in node.map:
-        words = "this is a backbone; a study holds it under space, beside budget and the rest"
+        words = "this is a backbone; a study holds it under space, next to budget and the rest"
         raise SpecError(Problem("stages", words, node.key_marks["stages"]))
     return node
 
@@ -151,7 +151,7 @@ def _without_replaced_budget(own: Node, said: Node) -> Node:
 
 
 def _data_source(node: Node, problems: list[Problem]) -> DataSource | None:
-    """What `train.data` names; what is wrong with it is added to `problems`, at its place."""
+    """Data source named by `train.data`; a mistake in it is added to `problems`, with its place."""
     train = node.map.get("train")
     data = train.map.get("data") if train is not None else None
     if data is None or not isinstance(data.value, str):
@@ -210,7 +210,7 @@ def _complete(data: dict[str, Any], device: str) -> None:
 
 
 def _place_baselines(node: Node, data: dict[str, Any]) -> None:
-    """Baselines that are files get their whole paths: they lie beside the study file that names
+    """Baselines that are files get their whole paths: they lie next to the study file that names
     them, or if the command line was given."""
     listed = node.map["search"].map.get("baselines")
     if listed is None or not isinstance(listed.value, tuple):

@@ -1,4 +1,4 @@
-"""Mixers, trainer and data of a study as it was begun, and whether they are still the same."""
+"""Fingerprints of a study's mixers, trainer and data, and detection of drift."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ _SHOWN = 20
 
 
 def freeze(names: Iterable[str], registry: MixerRegistry) -> Frozen:
-    """What a study keeps of each mixer: distribution, version, entry point, origin, options."""
+    """Return the fingerprint of each mixer: distribution, version, entry point, origin, options."""
     return tuple(registry[name].fingerprint() for name in sorted(names))
 
 
 def mixer_origins(spec: BackboneSpec, registry: MixerRegistry) -> list[dict[str, str]]:
-    """Where each mixer of `spec` came from: distribution, version, entry point, origin, files."""
+    """Return the origin of each mixer of `spec`: distribution, version, entry point, origin,
+    files."""
     names = sorted({mixer.name for stage in spec.stages for mixer in stage.block_mixers})
     keys = ("name", "distribution", "version", "entry_point", "origin", "files")
     frozen = (registry[name].fingerprint() for name in names)
@@ -34,15 +35,15 @@ def mixer_origins(spec: BackboneSpec, registry: MixerRegistry) -> list[dict[str,
 def require_unchanged(
     folder: Path, frozen: Frozen, registry: MixerRegistry, *, allow_drift: bool
 ) -> list[str]:
-    """What has changed, a line each, if `allow_drift` lets the study go on with it.
+    """Return what has changed, a line each, if `allow_drift` lets the study continue with it.
 
-    EnvironmentProblem if mixers have changed, or if the study cannot go on at all: one is
+    EnvironmentProblem if mixers have changed, or if the study cannot continue at all: one is
     gone, or its options are searched over other values than the study's sampler has learnt.
     """
     names = [str(mixer["name"]) for mixer in frozen]
     gone = [_why_gone(name, registry) for name in names if name not in registry.entries]
     if gone:
-        raise EnvironmentProblem(_words(folder, gone, "install them again, or begin anew"))
+        raise EnvironmentProblem(_words(folder, gone, "install them again, or begin again"))
     changed, searched = [], []
     for mixer in frozen:
         now = registry[str(mixer["name"])].fingerprint()
@@ -51,10 +52,10 @@ def require_unchanged(
         searched += [line for line in lines if ".searched:" in line]
     if searched:
         raise EnvironmentProblem(
-            _words(folder, changed + searched, "restore what is searched, or begin anew")
+            _words(folder, changed + searched, "restore what is searched, or begin again")
         )
     if changed and not allow_drift:
-        way = "install them as they were, go on all the same with --allow-drift, or begin anew"
+        way = "install them as they were, continue all the same with --allow-drift, or begin again"
         raise EnvironmentProblem(_words(folder, changed, way))
     return changed
 
@@ -66,7 +67,7 @@ def require_unchanged_trainer(
     *,
     allow_drift: bool,
 ) -> list[str]:
-    """What has changed about a trainer of others, a line each, if `allow_drift` lets it.
+    """Return what has changed about a third-party trainer, a line each, if `allow_drift` lets it.
 
     EnvironmentProblem else. A study that names another trainer is another study.
     """
@@ -78,7 +79,7 @@ def require_unchanged_trainer(
         shown = "\n".join(f"  {line}" for line in changed)
         raise EnvironmentProblem(
             f"{folder}: the trainer of this study has changed since it began:\n{shown}\n"
-            "install it as it was, go on all the same with --allow-drift, or begin anew"
+            "install it as it was, continue all the same with --allow-drift, or begin again"
         )
     return changed
 

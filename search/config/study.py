@@ -75,7 +75,7 @@ class MeasureConfig(Section):
 class SearchConfig(Section):
     """`trials` is the study's total, not how many more. A trial that takes longer than
     `trial_seconds` is ended; by default none is. `objective` is accuracy, or a front. `halving` has
-    candidates train for a part of the epochs at first, and one in so many go on. `baselines` are
+    candidates train for a part of the epochs at first, and promotes one in so many. `baselines` are
     measured and trained as candidates are, for comparison: YAML files, known backbones, timm:NAME,
     torchvision:NAME."""
 
@@ -91,7 +91,7 @@ class SearchConfig(Section):
     @model_validator(mode="after")
     def _front_of_trials_alike(self) -> SearchConfig:
         if self.axes and self.halving is not None:
-            words = f"got {self.halving} beside a front, whose trials must be trained alike"
+            words = f"got {self.halving} next to a front, whose trials must be trained alike"
             raise FieldError(("halving",), f"{words}; allowed: leave it out")
         return self
 

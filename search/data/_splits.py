@@ -1,4 +1,4 @@
-"""What the data sets share: sets of images, splitting, decoding, unreadable images."""
+"""Sets of images, shared by all data sets: splitting, decoding, unreadable images."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Splits:
         return len(self.class_names)
 
     def identity(self) -> dict[str, object]:
-        """What a study that goes on must find again."""
+        """Identity of the data, which a resumed study compares."""
         return {
             "classes": list(self.class_names),
             "train": len(self.train),
@@ -99,7 +99,7 @@ class ImagesInMemory:
 
 
 class Source(Protocol):
-    """Where images come from, one at a time; several threads read at once."""
+    """Source of single images; several threads may read it at once."""
 
     def __len__(self) -> int: ...
 

@@ -1,4 +1,4 @@
-"""What names a data set: `digits`, `folder:PATH`, `timm:NAME` or `timm:NAME@ROOT`.
+"""Names of data sets: `digits`, `folder:PATH`, `timm:NAME` or `timm:NAME@ROOT`.
 
 A name is judged here without torch or timm, so that a mistake is answered at once.
 """
@@ -80,7 +80,7 @@ def read_source(text: str) -> DataSource:
 
 
 def is_folder(path: str | Path) -> bool:
-    """Whether a folder is there; PermissionError if that cannot be seen."""
+    """Return whether a folder is there; PermissionError if that cannot be seen."""
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except PermissionError:

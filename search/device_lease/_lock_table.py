@@ -1,4 +1,4 @@
-"""The lock files of leases that this process has: re-entrance is a matter of processes."""
+"""Table of the lease locks that this process holds (re-entrant)."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class HeldLocks:
             return True
 
     def is_foreign(self, folder: LeaseFolder, name: str) -> bool:
-        """Whether a process has the lock for itself alone that is neither this one nor one that it
-        descends from."""
+        """Return whether a process has the lock for itself alone that is neither this one nor one
+        that it descends from."""
         with self.guard:
             if folder.path / name in self.held or not folder.is_held(name):
                 return False
@@ -76,8 +76,8 @@ os.register_at_fork(after_in_child=LOCKS.forget)
 
 
 def is_ancestor(holder: Holder | None) -> bool:
-    """Whether this process descends from `holder`, which waits for it as long as it has a device
-    to itself; a pid of another container does not deceive."""
+    """Return whether this process descends from `holder`, which waits for it as long as it has a
+    device to itself; a pid of another container does not deceive."""
     if holder is None or holder.start_ticks is None or holder.shared:
         return False
     if holder.pid not in ancestors(os.getpid()):

@@ -5,7 +5,7 @@ one for each CPU that this process may run on, so that overlapping sets exclude 
 disjoint ones do not. The kernel frees it when its holder dies. It is advisory: it keeps those
 apart who ask for it.
 
-Measuring needs the device alone, training shares it. Beside each file there is a second one, which
+Measuring needs the device alone, training shares it. Next to each file there is a second one, which
 whoever wants the device alone has from the moment he asks until he is done: those who share it look
 there at each step, and make way. (docs/measuring.md)
 """
@@ -27,7 +27,7 @@ from search.device_lease._lock_table import LOCKS
 from search.device_lease.lock_files import Holder, LeaseFolder, own_folder, shared_folder
 
 POLL_SECONDS = 0.2
-SAID_AFTER_SECONDS = 2.0  # of waiting: that others end their step is nothing to speak of
+SAID_AFTER_SECONDS = 2.0  # of waiting: that others end their step is negligible
 ALONE = ".alone"  # behind a key: the file of who wants that part for himself
 
 
@@ -41,7 +41,7 @@ class LeaseTimeout(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What is held: the keys of the device, how far that reaches in words, how long it was waited
+    """A held lease: the keys of the device, its reach in words, the seconds it was waited
     for."""
 
     keys: tuple[str, ...]
@@ -51,7 +51,7 @@ class Lease:
 
 @dataclass
 class Waiting:
-    """Waits for a device, from moment to moment: says for whom, and asks whether to go on.
+    """Waits for a device, from moment to moment: says for whom, and asks whether to continue.
 
     `seconds` is how long it has waited by now, all in all.
     """
@@ -146,7 +146,7 @@ def lease_holders(device: torch.device) -> dict[str, Holder | None]:
 
 
 def lease_reach() -> str:
-    """Whom a lease taken here keeps away, in words."""
+    """Return which processes a lease taken here excludes, in words."""
     folder, reach = open_folder()
     if folder is not None:
         folder.close()

@@ -1,4 +1,4 @@
-"""Where leases lie, and one lock file of them: what another user could plant there is refused."""
+"""Folder of leases and its lock files, safe against files that another user plants there."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def own_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who has a lease: process, what it runs, and since when (local time).
+    """Holder of a lease: its process, its command, and since when (local time).
 
     `start_ticks` is when the process was started, which tells it from a later one of that pid.
     `shared`: it is one of several that may have it.
@@ -110,7 +110,7 @@ class LeaseFolder:
         raise OSError(errno.EAGAIN, "lock file is removed again and again", str(self.path / name))
 
     def holder(self, name: str) -> Holder | None:
-        """Who wrote itself into the file last; None if that cannot be read."""
+        """Return the process that signed the file last; None if that cannot be read."""
         try:
             descriptor = os.open(name, _READ_FLAGS, dir_fd=self._descriptor)
         except OSError:
@@ -123,7 +123,8 @@ class LeaseFolder:
             os.close(descriptor)
 
     def is_held(self, name: str) -> bool:
-        """Whether a process has the lock for itself alone just now; for a moment this shares it."""
+        """Return whether a process has the lock for itself alone just now; for a moment this shares
+        it."""
         try:
             descriptor = os.open(name, _READ_FLAGS, dir_fd=self._descriptor)
         except OSError:

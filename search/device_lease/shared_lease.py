@@ -1,4 +1,4 @@
-"""A lease of a device by those who compute beside each other, and make way for who measures."""
+"""A lease of a device by those who compute next to each other, and make way for who measures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SharedLease:
 
     @property
     def waited_seconds(self) -> float:
-        """How long it was not to be had, at first and since."""
+        """Seconds waited for the device, at first and since."""
         return self._waiting.seconds
 
     def make_way(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether throughput can be measured on this machine: what is found, and what would spoil it."""
+"""Examination of this machine: what would spoil a measurement of throughput here."""
 
 from search.doctor._examination import examine
 from search.doctor._facts import Facts, PluginState, Storage

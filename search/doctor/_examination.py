@@ -1,4 +1,4 @@
-"""What a measurement here rests on: device, versions, switches, who else computes, storage.
+"""Facts that a measurement here depends on: device, versions, switches, other processes, storage.
 
 Only looks: nothing is set, and what is written to try the storage is removed.
 """

@@ -1,4 +1,4 @@
-"""What was found on this machine, as data."""
+"""Facts about this machine, as data."""
 
 from __future__ import annotations
 

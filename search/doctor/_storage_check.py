@@ -1,4 +1,4 @@
-"""Whether results can be kept in a folder: it is tried with a file that is removed again."""
+"""Check that results can be kept in a folder, with a file that is removed again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search.doctor._facts import Storage
 
 
 def examine_storage(out: Path) -> Storage:
-    """Whether results can be written to `out`, and whether file locks exclude there."""
+    """Examine whether `out` can be written, and whether file locks work there."""
     folder = out.absolute()
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
@@ -43,4 +43,4 @@ def _lock_trouble(file: Path) -> str:
             fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return ""
-    return "a second lock is granted beside the first"
+    return "a second lock is granted next to the first"

@@ -1,4 +1,4 @@
-"""What would spoil a measurement, from the facts alone, each with what to do about it."""
+"""Problems that would spoil a measurement, derived from the facts, each with its remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SPOILING = {
     "MKL_VERBOSE": "prints at every operation",
     "ONEDNN_VERBOSE": "prints at every operation",
     "PYTHONDEVMODE": "runs Python's own checks",
-    "PYTORCH_NO_CUDA_MEMORY_CACHING": "allocates memory anew at every operation",
+    "PYTORCH_NO_CUDA_MEMORY_CACHING": "allocates memory again at every operation",
     "TORCHDYNAMO_DISABLE": "leaves models eager where compiled ones are asked for",
     "TORCH_COMPILE_DISABLE": "leaves models eager where compiled ones are asked for",
     "TORCH_USE_CUDA_DSA": "checks within kernels",

@@ -45,7 +45,7 @@ def cache_key(
     budget: float | None,
     environment: Mapping[str, Any],
 ) -> str | None:
-    """What a measurement depends on, as a digest; None if its code may change unseen."""
+    """Digest of what a measurement depends on; None if its code may change unseen."""
     own = distribution(OWN_DISTRIBUTION)
     code = [{"origin": install_origin(own), "files": files_digest(own)}, *network.mixers]
     if any(not part.get("files") or _may_change(str(part.get("origin"))) for part in code):

@@ -1,4 +1,4 @@
-"""What is known of a step without running it: memory it needs, images/s it cannot exceed.
+"""Bounds of a step without running it: memory it needs, images/s it cannot exceed.
 
 Both are bounds from the safe side, counted on the meta device: whoever is refused by them could
 not have passed.

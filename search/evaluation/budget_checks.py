@@ -119,7 +119,7 @@ class BudgetChecks:
         ]
 
     def _bounds(self, network: ModelSource, measured: nn.Module, trained: nn.Module) -> list[Check]:
-        """What models on the meta device say of memory: the budget's, and the device's."""
+        """Memory checks on the meta device: of the budget, and of the device."""
 
         @cache
         def needed() -> int:
@@ -133,7 +133,7 @@ class BudgetChecks:
         ]
 
     def _runs(self, network: ModelSource) -> list[Check]:
-        """What a network has to run for: each says whether it is passed."""
+        """Checks for which the network must run; each returns whether it is passed."""
         return [
             *(
                 partial(self._is_fast_enough, network, mode, budget)
@@ -143,7 +143,8 @@ class BudgetChecks:
         ]
 
     def _fits(self, needed: int, trained: nn.Module, record: Record) -> bool:
-        """What steps need at the least, `needed` when measured, against the device's memory."""
+        """Compare the least memory of the steps, `needed` when measured, with the device's
+        memory."""
         train = self.config.train
         half = train.precision in ("bf16", "fp16")
         training = training_bytes(trained, train.image_size, train.batch_size, half_precision=half)

@@ -47,7 +47,7 @@ class CandidateEvaluator:
     what a user should know; `check` is called between steps and may raise to stop. `trainer` takes
     the place of the project's recipe; `checkpoints` is the folder of trainings under way, `weights`
     that of what candidates inherit, a file for each digest, `best` the file of the best's. `known`
-    are processes whose use of the device is nothing to speak of."""
+    are processes whose use of the device is negligible."""
 
     config: StudyConfig
     registry: MixerRegistry
@@ -134,7 +134,7 @@ class CandidateEvaluator:
             record.state = TrialState.COMPLETE
 
     def evaluate_baseline(self, record: BaselineRecord) -> None:
-        """Measures the baseline that `record` names and trains it, whether it makes the budgets or
+        """Measures the baseline that `record` names and trains it, whether it meets the budgets or
         not, as candidates are; fills in `record`.
 
         UsageError or SpecError if it names none.
@@ -156,8 +156,8 @@ class CandidateEvaluator:
 
     @contextmanager
     def _watched(self, record: Record) -> Iterator[None]:
-        """What does not fit the memory ends up in `record`, and how long others had the device;
-        images that turn out to be unreadable are named."""
+        """Put out-of-memory errors and the seconds of waiting for the device into `record`, and
+        name images that turn out to be unreadable."""
         waited, known = self._measurer.waited_seconds, len(self.data.unreadable)
         try:
             yield
@@ -191,7 +191,7 @@ class CandidateEvaluator:
     def train(self, spec: BackboneSpec, record: TrialRecord) -> dict[str, Tensor] | None:
         """Trains and scores; the weights, or None if the training diverged or pauses."""
         self.phase("train")
-        with self._measurer.shared() as lease:  # beside a measurement it would spoil that
+        with self._measurer.shared() as lease:  # next to a measurement it would spoil that
             model = self._train(model_source_of(spec, self.registry), record, lease)
         if model is None:
             return None
@@ -275,7 +275,8 @@ class CandidateEvaluator:
         )
 
     def _checking(self, lease: SharedLease) -> Callable[[], None]:
-        """What is called between steps: whether to stop, and whether somebody wants to measure."""
+        """Return the function called between steps: it stops, or yields the device to a
+        measurement."""
 
         def check() -> None:
             self.check()

@@ -1,4 +1,4 @@
-"""Beside the main question: where a step's time goes, its memory, one image's latency, the batch.
+"""Next to the main question: where a step's time goes, its memory, one image's latency, the batch.
 
 Each holds the device for itself while it runs, and builds a model of its own.
 """

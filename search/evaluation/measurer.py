@@ -79,7 +79,7 @@ class Measurer:
         return measurement
 
     def rates(self, precision: Precision) -> Rates | None:
-        """What the device can do at its best; None if others were at work meanwhile."""
+        """Peak rates of the device; None if other processes computed meanwhile."""
         found: list[Rates] = []
 
         def twice() -> None:  # long enough for the kernel's ticks to tell who else computed
@@ -111,7 +111,8 @@ class Measurer:
 
     @contextmanager
     def shared(self) -> Iterator[SharedLease]:
-        """The device beside others that compute there; whoever measures waits, or is waited for."""
+        """The device next to others that compute there; whoever measures waits, or is waited
+        for."""
         with shared_lease(
             self.device, on_wait=self.note, check=self.check, known=self.known
         ) as lease:

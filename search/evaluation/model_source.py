@@ -1,4 +1,4 @@
-"""What can be measured: a backbone of ours, timm's or torchvision's models, the best of a study.
+"""Models that can be measured: our backbones, timm's and torchvision's models, the best of a study.
 
 SPEC                 a YAML file or a name of the zoo
 timm:NAME            timm's model of that name, without weights
@@ -35,7 +35,7 @@ from search.evaluation.model_names import library_model, require_spec, unknown_m
 
 @dataclass(frozen=True)
 class ModelSource:
-    """One model to measure, or to train. `build(image_size, device)` makes it anew; `digest` is
+    """One model to measure, or to train. `build(image_size, device)` makes it again; `digest` is
     equal for equal networks; `mixers` say where its mixers came from; `settings` are the study's,
     of a run folder. What the model's mixers raise under `faults` becomes a MixerFault.
     """

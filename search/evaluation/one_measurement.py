@@ -30,7 +30,7 @@ _SETTINGS = ("image_size", "batch_size", "precision", "memory_format", "compile"
 def default_settings(
     network: ModelSource, device: torch.device, said: dict[str, Any]
 ) -> dict[str, Any]:
-    """What the command line leaves out: the study's settings for a run folder, else the model's
+    """Return the settings that were not given: the study's for a run folder, else the model's
     own size, and on CUDA batch 128 in TF32 (fp32 if there is none), on a CPU fp32 with a batch
     that a CPU can bear."""
     own = {key: network.settings[key] for key in _SETTINGS if key in network.settings}

@@ -51,7 +51,7 @@ _MEASURED = {
 def model_card(
     chosen: Chosen, loading: str, *, notes: Sequence[str] = (), library: str = ""
 ) -> str:
-    """The card in Markdown, with `loading` as its Python and `notes` beside the figures.
+    """The card in Markdown, with `loading` as its Python and `notes` next to the figures.
 
     `library` is what model hubs call the library that loads it, where it is one of theirs.
     """
@@ -74,7 +74,7 @@ def model_card(
 
 
 def _sought(config: StudyConfig) -> str:
-    """What the study looked for, and within which budget."""
+    """Objective and budget of the study, in words."""
     axes = config.search.axes
     sought = f"the front of {', '.join(axes)}" if axes else "accuracy"
     units = {"train": "images/s at least", "infer": "images/s at least", "latency": "ms at most"}

@@ -22,7 +22,7 @@ EXPORTED = frozenset(  # all that an export may hold
 
 
 def require_free(path: Path, *, force: bool) -> None:
-    """Whether an export may be put at `path`, said before anything is computed.
+    """Check that an export may be put at `path`, before anything is computed.
 
     UsageError if something is there already, but for an earlier export under `force`, or if
     the folder around it is missing; EnvironmentProblem if that may not be written.
@@ -47,7 +47,7 @@ def require_free(path: Path, *, force: bool) -> None:
 
 @contextmanager
 def placed(path: Path, *, force: bool) -> Iterator[Path]:
-    """An empty folder beside `path` to be filled, which then takes that place.
+    """An empty folder next to `path` to be filled, which then takes that place.
 
     Where an error ends it nothing is left, and what was at `path` stays. UsageError and
     EnvironmentProblem as in `require_free`.

@@ -48,7 +48,7 @@ class Chosen:
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """How an image becomes the model's input, and what its outputs are called."""
+        """Preprocessing of an image, and the names of the model's outputs."""
         size = self.past.study.config.train.image_size
         return {"image_size": size, **PREPROCESSING, "class_names": self.class_names}
 

@@ -42,7 +42,7 @@ def write(chosen: Chosen, place: Path) -> list[str]:
 
 
 def config(chosen: Chosen) -> dict[str, Any]:
-    """What config.json holds."""
+    """Content of config.json."""
     said = chosen.preprocessing
     size = said["image_size"]
     preprocessing = {

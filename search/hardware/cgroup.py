@@ -26,7 +26,7 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
 
 
 def throttled_seconds(root: Path = Path("/")) -> float | None:
-    """How long the quota has held this process's group back so far; None if it is not told."""
+    """Seconds for which the quota has throttled this process's group so far; None if unknown."""
     for folder in _folders(root, "cpu"):
         lines = (line.split() for line in (_read(folder / "cpu.stat") or "").splitlines())
         counts = {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()}

@@ -1,4 +1,4 @@
-"""What a throughput on a CPU depends on besides the model, and who else computed meanwhile.
+"""State of the CPU that a throughput depends on, and the work of other processes.
 
 Read from /proc and /sys, every part None if its file is missing. The kernel counts CPU time in
 ticks, 10 ms as a rule: over a block much shorter than a second, foreign work cannot be told from

@@ -1,4 +1,4 @@
-"""Who else is on a GPU, and which of them compute there: what its driver lists and samples.
+"""Other processes on a GPU, and which of them compute: from the driver's lists and samples.
 
 A process that holds a context is listed, whether it computes or not. The driver also samples how
 much of the time each process's kernels ran. That has been seen to go wrong, and to hold nothing

@@ -1,4 +1,4 @@
-"""What NVIDIA's management library says of a GPU: who else computes on it, clocks, heat, power.
+"""State of a GPU from NVIDIA's management library: other processes, clocks, heat, power.
 
 Nothing is ever set. What the library, the driver or a container does not tell is None, and
 reading raises nothing: a sensor that fails must not end a measurement. `pynvml` comes with the

@@ -1,4 +1,4 @@
-"""Who a process is, and whether it belongs to this one: read from /proc, empty if it is not.
+"""Command and ancestry of a process, from /proc; empty without it.
 
 The family of a process is itself, those that started it and those it started. What started this
 one waits for it, and what this one started works for it; everybody else is foreign.
@@ -14,7 +14,7 @@ _PARENT, _STARTED = 1, 19  # fields of /proc/PID/stat behind the name, which may
 
 
 def is_family(pid: int, *, proc: Path = Path("/proc")) -> bool:
-    """Whether process `pid` is this one, an ancestor or a descendant of it."""
+    """Return whether process `pid` is this one, an ancestor or a descendant of it."""
     own = os.getpid()
     return pid == own or pid in ancestors(own, proc=proc) or own in ancestors(pid, proc=proc)
 

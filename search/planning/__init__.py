@@ -1,1 +1,1 @@
-"""What a study would be, before it is run: its space, its feasible share, its cost."""
+"""Preview of a study before it is run: its space, its feasible share, its cost."""

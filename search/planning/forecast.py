@@ -1,4 +1,4 @@
-"""What the measurements of some candidates say of the speed of all that were drawn."""
+"""Forecast of the speed of all drawn candidates from the measurements of some."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Backbones:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The chance that a candidate makes the budget, and whether it surely does or does not (1 % of
+    """The chance that a candidate meets the budget, and whether it surely does or does not (1 % of
     error); None if that is open."""
 
     chance: float
@@ -42,7 +42,7 @@ class Forecast:
     """Predictions for the candidates that neither counts nor a measurement has judged.
 
     `errors` are by mode the relative error with which each of the `measured` candidates is
-    predicted from the others; `variance` is that of a prediction of whether one makes the budget.
+    predicted from the others; `variance` is that of a prediction of whether one meets the budget.
     """
 
     predictions: Mapping[Drawn, Prediction]
@@ -58,7 +58,7 @@ class Forecast:
         return one.made_the_budget
 
     def share(self, drawn: Sequence[Drawn]) -> Share | None:
-        """Of `drawn`, what makes the budget; None if that is not predicted."""
+        """Of `drawn`, what meets the budget; None if that is not predicted."""
         if not self.errors or not self.covers_budget:
             return None
         chances = [

@@ -32,7 +32,7 @@ _ADAMW_STATES = 2  # of a parameter, in a checkpoint
 
 
 def plan_study(runner: StudyRunner, *, measurements: int) -> dict[str, Any]:
-    """What `search plan --json` prints; writes nothing to the study's folder.
+    """Return what `search plan --json` prints; write nothing to the study's folder.
 
     Raises what `StudyRunner.run` raises for what is wrong, and EnvironmentProblem if others at
     work on the device leave no measurement.
@@ -76,7 +76,7 @@ def plan_study(runner: StudyRunner, *, measurements: int) -> dict[str, Any]:
 
 
 def is_hopeless(plan: dict[str, Any]) -> bool:
-    """Whether no candidate that was drawn makes the budget, as far as they were judged."""
+    """Return whether no candidate that was drawn meets the budget, as far as they were judged."""
     return _is_hopeless(plan["candidates"])
 
 
@@ -131,7 +131,7 @@ def _shares(
 
 
 def _is_possible(one: Drawn) -> bool:
-    """Whether counts and floors let it pass, whatever a measurement said then."""
+    """Return whether counts and floors let it pass, whatever a measurement said then."""
     return one.measured or one.record.state in (TrialState.COMPLETE, TrialState.INTERRUPTED)
 
 

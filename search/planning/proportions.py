@@ -14,7 +14,7 @@ from mixers import OptionValue
 
 CONFIDENCE = 0.95
 _NOTHING = 1e-9  # of a candidate
-ENOUGH_JUDGED = 8  # candidates with a value, before it is said never to make the budget
+ENOUGH_JUDGED = 8  # candidates with a value, before it is said never to meet the budget
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def share_of_chances(chances: Sequence[float], error: float, *, measured: int) -
 
 @dataclass(frozen=True)
 class Dead:
-    """A value of a parameter under which none of `judged` candidates made the budget."""
+    """A value of a parameter under which none of `judged` candidates met the budget."""
 
     parameter: str
     value: OptionValue
@@ -82,9 +82,9 @@ class Dead:
 def dead_values(
     candidates: Iterable[tuple[Mapping[str, OptionValue], bool | None]],
 ) -> list[Dead]:
-    """The values under which no candidate made the budget, though enough were judged.
+    """The values under which no candidate met the budget, though enough were judged.
 
-    Each candidate has its parameters and whether it made the budget; a value with one of which that
+    Each candidate has its parameters and whether it met the budget; a value with one of which that
     is not known (None) is not said to be dead.
     """
     verdicts: dict[tuple[str, Any], list[bool | None]] = {}

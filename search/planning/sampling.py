@@ -32,7 +32,7 @@ class Drawn:
 
     @property
     def was_contaminated(self) -> bool:
-        """Whether others at work left it without a figure."""
+        """True if others at work left it without a figure."""
         return self.record.state is TrialState.INTERRUPTED
 
     @property
@@ -62,7 +62,7 @@ def draw_candidates(space: SearchSpace, count: int, seed: int, executor: Executo
 
 
 def measure_first(drawn: list[Drawn], count: int, executor: Executor) -> list[Drawn]:
-    """Measures the first so many that may make the budget; those that were, in order.
+    """Measures the first so many that may meet the budget; those that were, in order.
 
     EnvironmentProblem if others at work leave several of them without a figure.
     """
@@ -83,7 +83,7 @@ def measure_first(drawn: list[Drawn], count: int, executor: Executor) -> list[Dr
 
 
 def time_trainings(measured: list[Drawn], count: int, executor: Executor) -> list[float]:
-    """Seconds that trainings of the first so many that made the budget would take."""
+    """Seconds that trainings of the first so many that met the budget would take."""
     found = []
     for one in [one for one in measured if one.made_the_budget][:count]:
         assert one.spec is not None

@@ -1,1 +1,1 @@
-"""Where the time and memory of a step go: bounds, parts, latency. Knows torch and a module."""
+"""Profiling of a step: bounds, time and memory by part, latency. Knows torch and a module."""

@@ -73,7 +73,7 @@ class Span:
 
 @dataclass
 class Spans:
-    """What was seen of a part in one step."""
+    """Times of a part in one step."""
 
     forward: list[Span] = field(default_factory=list)
     backward: list[Span] = field(default_factory=list)
@@ -155,7 +155,7 @@ class PartHooks:
         self._handles.append(part.register_forward_hook(after))
 
     def _end_with_weights(self, part: nn.Module, span: Span) -> None:
-        """Where no input has a gradient, the pass ends with the part's last weight."""
+        """End the pass with the part's last weight, if no input has a gradient."""
         for weight in part.parameters():
             if weight.requires_grad:
                 handle = weight.register_post_accumulate_grad_hook(self._ender(span))

@@ -1,4 +1,4 @@
-"""Where the time of a step goes, part by part, beside the floors of each part."""
+"""Time of a step by part, next to the lower bound of each part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long one image takes: every run waited for, the tail stated."""
+"""Latency percentiles at batch size 1, synchronised after each run."""
 
 from __future__ import annotations
 

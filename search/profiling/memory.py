@@ -1,4 +1,4 @@
-"""How much memory a step needs, and the largest batch whose step fits."""
+"""Peak memory of a step, and the largest batch whose step fits."""
 
 from __future__ import annotations
 

@@ -142,7 +142,8 @@ def _rate(kernel: _Kernel, device: torch.device) -> float:
 
 
 def counts_own_time(device: torch.device) -> bool:
-    """Whether rates are taken by the processor's own time, which others at work do not lengthen."""
+    """Return whether rates are taken by the processor's own time, which others at work do not
+    lengthen."""
     return device.type == "cpu" and torch.get_num_threads() == 1
 
 

@@ -1,1 +1,1 @@
-"""Which candidate comes next, and how long it is trained."""
+"""Choice of the next candidate, and of how long it is trained."""

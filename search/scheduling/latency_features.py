@@ -1,4 +1,4 @@
-"""What the time of a backbone depends on: the parts of its blocks, stage by stage."""
+"""Per-stage features for the latency model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search.bayesopt.latency_model import Description
 
 
 def describe(spec: BackboneSpec) -> Description:
-    """What the time of `spec` depends on: numbers of a block's fields are summed over the blocks,
+    """Return the features of `spec`: numbers of a block's fields are summed over the blocks,
     other values are counted."""
     stages = []
     for stage in spec.stages:

@@ -14,8 +14,8 @@ from search.storage.records import TrialRecord, standing
 
 
 def costs_of(record: TrialRecord, axes: Sequence[str]) -> tuple[float, ...] | None:
-    """What is to be low, for each of the axes: less accuracy, and logarithms of seconds an image,
-    bytes, params, MACs. None if the trial is not complete or one was not measured."""
+    """Return the costs to minimise, one for each axis: negative accuracy, logarithms of seconds an
+    image, bytes, params, MACs. None if the trial is not complete or one was not measured."""
     costs = [_cost(record, axis) for axis in axes]
     known = tuple(cost for cost in costs if cost is not None)
     return known if record.accuracy is not None and len(known) == len(costs) else None

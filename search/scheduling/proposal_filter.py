@@ -1,4 +1,4 @@
-"""Which candidates a study may propose: those that can be built, and with no mixer set aside."""
+"""Filter of proposals: backbones that can be built and name no quarantined mixer."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class ProposalFilter:
         self.can_be_built(spec)
 
     def explains(self, record: TrialRecord) -> bool:
-        """Whether a failure is a divergence if others have been trained, or of a mixer that is
-        set aside, or may be of one that will be: then the study can go on without it. Where nothing
-        has worked yet, no mixer may be to blame."""
+        """Return whether a failure is a divergence if others have been trained, or of a mixer that
+        is set aside, or may be of one that will be: then the study can continue without it. Where
+        nothing has worked yet, no mixer may be to blame."""
         found = self._set_aside()
         if record.reason.startswith(DIVERGED):
             return any(other.score is not None for other in self.records)

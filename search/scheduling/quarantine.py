@@ -1,7 +1,7 @@
 """Mixers that only ever fail are set aside: candidates with them are not proposed any more.
 
 All of it follows from the records and from what the study's mixers are now, so that a study that
-goes on has it again, and a mixer that was mended or upgraded begins anew
+continues has it again, and a mixer that was mended or upgraded begins again
 (docs/decisions/0017-set-aside.md).
 """
 
@@ -87,7 +87,8 @@ class Evidence:
 
     @classmethod
     def of(cls, records: Iterable[TrialRecord], mixers: Sequence[dict[str, Any]]) -> Evidence:
-        """What the records say of `mixers` as they are now; of what they were, nothing."""
+        """Read the records of `mixers` as they are installed now; those of earlier code do not
+        count."""
         now = {mixer["name"]: _origin(mixer) for mixer in mixers}
         last: dict[str, TrialRecord] = {}
         worked: set[str] = set()
@@ -112,7 +113,7 @@ class Evidence:
 
 
 def _ran(record: TrialRecord) -> bool:
-    """Whether the network's code ran to the end of a measurement or a training."""
+    """Return whether the network's code ran to the end of a measurement or a training."""
     measured = any(one["images_per_second"] is not None for one in record.measurements)
     trained = record.state in (TrialState.COMPLETE, TrialState.PRUNED)
     diverged = record.reason.startswith(DIVERGED)
@@ -120,7 +121,7 @@ def _ran(record: TrialRecord) -> bool:
 
 
 def is_fault(record: TrialRecord) -> bool:
-    """Whether the network's code raised, ended its process, or did not come to an end."""
+    """Return whether the network's code raised, ended its process, or did not come to an end."""
     if record.state is TrialState.FAILED:
         return not record.reason.startswith((DIVERGED, STUDY_DIED, _OF_THE_TRAINER))
     return record.state in (TrialState.LOST, TrialState.TIMEOUT)

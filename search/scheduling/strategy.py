@@ -1,4 +1,4 @@
-"""What to try next: the most promising backbone that is likely to make the budget, and is new."""
+"""Search strategy: propose the new backbone with the highest expected gain within the budget."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from search.storage.trial_store import TrialStore
 # a rejected trial counts as much as a trained one: at 2, about every second one may be rejected
 MEASUREMENTS_PER_TRAINING = 2.0
 REFUSALS_BEFORE_END = 200
-FORGET_ABOVE = 4096  # candidates whose making is kept beside those that were tried
+FORGET_ABOVE = 4096  # candidates whose making is kept next to those that were tried
 _BUILDABLE = "buildable"
 
 
@@ -81,7 +81,7 @@ class Strategy:
         self._scored: dict[int, Candidate] = {}  # by the number of its trial
 
     def prediction(self) -> dict[str, Any]:
-        """How well speeds are predicted: by mode the relative error with which each measured
+        """Quality of the predicted speeds: by mode the relative error with which each measured
         candidate is predicted from the others, None before there are enough; and how many
         candidates that came to mind are predicted to miss the budget, and so were not tried."""
         errors = {mode: times.error for mode, times in self.times.items()}
@@ -141,7 +141,7 @@ class Strategy:
         self._drawn[key_of(trial.params)] = tree
 
     def _describe(self, params: Mapping[str, Any]) -> Description | None:
-        """What the time of these values depends on; None if they make no backbone."""
+        """Features of these values for the latency model; None if they make no backbone."""
         key = key_of(params)
         if key not in self._described:
             try:
@@ -173,9 +173,9 @@ class Strategy:
         self._num_learned = len(self._store.records)
 
     def _weigh_axes(self) -> None:
-        """Scores all anew, by other weights of the axes, so that proposals spread along the front.
+        """Scores all again, by other weights of the axes, so that proposals spread along the front.
 
-        Only if there is a new score, since the proposer models scores anew only then.
+        Only if there is a new score, since the proposer models scores again only then.
         """
         scores = front_scores(self._store.records, self._axes, self._generator)
         for number, candidate in self._scored.items():

@@ -1,7 +1,7 @@
-"""Successive halving on epochs: all candidates train a little, the better ones go on.
+"""Successive halving on epochs: all candidates train a little, the better ones are promoted.
 
 Asynchronously (Li et al. 2020, A system for massively parallel hyperparameter tuning, algorithm 2,
-arXiv 1810.05934): a candidate goes on to the next rung as soon as it is among the best of those
+arXiv 1810.05934): a candidate is promoted to the next rung as soon as it is among the best of those
 that have come as far, one in `factor` of them; nobody waits for a rung to be full.
 """
 
@@ -17,7 +17,7 @@ MAX_RUNGS = 3  # below a ninth of the epochs, at a factor of 3, a score says lit
 
 @dataclass(frozen=True)
 class Promotion:
-    """The candidate of `record` goes on until it has trained for `epochs`."""
+    """The candidate of `record` trains on until it has trained for `epochs`."""
 
     record: TrialRecord
     epochs: int
@@ -32,7 +32,7 @@ class Halving:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Epochs after which it is decided who goes on; the last is `epochs` itself."""
+        """Epochs after which candidates are promoted; the last is `epochs` itself."""
         rungs = [self.epochs]
         while len(rungs) < MAX_RUNGS and rungs[0] // self.factor >= 1:
             rungs.insert(0, rungs[0] // self.factor)
@@ -41,22 +41,22 @@ class Halving:
     @property
     def mean_epochs(self) -> float:
         """For how many epochs a candidate is trained in the mean, if one in `factor` of those
-        that came to a rung goes on from it."""
+        that came to a rung is promoted from it."""
         steps = zip((0, *self.rungs), self.rungs, strict=False)
         return sum((above - below) / self.factor**n for n, (below, above) in enumerate(steps))
 
     def next_rung(self, epochs: int) -> int | None:
-        """Where a candidate that has trained for so many epochs pauses next; None at the last."""
+        """Return the epochs at which such a candidate pauses next; None at the last rung."""
         above = next(rung for rung in self.rungs if rung > epochs)
         return above if above < self.epochs else None
 
     def promotion(
         self, records: Sequence[TrialRecord], *, under_way: Collection[str] = (), last: bool = False
     ) -> Promotion | None:
-        """Who goes on next, the highest rung first; None if nobody has earned it.
+        """Return the candidate to promote next, the highest rung first; None if there is none.
 
         `under_way` are the digests of candidates in training. With `last` no new candidate will
-        come, and the best of each rung goes on however few they are.
+        come, and the best of each rung is promoted however few they are.
         """
         tried = [r for r in records if r.state.is_final and r.confirms is None]
         latest = {record.digest: record for record in tried if record.digest is not None}

@@ -1,4 +1,4 @@
-"""What a trial begins with: nothing, another trial's training, or another candidate's weights."""
+"""Initial state of a trial: from scratch, resumed from a checkpoint, or warm-started."""
 
 from __future__ import annotations
 

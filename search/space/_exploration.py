@@ -10,7 +10,9 @@ from metaformer.spec import BackboneSpec
 from mixers import Domain, OptionValue
 from search.space._syntax import Chooser, ends
 
-COMBINATIONS = 50  # of other values, that are tried with one which is illegal beside the first ones
+COMBINATIONS = (
+    50  # of other values, that are tried with one which is illegal next to the first ones
+)
 
 
 class Explorer:
@@ -31,7 +33,7 @@ class Explorer:
         self._pending: list[dict[str, OptionValue]] = [{}]
 
     def explore(self) -> None:
-        """Try each value beside first values of the others, then beside any of them.
+        """Try each value next to first values of the others, then next to any of them.
 
         SpecError, with all problems, for values that have one problem with whatever others they
         are tried. The order of choices does not count.

@@ -56,7 +56,8 @@ def choice_items(node: Node, place: Place) -> tuple[Node, ...]:
 
 
 def choose_item(node: Node, place: Place, name: str, choose: Chooser) -> tuple[int, Node]:
-    """Which item of a choice was picked, and the item; maps and lists go by their JSON."""
+    """Return the index of the item that was picked, and the item; maps and lists go by their
+    JSON."""
     items = choice_items(node, place)
     if len(items) == 1:
         return 0, items[0]
@@ -112,7 +113,7 @@ def range_domain(node: Node, place: Place, *, integers: bool = False) -> Domain:
 
 
 def _range_mistake(bounds: Any, log: bool) -> str | None:
-    """What is wrong with a range's list, and what is allowed."""
+    """Mistake in a range's list, and what is allowed."""
     numbers = isinstance(bounds, list) and all(
         isinstance(bound, int | float) and not isinstance(bound, bool) for bound in bounds
     )
@@ -122,7 +123,7 @@ def _range_mistake(bounds: Any, log: bool) -> str | None:
     if low > high:
         return "allowed: [low, high] with low at most high"
     if log and (step is not None or low <= 0):
-        return "allowed beside log: true: [low, high] with low above 0, and no step"
+        return "allowed next to log: true: [low, high] with low above 0, and no step"
     if step is None:
         return None
     return "allowed: a step above 0" if step <= 0 else _step_mistake(low, high, step)

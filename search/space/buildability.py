@@ -1,4 +1,4 @@
-"""Whether candidates can be built at the sizes that a study measures and trains.
+"""Check that candidates can be built at the sizes that a study measures and trains.
 
 Values that are legal each may not go together: groups that do not divide a width, an image that
 leaves a stage no map.

@@ -55,7 +55,7 @@ from search.space._syntax import (
 
 @dataclass(frozen=True)
 class MixerPlace:
-    """Where a mixer is written: its path, the prefix of its parameters, its stage's block.
+    """Place of a mixer in the tree: its path, the prefix of its parameters, its stage's block.
 
     Which mixers `any` stands for depends on the block, so if the block is searched each of
     its values has a parameter of its own.

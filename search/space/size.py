@@ -1,4 +1,4 @@
-"""How large a space is: its combinations of values, counted branch by branch and never listed."""
+"""Size of a space: its combinations of values, counted branch by branch and never listed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _asked(space: SearchSpace, fixed: Mapping[str, OptionValue]) -> dict[str, Do
 
 
 def _values(domain: Domain) -> int | None:
-    """How many values a domain has; None if it is continuous."""
+    """Number of values of a domain; None if it is continuous."""
     if isinstance(domain, Choice):
         return len(domain.values)
     if isinstance(domain, IntRange):

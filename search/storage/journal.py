@@ -28,7 +28,7 @@ SECONDS_BETWEEN_LOOKS = 0.05
 
 
 class FileLock:
-    """An advisory lock on a file beside the journal; the kernel frees it when its holder dies."""
+    """An advisory lock on a file next to the journal; the kernel frees it when its holder dies."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -70,7 +70,8 @@ def exclusive(path: Path, refusal: str) -> Iterator[None]:
 
 
 def _locked(descriptor: int) -> bool:
-    """Whether the lock could be had; who only looks whether it is held has it for an instant."""
+    """Return whether the lock could be had; who only looks whether it is held has it for an
+    instant."""
     for _ in range(LOOKS):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,7 +136,7 @@ def repair_tail(path: Path) -> int:
 
 
 def _whole_records(path: Path, data: bytes) -> int:
-    """How many bytes of `data` are whole records."""
+    """Number of bytes of `data` that are whole records."""
     end = 0
     for number, line in enumerate(data.splitlines(keepends=True), start=1):
         torn = not line.endswith(b"\n")
@@ -148,7 +149,7 @@ def _whole_records(path: Path, data: bytes) -> int:
             if end + len(line) < len(data):
                 raise EnvironmentProblem(
                     f"{path}: record {number} is broken and others follow it; "
-                    "restore the file from a copy, or move the folder away to start anew"
+                    "restore the file from a copy, or move the folder away to start again"
                 )
             break
         end += len(line)

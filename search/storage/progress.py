@@ -1,4 +1,4 @@
-"""Who hears how a study goes on."""
+"""Progress callbacks of a study."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from search.storage.records import BaselineRecord, TrialRecord
 
 
 class Observer(Protocol):
-    """Hears how a study goes on. A phase is of the trial `number`, or of the study itself."""
+    """Callbacks of a running study. A phase belongs to the trial `number`, or to the study
+    itself."""
 
     def note(self, text: str) -> None: ...
 

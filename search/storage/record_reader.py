@@ -37,7 +37,7 @@ def read_baselines(folder: Path) -> list[BaselineRecord]:
 
 
 def last_of_each(records: Sequence[BaselineRecord]) -> list[BaselineRecord]:
-    """How each baseline ended the last time that it was evaluated."""
+    """Return the last record of each baseline."""
     return list({record.name: record for record in records}.values())
 
 

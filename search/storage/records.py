@@ -1,4 +1,4 @@
-"""What is known of one trial or baseline, as a line of the run folder's files holds it."""
+"""Records of trials and baselines, as lines of the files in a study's folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_BUILDABLE = 10.0  # constraint of a candidate that has no throughput: far ou
 
 
 class TrialState(StrEnum):
-    """How a trial ended."""
+    """Final state of a trial."""
 
     COMPLETE = "COMPLETE"  # within all budgets, trained and scored; a baseline, trained and scored
     REJECTED = "REJECTED"  # outside a budget, or not buildable; not trained
@@ -32,7 +32,7 @@ class TrialState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the trial counts towards the study's total; others are tried again."""
+        """True if the trial counts towards the study's total; others are tried again."""
         return self not in (TrialState.LOST, TrialState.INTERRUPTED)
 
 
@@ -42,7 +42,7 @@ class Record(ABC):
     or it is not certain. `spec` is the backbone as a YAML file holds it; `constraints` are
     Optuna's, at most 0 if the network is within the budget; times are in seconds. `at_most` has
     images/s by mode that no kernel exceeds, of what was rejected by that without a measurement.
-    `epochs` are those after which the training was to pause, None if it was to go on to the
+    `epochs` are those after which the training was to pause, None if it was to continue to the
     last; `continues` is the trial whose candidate this one trained further, `confirms` the trial
     that this one measured again. `inherited` says whose weights the training began with: `trial`,
     `digest`, and the `share` of its own that they are."""
@@ -115,7 +115,7 @@ class Record(ABC):
     @property
     @abstractmethod
     def title(self) -> str:
-        """What it is a record of, in words."""
+        """Name of the trial or baseline, in words."""
 
     @property
     def accuracy(self) -> float | None:
@@ -128,7 +128,7 @@ class Record(ABC):
 
     @property
     def was_judged(self) -> bool:
-        """Whether a budget was put to the candidate, by counting or measuring."""
+        """True if a budget was put to the candidate, by counting or measuring."""
         return any(name != "buildable" for name in self.constraints)
 
     def violation(self) -> float:
@@ -147,7 +147,7 @@ class TrialRecord(Record):
 
     @property
     def counts(self) -> bool:
-        """Whether it counts towards the study's total: each candidate does, once."""
+        """True if it counts towards the study's total: each candidate does, once."""
         return self.state.is_final and self.continues is None and self.confirms is None
 
     @property
@@ -274,7 +274,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 
 
 def total_seconds(records: Iterable[Record]) -> dict[str, float]:
-    """What the records' parts took together, by part."""
+    """Return the seconds of all records by part."""
     totals: Counter[str] = Counter()
     for record in records:
         totals.update(record.seconds)

@@ -4,7 +4,7 @@ study.yaml         the study, complete, with the mixers frozen into it
 journal.log        Optuna's journal, the one source of what was tried
 trials.jsonl       one record a trial, made from the journal
 baselines.jsonl    one record each time that a baseline was evaluated, if there are any
-best.yaml          the best backbone that makes the budget
+best.yaml          the best backbone that meets the budget
 best.safetensors   its trained weights
 trial-N.safetensors  those of the next best, until the best has been measured again
 weights/           what candidates may begin with, if they inherit: a file for each backbone
@@ -111,7 +111,7 @@ class RunFolder:
     def write_trials(self, records: Sequence[TrialRecord]) -> None:
         """Make `trials.jsonl` hold exactly these records; untouched if it does already.
 
-        What it held is kept beside it unless all of that is in the new file too.
+        What it held is kept next to it unless all of that is in the new file too.
         """
         text = "".join(_line(record) for record in records).encode()
         old = self.trials.read_bytes() if self.trials.exists() else b""
@@ -147,7 +147,7 @@ class RunFolder:
         write_atomically(self.inheritable / f"{digest}.safetensors", save(_each_its_own(weights)))
 
     def forget_checkpoints(self) -> None:
-        """Removes the state of trainings that nobody will go on with."""
+        """Removes the state of trainings that nobody will continue with."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def settle_best(self, finalists: Sequence[TrialRecord]) -> bool:
@@ -203,7 +203,7 @@ class RunFolder:
         return None
 
     def holds(self, best: TrialRecord | None) -> bool:
-        """Whether best.yaml and best.safetensors are those of `best`."""
+        """Return whether best.yaml and best.safetensors are those of `best`."""
         return best is not None and self.best_spec.exists() and self._weights_are(best)
 
     def _weights_of(self, number: int) -> Path:

@@ -32,7 +32,8 @@ def held(folder: RunFolder) -> Iterator[None]:
 
 
 def has_begun(folder: RunFolder) -> bool:
-    """Whether a study has begun there; EnvironmentProblem if a file that it needs is gone."""
+    """Return whether a study has begun there; EnvironmentProblem if a file that it needs is
+    gone."""
     if not folder.study.exists():
         if folder.journal.exists():
             raise EnvironmentProblem(

@@ -81,7 +81,7 @@ class TrialStore:
 
     @property
     def counted(self) -> int:
-        """How many trials count towards the study's total: each candidate once."""
+        """Number of trials that count towards the study's total: each candidate once."""
         return sum(record.counts for record in self.records)
 
     def finish(self, trial: Trial, record: TrialRecord) -> None:
@@ -154,7 +154,7 @@ class TrialStore:
         return True
 
     def given_up(self, trial: Trial) -> bool:
-        """Whether the study's process died with this candidate too often to try it again."""
+        """Return whether the study's process died with this candidate too often to try it again."""
         return _times_abandoned(trial) >= MAX_ABANDONED
 
     def _enqueue(
@@ -166,7 +166,7 @@ class TrialStore:
 
     @property
     def some_wait(self) -> bool:
-        """Whether trials are enqueued, which come before anything new."""
+        """True if trials are enqueued, which come before anything new."""
         waiting = self.study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))
         return bool(waiting)
 
@@ -182,12 +182,12 @@ class TrialStore:
 
     @property
     def confirmation_waits(self) -> bool:
-        """Whether what comes next was enqueued to be measured again."""
+        """True if what comes next was enqueued to be measured again."""
         waiting = self.study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))
         return bool(waiting) and _CONFIRMS in waiting[0].user_attrs
 
     def looks_again(self, trial: Trial) -> bool:
-        """Whether `trial` trains further or measures again what was tried before."""
+        """Return whether `trial` trains further or measures again what was tried before."""
         return _CONTINUES in trial.user_attrs or _CONFIRMS in trial.user_attrs
 
     def continued_by(self, trial: Trial) -> TrialRecord | None:
@@ -248,7 +248,7 @@ class TrialStore:
             self.study.tell(trial.number, state=OptunaState.FAIL)
 
     def _record_of(self, trial: FrozenTrial) -> TrialRecord | None:
-        """What is on record of `trial`: a failed trial without a record was lost with its process.
+        """Record of `trial`; a failed trial without a record was lost with its process.
 
         EnvironmentProblem if the record cannot be read.
         """
@@ -353,7 +353,7 @@ def require_all_in_journal(folder: RunFolder, records: Sequence[TrialRecord]) ->
 def _unreadable(folder: RunFolder, what: str) -> EnvironmentProblem:
     return EnvironmentProblem(
         f"{folder.journal}: cannot read {what}; it was damaged, or written by another version of "
-        "metaformer-search. Restore the file from a copy, go on with that version, or choose "
+        "metaformer-search. Restore the file from a copy, continue with that version, or choose "
         "another --out"
     )
 
@@ -365,5 +365,5 @@ def _optuna_state(record: TrialRecord) -> OptunaState:
 
 
 def _times_abandoned(trial: Trial | FrozenTrial) -> int:
-    """How often the study's process has died while the candidate of `trial` was under way."""
+    """Number of times the study's process died while the candidate of `trial` was running."""
     return int(trial.user_attrs.get(_ABANDONED, 0))

@@ -1,6 +1,6 @@
 """Networks that a study is compared with: measured and trained once, as its candidates are.
 
-A baseline is trained whether it makes the budget or not. It is no trial: it never becomes the best,
+A baseline is trained whether it meets the budget or not. It is no trial: it never becomes the best,
 does not count, and teaches the sampler nothing (docs/decisions/0016-baselines.md).
 """
 
@@ -41,7 +41,7 @@ class Baselines:
 
     @property
     def records(self) -> list[BaselineRecord]:
-        """How each ended the last time that it was evaluated."""
+        """Last record of each baseline."""
         return last_of_each(self._records)
 
     def require_known(self, registry: MixerRegistry, device: torch.device) -> None:

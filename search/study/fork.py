@@ -148,7 +148,7 @@ def _carried(trial: StoredTrial, space: SearchSpace) -> StoredTrial | None:
 
 
 def said_by(spec: Any, name: str) -> OptionValue:
-    """What a backbone's data say of the parameter of that name, which was fixed until now.
+    """Return the value that a backbone has for the parameter of that name, fixed until now.
 
     KeyError if the name leads nowhere.
     """

@@ -91,7 +91,7 @@ class SearchLoop:
         return sum(r.continues is None and r.confirms is None for r in records)
 
     def _promotion(self, total: int) -> Promotion | None:
-        """Which candidate trains further now, if any."""
+        """Candidate to train further now, if any."""
         if self.beginning.halving is None:
             return None
         under_way = {work.spec.digest for work in self._under_way.values()}

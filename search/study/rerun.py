@@ -42,7 +42,7 @@ class Rerun:
         return all(comparison.agrees for comparison in self.comparisons)
 
     def to_data(self, recorded: TrialRecord) -> dict[str, Any]:
-        """What `search rerun --json` prints."""
+        """Return what `search rerun --json` prints."""
         return {
             "schema": 1,
             "agrees": self.agrees,
@@ -59,7 +59,7 @@ def rerun(
     *,
     accuracy_within: float = 0.0,
 ) -> Rerun:
-    """Evaluates `spec` anew and compares with `recorded`, the accuracy to `accuracy_within`.
+    """Evaluates `spec` again and compares with `recorded`, the accuracy to `accuracy_within`.
 
     What was trained then is trained now, even if it misses its budget now. EnvironmentProblem
     if others at work on the device leave no valid measurement.

@@ -57,7 +57,7 @@ class StudyRunner:
     """Runs one study in its folder, from its beginning or from where it was left.
 
     `should_stop` is asked between steps: True abandons the current candidate cleanly.
-    `allow_drift` goes on although mixers or the trainer have changed since the study began.
+    `allow_drift` continues although mixers or the trainer have changed since the study began.
     `trainer` is the one that `train.trainer` names; `worker_devices` has one for each worker, by
     default `device`; `strategy` proposes the candidates.
     """
@@ -221,7 +221,7 @@ class StudyRunner:
         return data
 
     def executor(self, folder: RunFolder) -> Executor:
-        """What evaluates networks in workers, by the study.yaml in `folder`."""
+        """Executor that evaluates in worker processes, by the study.yaml in `folder`."""
         plugins, consent = self._plugins_file(), self.registry.rules.consent
         devices = self.worker_devices or (self.device,)
 

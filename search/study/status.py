@@ -1,4 +1,4 @@
-"""How a study stands, read from its folder while it may be running: no lock held, no torch."""
+"""Status of a study, read from its folder while it may be running: no lock held, no torch."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def holder_of(lock: Path) -> int | None:
 
 
 def _listed_holder(lock: Path) -> int | None:
-    """Who holds the file by the kernel's list, `1: FLOCK ADVISORY WRITE PID DEVICE:INODE 0 EOF`."""
+    """Holder of the file by the kernel's list, `1: FLOCK ADVISORY WRITE PID DEVICE:INODE 0 EOF`."""
     found = os.stat(lock)
     place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     try:
@@ -196,7 +196,7 @@ def _value(node: yaml.ScalarNode) -> Any:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """What the study's summary.json holds; nothing if no trial has ended yet.
+    """Return the content of the study's summary.json; empty if no trial has ended yet.
 
     EnvironmentProblem if it is damaged.
     """
@@ -208,7 +208,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict) or not _is_summary(data):
-        words = "is not what `search run` wrote; it is written again when the study goes on"
+        words = "is not what `search run` wrote; it is written again when the study resumes"
         raise EnvironmentProblem(f"{file} {words}")
     return data
 

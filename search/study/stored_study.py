@@ -78,7 +78,7 @@ class PastStudy:
     def evaluator(
         self, note: Callable[[str], None], *, allow_drift: bool = False
     ) -> CandidateEvaluator:
-        """What measures and trains under the study's settings, on its device.
+        """Return the evaluator under the study's settings, on its device.
 
         EnvironmentProblem if that device is not here, or the study's trainer has changed and
         `allow_drift` does not let that pass. `note` hears what a user should know.

@@ -1,4 +1,4 @@
-"""How a study stands: the best that makes the budget, or the nearest miss, and why it ended."""
+"""Summary of a study: the best that meets the budget, or the nearest miss, and why it ended."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def summarise(
     prediction: dict[str, Any] | None = None,
     passed_over: PassedOverCounter | None = None,
 ) -> dict[str, Any]:
-    """What summary.json holds; `prediction` is what the strategy says of its predicted speeds."""
+    """Return the content of summary.json; `prediction` is the strategy's quality of predicted
+    speeds."""
     best, miss = best_of(records), nearest_miss(records)
     config, axes = study.config, study.config.search.axes
     return {

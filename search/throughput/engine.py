@@ -112,7 +112,7 @@ def measure_step(
 
 @dataclass
 class _Answer:
-    """What the looks at a sample came to, in images per second."""
+    """Result of the looks at a sample, in images per second."""
 
     verdict: Verdict | None = None
     low: float = math.nan
@@ -141,7 +141,7 @@ class Discarded:
 
 @dataclass
 class _Sample:
-    """The valid blocks so far, beside those discarded."""
+    """The valid blocks so far, next to those discarded."""
 
     step: Callable[[], None]
     stopwatch: Stopwatch

@@ -1,4 +1,4 @@
-"""What a measurement leaves behind: the figure, its interval, the verdict and the raw blocks."""
+"""Record of a measurement: the figure, its interval, the verdict and the raw blocks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Measurement:
     CONTAMINATED. `block_seconds` are seconds for one step, averaged over a block of
     `steps_per_block`. `verdict` is None if no budget was asked about and the sample is
     valid. `discarded` counts blocks by why they did not count, `restarts` how often the device
-    drifted and the sample began anew, `drift` by how much of itself it has shifted within the
+    drifted and the sample began again, `drift` by how much of itself it has shifted within the
     sample, by which the interval is widened. `autocorrelation` is that of neighbouring blocks, on
     the safe side; `host_share` the part of the wall time that the host took to ask for the steps,
     None if the host computes them itself: near 1 the host is the limit.

@@ -1,4 +1,4 @@
-"""What is measured: everything that must be stated for a throughput to mean something."""
+"""Protocol of a measurement: everything that must be stated for a throughput to mean something."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a measurement reads besides the model: the clock, and who else is at work."""
+"""Sensors of a measurement: the clock, and the work of other processes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What can be seen of a device at one moment; None and empty if it cannot be told.
+    """State of a device at one moment; None and empty if unknown.
 
     `busy_seconds` is how long this process has computed so far, on one thread. `foreign` names
     other processes that compute on the device, `idle` those that only have a place on it,
@@ -121,7 +121,7 @@ def device_sensors(device: torch.device) -> Sensors:
 
 
 def environment(device: torch.device) -> dict[str, object]:
-    """What a throughput depends on besides the model: device, versions, threads, TF32."""
+    """Return what a throughput depends on besides the model: device, versions, threads, TF32."""
     cpu = read_cpu()
     facts: dict[str, object] = {
         "device": device.type,

@@ -1,4 +1,4 @@
-"""When a sample answers the question: intervals, planned looks, the verdict.
+"""Sequential stopping: when a sample answers the question: intervals, planned looks, the verdict.
 
 Blocks are looked at only after planned numbers of them, and alpha is shared between the looks, so
 that looking repeatedly does not raise the rate of wrong answers. Blocks that follow each other are

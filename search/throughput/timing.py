@@ -1,4 +1,4 @@
-"""How a step is timed: warm-up until it is steady, then blocks of steps back to back."""
+"""Timing of a step: warm-up until it is steady, then blocks of steps back to back."""
 
 from __future__ import annotations
 

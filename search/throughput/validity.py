@@ -1,4 +1,4 @@
-"""Whether a block says something of the model, or of what else went on meanwhile."""
+"""Detection of contention, throttling and drift in timing blocks."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _sum(pairs: Iterable[tuple[float | None, float | None]]) -> float | None:
 
 @dataclass
 class Reference:
-    """A fixed step beside the model's: if its time shifts, the device has, not the model."""
+    """A fixed step next to the model's: if its time shifts, the device has, not the model."""
 
     step: Callable[[], None]
     stopwatch: Stopwatch

@@ -43,7 +43,7 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def load_state(file: Path, identity: str, device: torch.device) -> dict[str, Any] | None:
-    """What `save_state` wrote, its tensors on `device`; None if there is no such file.
+    """Return what `save_state` wrote, its tensors on `device`; None if there is no such file.
 
     Nothing in the file is run. CheckpointProblem if it is damaged or of another training.
     """

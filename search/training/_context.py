@@ -1,4 +1,4 @@
-"""What a trainer is given beside model, data and settings, and the interface of trainers."""
+"""Interface of trainers, and the context that a trainer is given."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TrainingContext:
 
     `epochs` is where it ends this time, at most `config.epochs`. `by_epoch` are the validation
     accuracies after each epoch so far, `restored` what the last `end_epoch` was given as state,
-    if the training goes on from a checkpoint. `check` is to be called before each step and may
+    if the training resumes from a checkpoint. `check` is to be called before each step and may
     raise to stop.
     """
 
@@ -64,7 +64,7 @@ class TrainingContext:
 
     def end_epoch(self, model: nn.Module, loss: float, state: dict[str, Any]) -> None:
         """Scores `model` on the validation split, and keeps `state`, of tensors and plain values,
-        so that the training can go on from here; `loss` is the epoch's mean.
+        so that the training can continue from here; `loss` is the epoch's mean.
 
         Diverged if the loss or the model's answers are no numbers.
         """

@@ -53,7 +53,7 @@ class LearningRate:
 
     A linear warm-up from a hundredth of the peak, then the decay of `config.schedule` over what is
     left. It follows from the step alone: a training that stops early, as a rung of successive
-    halving does, has gone a part of the same way, and one that goes on needs no state of it.
+    halving does, has gone a part of the same way, and one that continues needs no state of it.
     """
 
     def __init__(

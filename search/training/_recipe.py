@@ -105,7 +105,7 @@ class _Training:
         return value
 
     def state(self) -> dict[str, Any]:
-        """All that later epochs follow from, beside settings, seed and data."""
+        """All that later epochs follow from, next to settings, seed and data."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),

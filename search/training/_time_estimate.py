@@ -1,4 +1,4 @@
-"""How long a training will take, from its first steps on the real data."""
+"""Estimate of the seconds of a training, from its first steps on the real data."""
 
 from __future__ import annotations
 

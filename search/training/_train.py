@@ -41,8 +41,8 @@ def train_and_score(
     """Trains `model` in place and scores it on the validation split, after each epoch.
 
     With `checkpoint` the whole state is kept in that file after each epoch, and a training that
-    finds the file goes on from it. `epochs` ends the training after so many of `config.epochs`, on
-    the schedule of all of them. `trainer` takes the place of the project's own recipe.
+    finds the file continues from it. `epochs` ends the training after so many of `config.epochs`,
+    on the schedule of all of them. `trainer` takes the place of the project's own recipe.
 
     `on_epoch` hears the epoch and its mean loss, `note` of a checkpoint that could not be written;
     `check` is called before each batch and may raise to stop. Diverged if loss or answers are no
@@ -96,8 +96,8 @@ def _train_by(
 
 
 def _is_of_a_block(error: Exception) -> bool:
-    """Whether it was raised in a block of the backbone, by a mixer as a rule, that the trainer only
-    called."""
+    """Return whether it was raised in a block of the backbone, by a mixer as a rule, that the
+    trainer only called."""
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     return any(frame.f_globals.get("__name__") == metaformer.blocks.__name__ for frame in frames)
 

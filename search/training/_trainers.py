@@ -75,7 +75,7 @@ class TrainerEntry:
         return function
 
     def fingerprint(self) -> dict[str, str]:
-        """What a study and its trials keep of the trainer, to tell later whether it has changed."""
+        """Return what identifies the trainer's code, so that a change is detected."""
         return {
             "name": self.name,
             "distribution": self.distribution,

@@ -1,4 +1,4 @@
-"""How good a trained model is, and the training that came to nothing."""
+"""Accuracy of a trained model; the `Diverged` error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Diverged(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How good a model is on one split: accuracy in 0..1.
+    """Accuracy of a model on one split, in 0..1.
 
     `epochs` are those it was trained for, `by_epoch` its accuracy on the split after each of them,
     as its trainer ended them, `trainer` where that came from, None of the project's own.

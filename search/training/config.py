@@ -17,7 +17,7 @@ def _known_optimizer(name: str) -> str:
 
 
 class Augmentation(Section):
-    """How an image is changed whenever it is shown; 0, and a crop of 1, are off.
+    """Random changes of an image each time it is shown; 0, and a crop of 1, switch one off.
 
     `shift` is at most that share of the side; `smallest_crop` the smallest share of the area that a
     crop keeps; `color` how far brightness, contrast and saturation go from 1; `erase` the share of

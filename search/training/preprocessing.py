@@ -54,6 +54,6 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def autocast(precision: str, device: torch.device) -> nullcontext[None] | torch.autocast:
-    """What a forward pass in that precision stands in; fp32 needs nothing."""
+    """Return the context for a forward pass in that precision; fp32 needs none."""
     dtype = _AUTOCAST.get(precision)
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)

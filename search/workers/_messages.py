@@ -1,4 +1,4 @@
-"""What a study and its worker say to each other over two pipes.
+"""Messages between a study and its worker, over two pipes.
 
 A message is a JSON object on a line; if it has `payload`, so many bytes follow.
 """

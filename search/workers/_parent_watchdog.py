@@ -1,4 +1,4 @@
-"""What ends a worker, and all that it started, once the process that asks it is gone."""
+"""Watchdog: kills the worker's process group when its parent dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A slot for one worker: a process while it is healthy, and one candidate at a time."""
+"""Slot for one worker process and its task; the process is restarted after failures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GRACE_SECONDS = 10.0  # for a worker to come to its next step and stop there
 
 @dataclass
 class _Task:
-    """What a worker is to do; `begun` once it has been told, `stopping` once it shall end."""
+    """Task of a worker; `begun` once it was sent, `stopping` once it was asked to stop."""
 
     do: TaskKind
     spec: BackboneSpec | None
@@ -52,7 +52,7 @@ class WorkerSlot:
         return self._task is None
 
     def fileno(self) -> int:
-        """What can be read from where there is something to `hear`."""
+        """File descriptor that is readable when there is something to `poll`."""
         assert self.child is not None
         return self.child.fileno()
 

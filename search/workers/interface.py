@@ -1,4 +1,4 @@
-"""What evaluates networks for a study, as the study sees it."""
+"""Interface between a study and what evaluates its networks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Executor(Protocol):
 
     @property
     def free(self) -> int:
-        """How many more candidates are taken now."""
+        """Number of candidates that can be submitted now."""
         ...
 
     def submit(self, do: TaskKind, spec: BackboneSpec | None, record: Record) -> None: ...

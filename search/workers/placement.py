@@ -49,7 +49,7 @@ def crowded(worker_devices: Sequence[torch.device], threads: int) -> str:
 
 
 def on_its_gpu(config: StudyConfig, begun: dict[str, Any]) -> StudyConfig:
-    """`config` with the CUDA device that study.yaml says the study was `begun` on, if it goes on
+    """`config` with the CUDA device that study.yaml says the study was `begun` on, if it continues
     with another: which of them is no part of the study."""
     device = (begun.get("measure") or {}).get("device")
     if not (str(device).startswith("cuda") and config.measure.device.startswith("cuda")):

@@ -27,7 +27,7 @@ class Workers:
 
     @property
     def free(self) -> int:
-        """How many more candidates are taken now."""
+        """Number of candidates that can be submitted now."""
         return sum(slot.is_free for slot in self.slots)
 
     def submit(self, do: TaskKind, spec: BackboneSpec | None, record: Record) -> None:

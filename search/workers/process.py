@@ -80,7 +80,7 @@ class Child:
         return self._process.poll() is None
 
     def fileno(self) -> int:
-        """What can be read from where the worker has said something, or is gone."""
+        """File descriptor that is readable when the worker has written, or has died."""
         return self._hearing
 
     def ask_to_stop(self) -> None:

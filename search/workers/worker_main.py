@@ -60,7 +60,7 @@ def main() -> None:
 
 
 class Abandoned(BaseException):
-    """The process that asked is gone: nothing that is done here is of use to anybody."""
+    """The parent process has exited; abort."""
 
 
 class Worker:
@@ -90,7 +90,7 @@ class Worker:
             raise Interrupted
 
     def _is_colleague(self, holder: Holder) -> bool:
-        """Whether that process is another worker of this study."""
+        """Return whether that process is another worker of this study."""
         return ancestors(holder.pid)[:1] == [self._parent]
 
     def prepare(self) -> None:
@@ -154,7 +154,7 @@ class Worker:
 
 
 def error_message(error: Exception) -> dict[str, Any]:
-    """What is wrong with the data, the settings or the machine, as the study's process says it."""
+    """Return the message of an exception for the study's process."""
     if isinstance(error, EnvironmentProblem | PluginError | SignatureError):
         kind = EnvironmentProblem.__name__
     elif isinstance(error, InputError):
@@ -166,11 +166,11 @@ def error_message(error: Exception) -> dict[str, Any]:
 
 
 def raise_again(message: dict[str, Any]) -> None:
-    """What a worker met that is not a candidate's doing, in the study's own process."""
+    """Raise, in the study's process, an error of the worker that no candidate caused."""
     kind = _RAISED_AGAIN.get(message["error"])
     if kind is not None:
         raise kind(message["words"])
-    raise EnvironmentProblem(f"a worker could not go on:\n{message['traceback']}")
+    raise EnvironmentProblem(f"a worker could not continue:\n{message['traceback']}")
 
 
 if __name__ == "__main__":

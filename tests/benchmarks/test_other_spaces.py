@@ -1,4 +1,4 @@
-"""The problems beside NAS-Bench-201, and what is told of them."""
+"""The problems next to NAS-Bench-201, and what is told of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Params equal timm's; MACs equal timm's counted the same way; the published figures beside."""
+"""Params equal timm's; MACs equal timm's counted the same way; the published figures next to."""
 
 from __future__ import annotations
 

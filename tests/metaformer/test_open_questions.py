@@ -1,4 +1,4 @@
-"""The study's open questions: ConvNeXt's roadmap as specs, and parts beside the mixer as axes."""
+"""The study's open questions: ConvNeXt's roadmap as specs, and parts next to the mixer as axes."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_a_plan_is_told_in_lines() -> None:
         "2 mixers of metaformer-search",
         "of 100 candidates drawn, 0 cannot be built; ",
         " of 12 measured make it: ",
-        "share of what can be built that makes the budget: ",
+        "share of what can be built that meets the budget: ",
         " at 95%, speeds predicted within train ",
         "  stages.0.width: 8: 0 of ",
         "a measurement takes 2.0 s; a training of 1 epochs 10.0 s, scaled from some steps of 3",
@@ -51,7 +51,7 @@ def test_a_plan_is_told_in_lines() -> None:
 def test_json_is_one_object_and_nothing_else() -> None:
     result = plan(str(write_study()), "--json")
     candidates = json.loads(result.stdout)["candidates"]
-    assert candidates["measured"] == 12  # all that may make the budget
+    assert candidates["measured"] == 12  # all that may meet the budget
     assert candidates["prediction_errors"].keys() == {"train"}
 
 

@@ -75,7 +75,7 @@ def test_ctrl_c_stops_cleanly_says_how_to_go_on_and_loses_nothing() -> None:
     before = complete()
     assert code == 130
     assert "stopping at the next step" in err
-    assert "To go on: search run wide.yaml" in err
+    assert "To resume: search run wide.yaml" in err
     assert "Traceback" not in err
     assert json.loads(Path("runs/tiny/summary.json").read_text())["outcome"] == "interrupted"
     code, out, err = finish(start("--json"))
@@ -149,7 +149,7 @@ def test_a_full_disk_ends_the_run_in_words_and_the_study_stays_readable(
     code, _, err = finish(start(preexec=fill_up))
     assert code == 4, err
     assert "File too large" in err
-    assert "finished candidates are kept in runs/tiny. To go on then: search run wide.yaml" in err
+    assert "finished candidates are kept in runs/tiny. To resume then: search run wide.yaml" in err
     assert "Traceback" not in err
     before = complete()
     code, out, err = finish(start("--json"))
@@ -182,7 +182,7 @@ def test_ctrl_c_while_libraries_are_imported_says_how_to_go_on() -> None:
     process.send_signal(signal.SIGINT)
     code, _, err = finish(process)
     assert code == 130
-    assert "To go on: search run wide.yaml" in err
+    assert "To resume: search run wide.yaml" in err
     assert "Traceback" not in err
 
 
@@ -193,4 +193,4 @@ def test_a_process_that_ends_in_the_background_ends_on_sigterm_too() -> None:
     process.terminate()
     code, _, err = finish(process)
     assert code == 130
-    assert "To go on" in err
+    assert "To resume" in err

@@ -1,4 +1,4 @@
-"""`search resume`: a study goes on from its folder."""
+"""`search resume`: a study resumes from its folder."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_it_says_what_cannot_go_on(finished: Path) -> None:
     finished.rename("runs/moved")
     result = resume("runs/moved")
     assert result.exit_code == 2
-    assert "holds the study tiny, which goes on in a folder of that name only" in result.output
+    assert "holds the study tiny, which continues in a folder of that name only" in result.output
 
 
 def test_its_options_are_those_of_run_that_may_change() -> None:

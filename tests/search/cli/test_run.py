@@ -79,7 +79,7 @@ def test_baselines_stand_beside_the_best_and_what_they_cannot_do_below() -> None
     asked = ("--baseline", "mine.yaml", "--baseline", "big.yaml", "--baseline", "mine.yaml")
     result = run(str(write_study()), "--trials", "1", *asked)
     assert result.exit_code == 0, result.output
-    table = result.stdout[result.stdout.index("Beside the baselines") :]
+    table = result.stdout[result.stdout.index("Next to the baselines") :]
     assert re.search(r"trial 0 +│ +\d+ PASS +│ 0\.\d{4}", table)
     assert re.search(r"mine.yaml +│ +\d+ PASS +│ 0\.\d{4} +│ 0\.\d{4}", table)
     assert "baseline big.yaml: FAILED: cannot be built: " in table
@@ -88,7 +88,7 @@ def test_baselines_stand_beside_the_best_and_what_they_cannot_do_below() -> None
     assert result.output.count("measured and trained as candidates are") == 2
     again = run(str(write_study()), "--trials", "1")
     assert "measured and trained as candidates are" not in again.output
-    assert "Beside the baselines" in again.output
+    assert "Next to the baselines" in again.output
 
 
 def test_baselines_are_shown_where_no_candidate_makes_the_budget_too() -> None:
@@ -183,7 +183,7 @@ def test_others_at_work_on_the_machine_have_the_machines_exit_code(
     result = run(str(write_study()))
     assert result.exit_code == 4
     assert "error: others compute on cpu, and no valid measurement could be had" in result.output
-    assert "When it is idle, go on: " in result.output
+    assert "When it is idle, continue: " in result.output
 
 
 def test_a_counted_budget_has_a_nearest_miss_too() -> None:
@@ -214,7 +214,7 @@ def test_the_time_limit_reaches_the_loop() -> None:
     result = run(str(write_study()), "--time-limit", "0.000001")
     assert result.exit_code == 3, result.output
     assert "No candidate was tried (budget: train 1 images/s)." in result.output
-    assert "The time limit ended the search. To go on: search" in result.output
+    assert "The time limit ended the search. To resume: search" in result.output
 
 
 @pytest.mark.usefixtures("rejecting")

@@ -44,7 +44,7 @@ def test_a_study_that_runs_names_its_process(finished: Path) -> None:
 def test_a_study_that_was_left_names_the_command_that_goes_on(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())
     (finished / "summary.json").write_text(json.dumps({**summary, "outcome": "time limit"}))
-    words = "stopped (time limit); to go on: search resume runs/tiny"
+    words = "stopped (time limit); to resume: search resume runs/tiny"
     assert words in status(str(finished)).output
 
 

@@ -182,7 +182,7 @@ def test_a_study_written_and_read_is_the_same_study(objective: str) -> None:
         (
             "trials: 3",
             "trials: 3, halving: 3, objective: {front: [accuracy, macs]}",
-            "search.halving: got 3 beside a front, whose trials must be trained alike; allowed: ",
+            "search.halving: got 3 next to a front, whose trials must be trained alike; allowed: ",
         ),
         ("{train: 1}", "{latency: 0}", "budget.latency: got 0; allowed: "),
         (

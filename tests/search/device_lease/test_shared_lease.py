@@ -1,4 +1,4 @@
-"""Those who compute beside each other and those who measure, as processes on real lock files."""
+"""Those who compute next to each other and those who measure, as processes on real lock files."""
 
 from __future__ import annotations
 

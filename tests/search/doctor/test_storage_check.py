@@ -43,7 +43,7 @@ def test_locks_that_exclude_nobody_or_cannot_be_had_are_found(
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", lambda _file, _how: None)
-    assert "beside the first" in examine_storage(tmp_path).lock_trouble
+    assert "next to the first" in examine_storage(tmp_path).lock_trouble
     monkeypatch.setattr(fcntl, "flock", refuse)
     storage = examine_storage(tmp_path)
     assert (storage.trouble, storage.lock_trouble) == ("", "No locks available")

@@ -1,4 +1,4 @@
-"""What a study may propose, and after which failures it can go on."""
+"""What a study may propose, and after which failures it can continue."""
 
 from __future__ import annotations
 

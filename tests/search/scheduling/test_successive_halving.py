@@ -1,4 +1,4 @@
-"""Who goes on to the next rung, and when."""
+"""Who continues to the next rung, and when."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_one_in_factor_of_those_that_have_come_as_far_goes_on() -> None:
 def test_who_has_gone_on_does_not_go_on_again_and_still_counts() -> None:
     records = [paused(0, 0.5), paused(1, 0.6), paused(2, 0.6, 0.7, of="digest1")]
     assert HALVING.promotion(records) is None
-    records += [paused(3, 0.55), paused(4, 0.4)]  # four have come to the first rung: two go on
+    records += [paused(3, 0.55), paused(4, 0.4)]  # four have come to the first rung: two continue
     promoted = HALVING.promotion(records)
     assert promoted is not None
     assert promoted.record.number == 3

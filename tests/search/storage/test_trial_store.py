@@ -361,7 +361,7 @@ def test_each_of_several_refuted_trials_is_marked_once_though_others_wait(
     for accuracy in (0.5, 0.9, 0.7):
         complete(store, accuracy)
     store.study.enqueue_trial({"x": 7})
-    waiting = ask(store)  # under way beside the measurement
+    waiting = ask(store)  # under way next to the measurement
     measure_again(store, 1, TrialState.REJECTED, constraints={"throughput.train": 0.1})
     assert store.study.best_trial.number == 1  # not yet: a trial is running
     store.finish(waiting, record_of(waiting, TrialState.REJECTED))

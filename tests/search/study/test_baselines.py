@@ -1,4 +1,4 @@
-"""Baselines of a study: once each, beside the trials and never among them."""
+"""Baselines of a study: once each, next to the trials and never among them."""
 
 from __future__ import annotations
 

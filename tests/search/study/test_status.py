@@ -1,4 +1,4 @@
-"""How a study stands, read beside the process that runs it."""
+"""How a study stands, read next to the process that runs it."""
 
 from __future__ import annotations
 

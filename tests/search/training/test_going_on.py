@@ -1,4 +1,4 @@
-"""A training that was stopped and goes on from its checkpoint equals one that never stopped."""
+"""A training that was stopped and continues from its checkpoint equals one that never stopped."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def train(model, data, config, context):
     for _ in context.epochs_left():
         context.end_epoch(model, 0.0, {})
 """
-PATIENCE = 400.0  # a worker imports torch and timm, beside whatever else the machine does
+PATIENCE = 400.0  # a worker imports torch and timm, next to whatever else the machine does
 
 
 @pytest.fixture
