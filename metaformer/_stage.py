@@ -14,8 +14,6 @@ from mixers import (
     MixerFault,
     MixerRegistry,
     MixerSpec,
-    PluginError,
-    SignatureError,
     Site,
 )
 from mixers.third_party_code import one_line
@@ -65,8 +63,6 @@ def _build_mixer(mixer: MixerSpec, site: Site, registry: MixerRegistry, path: st
         return registry.build(mixer, site)
     except MixerFault as fault:
         raise MixerFault(fault.mixer, fault.message, path=path) from fault.__cause__
-    except (PluginError, SignatureError):
-        raise
     except ValueError as error:
         words = f"block {site.block}: {mixer.name}: {one_line(str(error))}"
         raise SpecError(Problem(path, words, mixer=mixer.name)) from error

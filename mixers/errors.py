@@ -58,18 +58,18 @@ def did_you_mean(*answers: str | None) -> str:
 
 
 class InputError(ValueError):
-    """Something that a user or an author wrote cannot stand; base of all such errors here."""
+    """Invalid input of a user. Base class of all such errors."""
 
 
-class MixerError(InputError):
-    """Base of all that this package raises for a user's or an author's mistake."""
+class MixerError(Exception):
+    """Base class of the errors of this package. Those about a user's input are `InputError` too."""
 
 
-class UnknownMixerError(MixerError):
+class UnknownMixerError(MixerError, InputError):
     """A spec names a mixer that no installed and allowed distribution provides."""
 
 
-class OptionError(MixerError):
+class OptionError(MixerError, InputError):
     """Options that the mixer does not take, or values outside their domains.
 
     `problems` has all of them as (option, message), `option` and `message` the first.
@@ -107,7 +107,7 @@ class MixerFault(PluginError):
         self.path = path
 
 
-class PluginsFileError(MixerError):
+class PluginsFileError(MixerError, InputError):
     """A `plugins.toml` is missing though it was named, or invalid.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Docstrings begin as the field's do, and forms that must be read twice stay out (docs/glossary.md).
+"""Docstrings begin as is usual, and forms that must be read twice stay out (docs/glossary.md).
 
 The forms are few and were frequent here; a reviewer knows more of them.
 """

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from metaformer.counting import cost_of_mixer
-from mixers import MixerEntry, MixerRegistry, MixerSpec, PluginError, Site
+from mixers import MixerEntry, MixerRegistry, MixerSpec, Site
 from mixers.class_attributes import documentation
 from mixers.third_party_code import ThirdPartyError, call_guarded
 
@@ -35,8 +35,6 @@ def describe_mixer(
     except ThirdPartyError as error:
         words = f"cannot be counted on the meta device: {error}"
         raise entry.fault(words) from error.__cause__
-    except PluginError:
-        raise
     except ValueError as error:
         refusal = str(error)
     return {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from mixers import InputError, MixerState, load_registry
+from mixers import InputError, MixerState, PluginError, load_registry
 from search.device_lease.lease import lease_holders, lease_reach
 from search.devices import require_device
 from search.doctor._facts import Facts, PluginState
@@ -147,7 +147,7 @@ def _versions() -> dict[str, str | None]:
 def _plugins(file: str | None) -> tuple[int, tuple[PluginState, ...], str]:
     try:
         registry = load_registry(file)
-    except InputError as error:
+    except (InputError, PluginError) as error:
         return 0, (), str(error)
     entries = registry.all_entries()
     states = {entry.name: registry.state(entry) for entry in entries}

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mixers import InputError
+from mixers import InputError, MixerError
 from search.devices import is_out_of_memory, precision_problem
 from search.errors import EnvironmentProblem, UsageError
 from search.evaluation._cache import cache_key, keep, read_cached
@@ -97,7 +97,7 @@ def _take(
                 )
     except EnvironmentProblem:
         raise
-    except InputError as error:
+    except (InputError, MixerError) as error:
         if not is_out_of_memory(error):
             raise
         reason = f"out of memory at batch {protocol.batch_size}"
@@ -144,7 +144,7 @@ def _foretold(
     try:
         model = network.build(protocol.image_size, "meta")
         needed, work = step_bytes(model, protocol), count_work(model, protocol)
-    except InputError:
+    except (InputError, MixerError):
         raise
     except Exception:  # noqa: BLE001  # code that asks for values, or raises: the run will tell
         return ""

@@ -24,7 +24,7 @@ from optuna.distributions import (
 
 from metaformer.errors import SpecError
 from metaformer.yaml_tree import Node
-from mixers import Choice, Domain, IntRange, MixerRegistry, OptionValue
+from mixers import Choice, Domain, IntRange, MixerError, MixerRegistry, OptionValue
 from search.config.differences import differences
 from search.config.provenance import freeze
 from search.config.study import Study
@@ -140,7 +140,7 @@ def _carried(trial: StoredTrial, space: SearchSpace) -> StoredTrial | None:
 
     try:
         spec = space.backbone(choose)
-    except (SpecError, LookupError, ValueError, StopIteration):  # the new space lacks something
+    except (SpecError, MixerError, LookupError, ValueError, StopIteration):  # it lacks something
         return None
     if spec.digest != trial.record.digest:
         return None
