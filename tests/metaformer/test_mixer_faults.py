@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -159,8 +160,12 @@ def test_a_refusal_that_names_the_site_is_a_mistake_in_the_spec() -> None:
 
 
 def test_ctrl_c_in_a_constructor_is_not_the_mixers() -> None:
-    with pytest.raises(KeyboardInterrupt):
-        count(registry_with(written("import os; os.kill(os.getpid(), 2); os.times()")))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            count(registry_with(written("import os; os.kill(os.getpid(), 2); os.times()")))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_timm_answers_with_the_line_of_the_spec() -> None:

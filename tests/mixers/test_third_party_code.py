@@ -64,6 +64,7 @@ def test_ctrl_c_passes_through(busy: str) -> None:
     """Whatever an author's code does when the signal comes."""
     code: dict[str, Any] = {"time": time, "forever": itertools.count()}
     exec(compile(f"def work():\n    {busy}", "/home/author/m.py", "exec"), code)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores it
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     try:
@@ -71,6 +72,7 @@ def test_ctrl_c_passes_through(busy: str) -> None:
             call_guarded(code["work"])
     finally:
         timer.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_what_is_printed_goes_to_the_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
