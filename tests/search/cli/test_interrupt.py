@@ -17,4 +17,4 @@ def test_a_signal_in_third_party_code_ends_the_command_and_blames_nobody(
     with pytest.raises(SystemExit) as ended, interrupted("Ended. To repeat:"):
         call_guarded(os.kill, os.getpid(), signal.SIGTERM)
     assert ended.value.code == 130
-    assert capsys.readouterr().err.startswith("Ended. To repeat: search ")
+    assert capsys.readouterr().err.startswith("Ended. To repeat: search")
