@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
 import click
@@ -11,12 +10,7 @@ from search.cli.errors import user_errors
 from search.cli.interrupt import interrupted
 from search.cli.output import echo
 from search.cli.plugins import command_registry
-
-FORMS = {  # of --to: the module of search.export that writes it
-    "folder": "project_folder",
-    "onnx": "onnx_file",
-    "timm": "timm_hub",
-}
+from search.export.write import FORMATS, write_export
 
 
 @click.command()
@@ -26,7 +20,7 @@ FORMS = {  # of --to: the module of search.export that writes it
     "--to",
     "form",
     required=True,
-    type=click.Choice(list(FORMS)),
+    type=click.Choice(list(FORMATS)),
     help="spec and safetensors, one ONNX file, or what timm loads by local-dir:PATH",
 )
 @click.option(
@@ -50,7 +44,7 @@ def export(
 ) -> None:
     """Write the best of the study in FOLDER, or one --trial, with weights and a model card."""
     with interrupted("Interrupted; nothing was left behind. Again:"), user_errors():
-        from search.export.atomic_folder import placed, require_free
+        from search.export.atomic_folder import require_free
         from search.storage.record_reader import read_records, require_exportable
         from search.storage.study_folder import require_study_folder
         from search.study.status import study_name
@@ -61,19 +55,12 @@ def export(
         require_free(place, force=force)
         registry = command_registry(plugins)
 
-        from metaformer.mixer_faults import mixer_faults
-        from search.export.selected_trial import choose, record_to_export
         from search.study.stored_study import open_past_study
 
-        writer = import_module(f"search.export.{FORMS[form]}")
-        if form == "onnx":
-            writer.require_packages()
-        past = open_past_study(folder, registry)
-        record = record_to_export(past, trial)
-        chosen = choose(past, record, retrain=retrain, allow_drift=allow_drift, note=_note)
-        blame = mixer_faults(past.registry, chosen.spec)
-        with placed(place, force=force) as filling, blame:
-            lines = writer.write(chosen, filling)
+        lines = write_export(
+            open_past_study(folder, registry), form, place,
+            trial=trial, retrain=retrain, force=force, allow_drift=allow_drift, note=_note,
+        )  # fmt: skip
         for line in lines:
             echo(line)
         for file in sorted(place.iterdir()):
