@@ -12,6 +12,7 @@ from metaformer.spec import BackboneSpec, HeadSpec, StageSpec
 from metaformer.spec_parts import DownsampleSpec, MlpSpec, NormSpec, PoolSpec, StemSpec
 from metaformer.spec_yaml import dump_spec, load_spec
 from metaformer.timm_models import PREFIX as TIMM_PREFIX
+from metaformer.timm_models import register_spec
 from metaformer.zoo_table import Published, ZooEntry, published, zoo_table
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "load_pretrained",
     "load_spec",
     "published",
+    "register_spec",
     "to_timm",
     "zoo_names",
     "zoo_table",

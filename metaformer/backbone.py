@@ -5,6 +5,7 @@ their text alone cannot be scripted.
 """
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,13 +18,13 @@ from metaformer._layers import Stem, build_norm
 from metaformer._stage import Stage
 from metaformer.sites import drop_path_rates, stage_sites
 from metaformer.spec import BackboneSpec, mixer_path
-from metaformer.spec_yaml import resolve_mixers
+from metaformer.spec_yaml import load_spec, placing, resolve_mixers
 from mixers import MixerFault, MixerRegistry, load_registry
 from mixers.class_attributes import undecayed_parameters
 
 
 def build_backbone(
-    spec: BackboneSpec,
+    spec: BackboneSpec | str | Path,
     registry: MixerRegistry | None = None,
     *,
     image_size: int | None = None,
@@ -34,6 +35,7 @@ def build_backbone(
 ) -> "Backbone":
     """The module of `spec`, built for square images of `image_size` pixels (the spec's by default).
 
+    `spec` is a spec, a YAML file, or the name of a known backbone.
     `registry` gives the mixers, the installed ones by default. `global_pool` is one of timm's
     poolings (avg, max, avgmax), or empty for none, which needs no classes. With
     `output_stride`, maps stay at one part in so many of the image, and later stages dilate
@@ -44,6 +46,17 @@ def build_backbone(
     at fault.
     """
     registry = registry if registry is not None else load_registry()
+    if not isinstance(spec, BackboneSpec):
+        with placing(str(spec)):
+            return build_backbone(
+                load_spec(spec, registry),
+                registry,
+                image_size=image_size,
+                global_pool=global_pool,
+                output_stride=output_stride,
+                device=device,
+                dtype=dtype,
+            )
     spec = resolve_mixers(spec, registry)
     size = spec.image_size if image_size is None else image_size
     with torch.device(device) if device is not None else nullcontext():

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from timm.models import (
     build_model_with_cfg,
     generate_default_cfgs,
     get_pretrained_cfg,
+    is_model,
     register_model,
 )
 from torch import Tensor
@@ -185,6 +187,51 @@ def mf_spec(
         return create(spec, "mf_spec", pretrained, **settings)
 
 
+def register_spec(path: str | Path, name: str | None = None) -> str:
+    """Register a YAML file with timm, so that `timm.create_model(name)` builds its backbone.
+
+    Libraries such as segmentation-models-pytorch and transformers create a model by its name alone.
+    The registration holds for this process; the file is read once, now.
+
+    Args:
+        path: The YAML file.
+        name: Name of the model, of letters, digits and underscores; by default that of the spec.
+
+    Returns:
+        The name.
+
+    Raises:
+        SpecError: The file is not there or is no backbone, the name cannot be one, or another
+            backbone has it.
+    """
+    registry = load_registry()
+    spec = load_spec(path, registry)
+    name = spec.name if name is None else name
+    if not name.isidentifier() or not name.isascii():
+        words = f"got {name!r}; allowed: letters, digits and underscores, not a digit first"
+        raise SpecError(Problem("name", words))
+    known = _REGISTERED.get(name)
+    if known is not None and known.digest == spec.digest:
+        return name
+    if known is not None or is_model(name):
+        raise SpecError(Problem("name", f"got {name}; timm has another model of this name"))
+
+    def make(pretrained: bool = False, **settings: Any) -> torch.nn.Module:
+        settings.setdefault("num_classes", spec.num_classes)
+        settings.setdefault("in_chans", spec.in_channels)
+        settings.setdefault("img_size", spec.image_size)
+        with placing(str(path)):
+            return create(spec, name, pretrained, **settings)
+
+    make.__name__ = name
+    make.__doc__ = f"The backbone of {path}."
+    default_cfgs.update(generate_default_cfgs({name: pretrained_cfg_of(spec, registry)}))
+    register_model(make)
+    _REGISTERED[name] = spec
+    return name
+
+
+_REGISTERED: dict[str, BackboneSpec] = {}
 _REGISTRY = installed_mixers()
 _SPECS = {name: load_spec(name, _REGISTRY) for name in zoo_names()}
 default_cfgs = generate_default_cfgs(
