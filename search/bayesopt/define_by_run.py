@@ -136,10 +136,25 @@ def _distribution(name: str, domain: Any) -> BaseDistribution:
         return domain
     if isinstance(domain, range) and len(domain) > 0 and domain.step > 0:
         return IntDistribution(domain[0], domain[-1], step=domain.step)
+    if _may_be_a_range(domain):
+        low, high = domain
+        raise ValueError(
+            f"space[{name!r}]: got {domain!r}, two choices or the ends of a range; allowed: "
+            f"[{low!r}, {high!r}] for two choices, optuna.distributions.FloatDistribution"
+            f"({low!r}, {high!r}) or IntDistribution for a range"
+        )
     if isinstance(domain, Sequence) and not isinstance(domain, str) and len(domain) > 0:
         return CategoricalDistribution(domain)
     words = "allowed: a sequence of choices, a range, or a distribution of Optuna's"
     raise ValueError(f"space[{name!r}]: got {domain!r}; {words}")
+
+
+def _may_be_a_range(domain: Any) -> bool:
+    """Return whether it is a tuple of two ascending numbers, as a range is written elsewhere."""
+    if not isinstance(domain, tuple) or len(domain) != 2:
+        return False
+    numbers = [one for one in domain if isinstance(one, Real) and not isinstance(one, bool)]
+    return len(numbers) == 2 and numbers[0] < numbers[1]
 
 
 def _holds(distribution: BaseDistribution, value: Any) -> bool:

@@ -19,6 +19,7 @@ from search.bayesopt.history import NUM_FINALISTS, Candidate, History, Outcome
 from search.bayesopt.limits import AtLeast, AtMost, Limit
 from search.bayesopt.proposer import Proposer
 
+MEASUREMENTS_AN_EVALUATION = 4  # by default
 Evaluate: TypeAlias = Callable[[dict[str, Any]], float]
 Measure: TypeAlias = Callable[[dict[str, Any]], Mapping[str, float]]
 _Answer = TypeVar("_Answer")
@@ -31,17 +32,18 @@ def optimize(
     measure: Measure | None = None,
     constraints: Mapping[str, Limit] | None = None,
     num_evaluations: int,
-    max_measurements: int = 0,
+    max_measurements: int | None = None,
     seed: int = 0,
 ) -> History:
-    """Looks for a high `evaluate(params)` among candidates whose quantities keep every limit.
+    """Maximise `evaluate(params)` over the candidates whose quantities meet every limit.
 
     `space` maps names to choices, ranges or Optuna's distributions, or is a callable that asks
     an Optuna trial for values and raises TrialPruned if what they cost nothing to tell rules
     them out. `measure` gives the quantities that `constraints` limit by name; NaN misses every
     limit. A candidate that misses one is not evaluated; none is evaluated twice, and only
     finalists are measured twice: one that then misses is no longer feasible. The more measurements
-    there are for an evaluation, the more are spent on where to evaluate next.
+    there are for an evaluation, the more are spent on where to evaluate next; by default there are
+    four.
 
     Without constraints nothing is measured. A score of NaN or -inf says that an evaluation
     diverged, and so does TrialPruned from `evaluate`; from `measure` it says that a candidate
@@ -49,13 +51,16 @@ def optimize(
     `measure` raises comes as EvaluationFailed, which holds the history so far, and so does
     WrongAnswer, a ValueError too, if what they give is no number.
     """
-    limits = _checked(measure, constraints, num_evaluations, max_measurements)
+    most = max_measurements if max_measurements is not None else 1
+    limits = _checked(measure, constraints, num_evaluations, most)
+    if max_measurements is None:
+        most = MEASUREMENTS_AN_EVALUATION * num_evaluations
     models = {name: QuantityModel(limit) for name, limit in limits.items()}
     proposer = Proposer(Space(space), models, random.Random(int(seed)))
     run = _Run(evaluate, measure, limits)
-    kept = min(NUM_FINALISTS, max_measurements // 2)  # for the finalists
-    run.search(proposer, num_evaluations, max_measurements - kept)
-    run.confirm(max_measurements)
+    kept = min(NUM_FINALISTS, most // 2)  # for the finalists
+    run.search(proposer, num_evaluations, most - kept)
+    run.confirm(most)
     errors = {name: model.error for name, model in proposer.quantities.items()}
     run.history.prediction_errors = {k: e for k, e in errors.items() if e is not None}
     return run.history
@@ -84,12 +89,12 @@ def _checked(
     max_measurements: int,
 ) -> Mapping[str, Limit]:
     """The limits; ValueError if they cannot be searched under."""
-    for name, number in {
-        "num_evaluations": num_evaluations,
-        "max_measurements": max_measurements,
-    }.items():
-        if not isinstance(number, Integral) or isinstance(number, bool) or number < 0:
-            raise ValueError(f"{name}: got {number!r}; allowed: an integer of 0 or more")
+    for name, number, least in (
+        ("num_evaluations", num_evaluations, 1),
+        ("max_measurements", max_measurements, 0),
+    ):
+        if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
+            raise ValueError(f"{name}: got {number!r}; allowed: an integer of {least} or more")
     limits = {} if constraints is None else constraints
     if not isinstance(limits, Mapping):
         words = "allowed: limits by the name of a quantity"
@@ -100,7 +105,7 @@ def _checked(
             raise ValueError(f"constraints[{name!r}]: got {limit!r}; {words}")
     if limits and measure is None:
         raise ValueError(f"constraints on {', '.join(limits)}: measure is missing")
-    if limits and num_evaluations and not max_measurements:
+    if limits and not max_measurements:
         raise ValueError("max_measurements: got 0; allowed: 1 or more where there are constraints")
     return limits
 

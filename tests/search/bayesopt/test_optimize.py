@@ -185,14 +185,20 @@ def test_the_same_seed_gives_the_same_search() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"num_evaluations": -1}, "0 or more"),
+        ({"num_evaluations": -1}, "1 or more"),
+        ({"num_evaluations": 0}, "num_evaluations: got 0; allowed: an integer of 1 or more"),
         ({"num_evaluations": 2.5}, "num_evaluations: got 2.5; allowed: an integer"),
         ({"num_evaluations": "5"}, "num_evaluations: got '5'; allowed: an integer"),
         ({"num_evaluations": 1, "constraints": {"t": search.AtMost(1)}}, "measure is missing"),
         ({"num_evaluations": 1, "constraints": {"t": 10.0}}, r"got 10.0; allowed: AtMost\(10.0\)"),
         ({"num_evaluations": 1, "constraints": [search.AtMost(1)]}, "constraints: got "),
         (
-            {"num_evaluations": 1, "constraints": {"seconds": AT_MOST_9}, "measure": seconds},
+            {
+                "num_evaluations": 1,
+                "constraints": {"seconds": AT_MOST_9},
+                "measure": seconds,
+                "max_measurements": 0,
+            },
             "max_measurements: got 0; allowed: 1 or more",
         ),
     ],
@@ -212,6 +218,25 @@ def test_a_quantity_that_is_not_measured_is_named() -> None:
             num_evaluations=1,
             max_measurements=9,
         )
+
+
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (1, 9), (-3, 2.5)])
+def test_two_ascending_numbers_may_be_choices_or_a_range_and_are_refused(ends: Any) -> None:
+    with pytest.raises(ValueError, match=r"two choices or the ends of a range; allowed: \["):
+        search.optimize({"x": ends}, lambda _params: 1.0, num_evaluations=1)
+
+
+@pytest.mark.parametrize("choices", [[0.0, 1.0], (9, 1), (True, False), (1, 2, 3), ("a", "b")])
+def test_other_sequences_are_choices(choices: Any) -> None:
+    found = search.optimize({"x": choices}, lambda params: float(len(params)), num_evaluations=9)
+    assert {one.params["x"] for one in found.evaluated} == set(choices)
+
+
+def test_without_a_number_of_measurements_there_are_four_for_an_evaluation() -> None:
+    limits = {"seconds": search.AtMost(-1)}  # which nothing meets
+    found = search.optimize(SPACE, total, measure=seconds, constraints=limits, num_evaluations=3)
+    assert found.num_measurements <= 12
+    assert not found.evaluated
 
 
 @pytest.mark.parametrize("space", [{}, [1, 2], None])
