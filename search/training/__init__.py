@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from search.training._time_estimate import seconds_of_training
     from search.training._train import train_and_score
     from search.training._trainers import TrainerEntry, TrainerError, find_trainer
-    from search.training.accuracy import Diverged, Score, accuracy
     from search.training.preprocessing import PREPROCESSING, batches, normalise
+    from search.training.scoring import Diverged, Score, accuracy
 
 _HOMES = {
     "CheckpointProblem": "_checkpoint",
-    "Diverged": "accuracy",
+    "Diverged": "scoring",
     "PREPROCESSING": "preprocessing",
-    "Score": "accuracy",
+    "Score": "scoring",
     "Trainer": "_context",
     "TrainerEntry": "_trainers",
     "TrainerError": "_trainers",
     "TrainingContext": "_context",
-    "accuracy": "accuracy",
+    "accuracy": "scoring",
     "augment": "_augmentation",
     "batches": "preprocessing",
     "find_trainer": "_trainers",

@@ -14,8 +14,8 @@ from torch import nn
 
 from search.data import Splits
 from search.training._checkpoint import CheckpointProblem, load_state, save_state
-from search.training.accuracy import Diverged, accuracy
 from search.training.config import TrainConfig
+from search.training.scoring import Diverged, accuracy
 
 
 @dataclass(kw_only=True)

@@ -15,9 +15,9 @@ from search.training._augmentation import augment
 from search.training._context import TrainingContext
 from search.training._mixup import Mixing
 from search.training._optimizers import LearningRate, make_optimizer
-from search.training.accuracy import Diverged
 from search.training.config import TrainConfig
 from search.training.preprocessing import autocast, batches, normalise
+from search.training.scoring import Diverged
 
 
 def train(model: nn.Module, data: Splits, config: TrainConfig, context: TrainingContext) -> None:

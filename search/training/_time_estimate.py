@@ -13,8 +13,8 @@ from search.data import Splits
 from search.errors import Interrupted
 from search.training._train import train_and_score
 from search.training._trainers import TrainerEntry
-from search.training.accuracy import accuracy
 from search.training.config import TrainConfig
+from search.training.scoring import accuracy
 
 WARM_UP_STEPS = 1  # not timed, if there are enough of them
 TIMED_STEPS = 5

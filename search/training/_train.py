@@ -17,9 +17,9 @@ from search.training import _recipe as recipe
 from search.training._checkpoint import identity_of
 from search.training._context import Trainer, TrainingContext
 from search.training._trainers import TrainerEntry, TrainerError
-from search.training.accuracy import Diverged, Score, accuracy
 from search.training.config import TrainConfig
 from search.training.preprocessing import place
+from search.training.scoring import Diverged, Score, accuracy
 
 _NOT_THE_TRAINERS = (Diverged, Interrupted, UsageError, EnvironmentProblem)
 

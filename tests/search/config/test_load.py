@@ -13,7 +13,7 @@ from search.config.load import load_study
 from search.config.study import Study
 from search.errors import EnvironmentProblem, UsageError
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def load(text: str | None = None, device: str = "cpu", **overrides: Any) -> Study:

@@ -14,7 +14,7 @@ from search.storage.records import TrialRecord, TrialState
 from search.storage.run_folder import RunFolder
 from search.storage.trial_store import MAX_ABANDONED, MAX_ATTEMPTS, REFUTED, TrialStore
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from search.storage.records import TrialRecord, TrialState
 from search.storage.run_folder import RunFolder
 from search.training import accuracy
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def test_the_whole_path_ends_with_a_backbone_that_reproduces_its_accuracy(
