@@ -78,3 +78,12 @@ def test_constraints_hold_names_and_versions_only() -> None:
     pinned = re.compile(r"[a-z0-9][a-z0-9._-]*==[0-9][0-9a-z.+]*")
     assert all(pinned.fullmatch(line) for line in lines if not line.startswith("#"))
     assert any(line.startswith("torch==") for line in lines)
+
+
+def test_no_exported_name_is_that_of_a_module_beside_it() -> None:
+    """Importing the module would replace the name in its package."""
+    for package in SOURCES:
+        if package.name == "__init__.py":
+            modules = {file.stem for file in package.parent.glob("*.py")}
+            exported = re.findall(r'^    "(\w+)": "', package.read_text(), re.MULTILINE)
+            assert not modules & set(exported), package
