@@ -30,6 +30,7 @@ CHECKS = {  # by page: of its blocks, in their order
     "docs/files.md": [ELSEWHERE, ELSEWHERE, ELSEWHERE, COMMANDS],  # test_readme
     "docs/measuring.md": [COMMANDS, "shown output", "shown output"],
     "docs/planning.md": [COMMANDS],
+    "docs/python.md": [ELSEWHERE] * 7,  # test_python_page
     # test_training_page, training/test_trainers
     "docs/training.md": [ELSEWHERE, ELSEWHERE, "plugins.toml", "toml"],
     # test_writing_a_mixer, but for the fragment

@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.errors import UsageError
+
 if TYPE_CHECKING:
     from search.study.stored_study import PastStudy
 
@@ -51,6 +53,8 @@ def write_export(
     from search.export.atomic_folder import placed
     from search.export.selected_trial import choose, record_to_export
 
+    if form not in FORMATS:
+        raise UsageError(f"to: got {form!r}; allowed: {', '.join(FORMATS)}")
     writer = import_module(f"search.export.{FORMATS[form]}")
     if form == "onnx":
         writer.require_packages()

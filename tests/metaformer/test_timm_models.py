@@ -372,3 +372,52 @@ def test_timms_own_tests_pass_on_every_structure_of_the_zoo(part: int, timms_tes
     others = [name for name in distinct() if not ONLY_AN_OPTION.search(name)]
     others = [name for name in others if name not in REPRESENTATIVES]
     run_timms_tests(timms_tests, others[part::4])
+
+
+MINE = """\
+schema: 1
+name: mine_registered
+num_classes: 7
+image_size: 32
+stem: {kernel_size: 2, stride: 2, norm: batch_norm}
+stages: [{depth: 1, width: 8, block: metanext, mixer: pooling, norm: batch_norm}]
+head: {norm: layer_norm}
+"""
+
+
+def test_a_file_becomes_a_model_of_timm_under_its_own_name() -> None:
+    Path("mine.yaml").write_text(MINE, encoding="utf-8")
+    assert metaformer.register_spec("mine.yaml") == "mine_registered"
+    assert metaformer.register_spec("mine.yaml") == "mine_registered"  # the same again
+    assert metaformer.register_spec("mine.yaml", "another_name") == "another_name"
+    model = timm.create_model("mine_registered")
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
+    assert model.pretrained_cfg["input_size"] == (3, 32, 32)
+    features = timm.create_model("another_name", features_only=True, out_indices=(0,))
+    assert features.feature_info.channels() == [8]
+    assert timm.create_model("mine_registered", num_classes=3, in_chans=1).num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("resnet18", "timm has another model"),
+        ("a-b", "allowed: letters, digits and underscores"),
+        ("1a", "not a digit first"),
+        ("mf_poolformer_s12", "timm has another model"),
+    ],
+)
+def test_a_name_that_timm_cannot_give_is_refused(name: str, words: str) -> None:
+    Path("mine.yaml").write_text(MINE, encoding="utf-8")
+    with pytest.raises(SpecError, match=words):
+        metaformer.register_spec("mine.yaml", name)
+
+
+def test_a_backbone_is_built_from_a_file_or_a_name() -> None:
+    Path("mine.yaml").write_text(MINE, encoding="utf-8")
+    assert metaformer.build_backbone("mine.yaml").spec.name == "mine_registered"
+    assert metaformer.build_backbone(Path("mine.yaml")).spec.num_classes == 7
+    assert metaformer.build_backbone("poolformer_s12", device="meta").spec.name == "poolformer_s12"
+    Path("mine.yaml").write_text(MINE.replace("image_size: 32", "image_size: 4\nx: 1"), "utf-8")
+    with pytest.raises(SpecError, match="mine.yaml:5:1"):
+        metaformer.build_backbone("mine.yaml")
