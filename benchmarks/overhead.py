@@ -195,7 +195,8 @@ def _fill(out: Path, size: int) -> None:
         known.add(spec.digest)
         record = TrialRecord(number=0, state=TrialState.FAILED)
         answer(spec, record)
-        store.adopt(StoredTrial(record, draft.params, draft.distributions), {})
+        own = StoredTrial(record, draft.params, draft.distributions, record.constraints)
+        store.adopt(own, {})
 
 
 def _row(size: int, runs: list[Clock], start: float) -> dict[str, Any]:
