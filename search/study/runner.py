@@ -160,10 +160,13 @@ class StudyRunner:
         if lines:
             self._require_sound()
             shown = "\n".join(f"  {line}" for line in lines[:20])
-            raise UsageError(
-                f"{folder.path} holds another study of this name:\n{shown}\n"
-                "choose another --out or another name in the study file"
-            )
+            way = "choose another --out or another name in the study file"
+            if all(line.startswith("space") for line in lines):
+                way += (
+                    "; to begin a study in the new space with the trials of the old one: search "
+                    f"fork {folder.path} STUDY --name NAME"
+                )
+            raise UsageError(f"{folder.path} holds another study of this name:\n{shown}\n{way}")
 
     def _require_sound(self) -> None:
         """Refuses what would be wrong in the study if it were a new one."""

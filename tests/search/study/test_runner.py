@@ -110,6 +110,33 @@ def test_another_study_of_the_same_name_is_refused_with_the_difference(
     assert {path.name: path.read_bytes() for path in Path("runs/tiny").iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ([("[4, 6, 8]", "[4, 6, 8, 12]")], True),
+        ([("[identity, pooling]", "[identity, pooling, conv]"), ("[1, 2]", "[1, 2, 3]")], True),
+        ([("[4, 6, 8]", "[4, 6, 8, 12]"), ("epochs: 1", "epochs: 2")], False),
+    ],
+)
+def test_search_fork_is_named_if_only_the_space_differs(
+    registry: MixerRegistry,
+    evaluate_by: Callable[[Evaluate], None],
+    changes: list[tuple[str, str]],
+    named: bool,
+) -> None:
+    evaluate_by(reject)
+    runner(registry).run()
+    text = STUDY
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    changed = load_study(write_study(text), {}, device="cpu")
+    with pytest.raises(UsageError, match="another study of this name") as caught:
+        runner(registry, study=changed).run()
+    words = f"search fork {Path('runs/tiny')} STUDY --name NAME"
+    assert (words in str(caught.value)) is named
+
+
 def test_a_mistake_is_told_before_the_name_of_another_study(
     registry: MixerRegistry, evaluate_by: Callable[[Evaluate], None]
 ) -> None:
