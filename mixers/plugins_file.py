@@ -1,7 +1,7 @@
 """`plugins.toml`: the project's say over the mixers that are installed, and its own.
 
 schema = 1
-[allow]                                   # if it stands, no others give mixers
+[allow]                                   # if it is there, no others give mixers
 metaformer-search = "*"
 somebodys-mixers = ">=1.2,<2"
 [block]

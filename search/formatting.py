@@ -1,4 +1,4 @@
-"""A measured speed for people: images per second, or how long one image has to wait."""
+"""Format throughput and latency for display."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trial of ours: the space asks it for values as it would ask one of Optuna's."""
+"""An Optuna `BaseTrial` that samples a define-by-run space without a study."""
 
 from __future__ import annotations
 

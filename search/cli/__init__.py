@@ -30,9 +30,9 @@ from search.cli.zoo import zoo
 EXIT_CODES = """\b
 Exit codes:
   0    done
-  2    usage, spec, study or data that cannot be used
-  3    finished, and nothing meets the budget; a rerun that differs
-  4    this machine, what is installed on it, or its disk
+  2    invalid usage, spec, study or data
+  3    finished, nothing meets the budget; or a rerun differs
+  4    environment problem: device, installation or disk
   5    too many failed trials
   130  interrupted; the same command resumes"""
 

@@ -25,21 +25,23 @@ _UNKNOWN = "–"
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
-    help="That you will ask for: checked against TF32's switches.",
+    help="Precision of the planned measurement, checked against TF32's switches.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     default="runs",
     show_default=True,
-    help="Folder that results will go to.",
+    help="Folder for results, checked for space and locks.",
 )
-@click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
+@click.option(
+    "--plugins", type=click.Path(), help="plugins.toml to use.  [default: ./plugins.toml]"
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 def doctor(
     device: str, precision: str | None, out: Path, plugins: str | None, as_json: bool
 ) -> None:
-    """Say what a measurement here rests on, and what would spoil it.
+    """Report device, versions and switches, and what would spoil a measurement here.
 
     Sets nothing. Exit code 4 only if nothing can be measured or kept: no such device, a
     plugins.toml that cannot stand, a folder that cannot be written or locked. Else 0.

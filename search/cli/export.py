@@ -15,22 +15,26 @@ from search.export.write import FORMATS, write_export
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--trial", type=click.IntRange(min=0), help="A complete trial.  [default: the best]")
+@click.option(
+    "--trial", type=click.IntRange(min=0), help="Number of a complete trial.  [default: the best]"
+)
 @click.option(
     "--to",
     "form",
     required=True,
     type=click.Choice(list(FORMATS)),
-    help="spec and safetensors, one ONNX file, or what timm loads by local-dir:PATH",
+    help="Format: spec and safetensors, one ONNX file, or what timm loads by local-dir:PATH.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="The new folder.  [default: NAME-trialN-FORM here]",
+    help="New folder.  [default: NAME-trialN-FORM here]",
 )
-@click.option("--retrain", is_flag=True, help="Train again where the weights are not on file.")
+@click.option("--retrain", is_flag=True, help="Train again if the weights are not on file.")
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
-@click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
+@click.option(
+    "--plugins", type=click.Path(), help="plugins.toml to use.  [default: ./plugins.toml]"
+)
 @click.option("--allow-drift", is_flag=True, help="Export although mixers have changed since.")
 def export(
     folder: Path,
@@ -42,7 +46,7 @@ def export(
     plugins: str | None,
     allow_drift: bool,
 ) -> None:
-    """Write the best of the study in FOLDER, or one --trial, with weights and a model card."""
+    """Export the best trial of the study in FOLDER, or --trial, with weights and a model card."""
     with interrupted("Interrupted; nothing was left behind. Again:"), user_errors():
         from search.export.atomic_folder import require_free
         from search.storage.record_reader import read_records, require_exportable

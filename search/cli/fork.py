@@ -15,13 +15,17 @@ from search.cli.plugins import command_registry
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("study", required=False, type=click.Path())
-@click.option("--name", help="Of the new study.  [default: STUDY's, or the old one's and -fork]")
+@click.option(
+    "--name", help="Name of the new study.  [default: STUDY's, or the old one's and -fork]"
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder that gets the new study's folder.  [default: where FOLDER lies]",
+    help="Parent of the new study's folder.  [default: where FOLDER lies]",
 )
-@click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
+@click.option(
+    "--plugins", type=click.Path(), help="plugins.toml to use.  [default: ./plugins.toml]"
+)
 def fork(
     folder: Path, study: str | None, name: str | None, out: Path | None, plugins: str | None
 ) -> None:

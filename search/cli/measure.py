@@ -33,39 +33,64 @@ _positive = click.IntRange(min=1)
     multiple=True,
     type=ThroughputBudget(),
     metavar="[MODE:]N",
-    help="Images/s that must be reached, such as 900 or infer:2900; once a mode.",
+    help="Required images/s, e.g. 900 or infer:2900; may be given once per mode.",
 )
-@click.option("--mode", type=click.Choice(["train", "infer"]), help="[default: train]")
+@click.option(
+    "--mode",
+    type=click.Choice(["train", "infer"]),
+    help="Training step or forward pass.  [default: train]",
+)
 @measured_device
-@click.option("--threads", type=_positive, default=1, show_default=True, help="Of torch on a CPU.")
-@click.option("--batch-size", type=_positive, help="[default: 128 on CUDA, on a CPU by image size]")
-@click.option("--image-size", type=click.IntRange(4, 8192), help="[default: the model's own]")
+@click.option(
+    "--threads", type=_positive, default=1, show_default=True, help="torch threads on a CPU."
+)
+@click.option(
+    "--batch-size",
+    type=_positive,
+    help="Batch size.  [default: 128 on CUDA, on a CPU by image size]",
+)
+@click.option(
+    "--image-size",
+    type=click.IntRange(4, 8192),
+    help="Image size in pixels.  [default: the model's]",
+)
 @click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16", "fp16"]))
 @click.option(
     "--memory-format", type=click.Choice(["auto", "contiguous", "channels_last"]), default=None
 )
-@click.option("--compile/--eager", "compiled", default=None, help="torch.compile, or as it stands.")
-@click.option("--optimizer", type=click.Choice(["adamw", "sgd"]), help="Of the training step.")
+@click.option(
+    "--compile/--eager",
+    "compiled",
+    default=None,
+    help="Compile with torch.compile, or run eagerly.",
+)
+@click.option(
+    "--optimizer", type=click.Choice(["adamw", "sgd"]), help="Optimizer of the training step."
+)
 @click.option(
     "--max-seconds",
     type=click.FloatRange(min=0, min_open=True),
     default=20.0,
     show_default=True,
-    help="Cap on measured work, for each mode.",
+    help="Maximum seconds of measured work per mode.",
 )
-@click.option("--breakdown", is_flag=True, help="Where the time of a step goes, by part.")
-@click.option("--latency", is_flag=True, help="Of one image, forward.")
-@click.option("--memory", is_flag=True, help="Of a step at its peak.")
+@click.option("--breakdown", is_flag=True, help="Time of a step by part.")
+@click.option("--latency", is_flag=True, help="Latency of one image, forward pass.")
+@click.option("--memory", is_flag=True, help="Peak memory of a step.")
 @click.option(
     "--budget-memory",
     type=click.FloatRange(min=0, min_open=True),
     metavar="GIB",
-    help="That a step may take at its peak.",
+    help="Limit for the peak memory of a step.",
 )
-@click.option("--largest-batch", is_flag=True, help="Whose step fits the memory of the device.")
-@click.option("--fresh", is_flag=True, help="Measure again what the cache holds.")
-@click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
-@click.option("--json", "as_json", is_flag=True, help="The record, raw block times and all.")
+@click.option("--largest-batch", is_flag=True, help="Largest batch whose step fits the device.")
+@click.option("--fresh", is_flag=True, help="Ignore cached measurements.")
+@click.option(
+    "--plugins", type=click.Path(), help="plugins.toml to use.  [default: ./plugins.toml]"
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the whole record with raw block times as JSON."
+)
 def measure(
     source: str,
     budgets: tuple[tuple[str | None, float], ...],
@@ -78,7 +103,7 @@ def measure(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Measure images per second of a model on this device, and say whether it makes a budget.
+    """Measure images per second of a model on this device, with a verdict on a budget.
 
     Exit code 0 for PASS, 3 for FAIL and BORDERLINE and if the batch does not fit, 4 if no
     valid sample could be had.

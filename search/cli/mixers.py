@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mixers.conformance.records import CheckRecord
 
 _plugins = click.option(
-    "--plugins", type=click.Path(), help="A plugins.toml; else the working directory's."
+    "--plugins", type=click.Path(), help="plugins.toml to use.  [default: ./plugins.toml]"
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 
@@ -26,7 +26,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of
 @click.group(invoke_without_command=True)
 @_plugins
 @_as_json
-@click.option("--verify", is_flag=True, help="Import each, in a process of its own.")
+@click.option("--verify", is_flag=True, help="Import each mixer in its own process.")
 @click.pass_context
 def mixers(context: click.Context, plugins: str | None, as_json: bool, verify: bool) -> None:
     """List the installed token mixers with their states."""
@@ -79,7 +79,9 @@ def _as_text(rows: list[dict[str, str]]) -> str:
 @click.argument("name")
 @click.option("--channels", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--map-size", type=click.IntRange(1, 4096), default=14, show_default=True)
-@click.option("--traceback", is_flag=True, help="Of a mixer that cannot be imported.")
+@click.option(
+    "--traceback", is_flag=True, help="Show the traceback of a mixer that cannot be imported."
+)
 @_plugins
 @_as_json
 def show(
@@ -148,7 +150,7 @@ def _described(description: dict[str, Any]) -> str:
     type=click.FloatRange(min=0, min_open=True),
     default=300.0,
     show_default=True,
-    help="Seconds that each check may take.",
+    help="Time limit of each check in seconds.",
 )
 @click.option(
     "--device",
@@ -199,7 +201,7 @@ def _checked(records: list[CheckRecord]) -> str:
     type=click.Path(path_type=Path),
     default=".",
     show_default=True,
-    help="Folder that gets the package's folder.",
+    help="Parent of the new package's folder.",
 )
 def new(name: str, out: Path) -> None:
     """Write a package with a mixer called NAME, ready to be installed and checked."""

@@ -25,7 +25,7 @@ _NOT_OF_A_PLAN = ("time_limit", "as_json")
     type=click.IntRange(min=0),
     default=24,
     show_default=True,
-    help="Candidates that are measured; 0: counts and floors only.",
+    help="Number of candidates to measure; 0 uses counts and lower bounds only.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def plan(
@@ -40,7 +40,7 @@ def plan(
     allow_drift: bool,
     **asked: Any,
 ) -> None:
-    """Say what `search run` with the same arguments would do, and about how long it would take.
+    """Preview `search run` with the same arguments: its space, its cost, its time.
 
     Draws candidates from the space, counts them, measures a few and times some steps of their
     training. Writes nothing. Exit code 3 if no candidate that was drawn meets the budget.

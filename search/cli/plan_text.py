@@ -44,7 +44,7 @@ def _candidates(found: dict[str, Any]) -> Iterator[str]:
         f"{found['missed']} miss by counts and floors; {found['possible']} may meet the budget"
     )
     if found["measured"]:
-        passed = f"{found['passed']} of {found['measured']} measured make it"
+        passed = f"{found['passed']} of {found['measured']} measured meet it"
         yield f"  {passed}: {_share(found['passed_share'])}"
         share = found["predicted_share"] or found["feasible_share"]
         errors = [f"{mode} {error:.0%}" for mode, error in found["prediction_errors"].items()]
@@ -93,8 +93,8 @@ def _cost(plan: dict[str, Any]) -> Iterator[str]:
         )
         if cost["trained_share"] < 1:
             yield (
-                f"  halving: {cost['trained_share']:.0%} of the epochs in the mean, where one in "
-                f"{plan['halving']} is promoted; no more than all of them at the most"
+                f"  successive halving trains {cost['trained_share']:.0%} of the epochs on average "
+                f"(1 in {plan['halving']} promoted per rung)"
             )
     else:
         yield f"  {cost['trials']} trials{went}: not known, since no training was timed"

@@ -27,9 +27,11 @@ from search.cli.plugins import command_registry
     default=0.0,
     show_default=True,
     metavar="SHARE",
-    help="By how much the accuracy may differ; one thread of the same CPU repeats it exactly.",
+    help="Allowed difference in accuracy; one thread of the same CPU repeats it exactly.",
 )
-@click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
+@click.option(
+    "--plugins", type=click.Path(), help="plugins.toml to use.  [default: ./plugins.toml]"
+)
 @click.option("--allow-drift", is_flag=True, help="Rerun although mixers have changed since.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: both records compared.")
 def rerun(

@@ -18,7 +18,7 @@ _OF_RUN = (  # what may change
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def resume(folder: Path, **asked: Any) -> None:
-    """Go on with the study in FOLDER: `search run` with its study.yaml and --out."""
+    """Resume the study in FOLDER: `search run` with its study.yaml and --out."""
     with user_errors():
         from search.storage.study_folder import STUDY_FILE, require_study_folder
 

@@ -26,69 +26,87 @@ _positive = click.IntRange(min=1)
     multiple=True,
     type=ThroughputBudget(),
     metavar="[MODE:]N",
-    help="Images/s that a candidate must reach, such as 900 or infer:2900; once a mode.",
+    help="Required images/s, e.g. 900 or infer:2900; may be given once per mode.",
 )
 @click.option(
     "--mode",
     type=click.Choice(["train", "infer"]),
-    help="What must reach it: a training step or the forward pass.  [default: train]",
+    help="Mode of the budget: training step or forward pass.  [default: train]",
 )
-@click.option("--trials", type=_positive, help="The study's total number of candidates.")
+@click.option("--trials", type=_positive, help="Total number of candidates of the study.")
 @click.option(
     "--time-limit",
     type=Duration(),
     metavar="T",
-    help="Begin no candidate after this long: seconds, or 15m, 2h.",
+    help="Start no candidate after this time: seconds, or 15m, 2h.",
 )
-@click.option("--data", help="digits, folder:PATH, timm:NAME or timm:NAME@ROOT.")
+@click.option("--data", help="Data set: digits, folder:PATH, timm:NAME or timm:NAME@ROOT.")
 @click.option(
-    "--device", type=Device(), help="auto, cpu, cuda or cuda:N.  [default: the study's, or auto]"
+    "--device",
+    type=Device(),
+    help="Device: auto, cpu, cuda or cuda:N.  [default: the study's, or auto]",
 )
 @click.option(
-    "--devices", type=CudaDevices(), metavar="LIST", help="Several of CUDA, alike: 0-3 or 0,2."
+    "--devices",
+    type=CudaDevices(),
+    metavar="LIST",
+    help="CUDA devices of the same model, e.g. 0-3 or 0,2.",
 )
 @click.option(
     "--workers",
     type=_positive,
-    help="Candidates trained at a time; each is measured alone.  [default: one for each device]",
+    help="Number of worker processes; each candidate is measured alone.  "
+    "[default: one for each device]",
 )
-@click.option("--threads", type=_positive, help="Threads of torch on a CPU.  [default: 1]")
-@click.option("--batch-size", type=_positive, help="Of the measured step.")
-@click.option("--image-size", type=click.IntRange(4, 8192), help="Pixels, of the measured step.")
+@click.option("--threads", type=_positive, help="torch threads on a CPU.  [default: 1]")
+@click.option("--batch-size", type=_positive, help="Batch size of the measured step.")
 @click.option(
-    "--precision", type=click.Choice(["fp32", "tf32", "bf16", "fp16"]), help="Of the measured step."
+    "--image-size", type=click.IntRange(4, 8192), help="Image size of the measured step in pixels."
 )
-@click.option("--train-image-size", type=click.IntRange(4, 8192), help="Pixels, of the training.")
-@click.option("--epochs", type=_positive, help="Of each training.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
+    help="Precision of the measured step.",
+)
+@click.option(
+    "--train-image-size", type=click.IntRange(4, 8192), help="Image size of the training in pixels."
+)
+@click.option("--epochs", type=_positive, help="Epochs per candidate.")
 @click.option(
     "--inherit",
     is_flag=True,
-    help="Begin each training with the weights of the nearest trained candidate.",
+    help="Warm-start each training from the nearest trained candidate.",
 )
 @click.option(
-    "--trainer", metavar="NAME", help="A recipe of others: an entry point, or of [trainers]."
+    "--trainer",
+    metavar="NAME",
+    help="Custom trainer: an entry point or a name under [trainers] in plugins.toml.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Of proposals and trainings.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), help="Random seed of proposals and trainings."
+)
 @click.option(
     "--baseline",
     "baselines",
     multiple=True,
     metavar="SPEC",
-    help="Measured and trained as candidates are, for comparison: a YAML file, a known backbone, "
-    "timm:NAME or torchvision:NAME; may be repeated.",
+    help="Network to compare with, measured and trained like a candidate: a YAML file, a known "
+    "backbone, timm:NAME or torchvision:NAME; may be repeated.",
 )
-@click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
+@click.option(
+    "--plugins", type=click.Path(), help="plugins.toml to use.  [default: ./plugins.toml]"
+)
 @click.option(
     "--allow-drift",
     is_flag=True,
-    help="Go on although mixers or the trainer have changed since the study began.",
+    help="Resume although mixers or the trainer have changed since the study began.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     default="runs",
     show_default=True,
-    help="Folder that holds the study's folder.",
+    help="Parent of the study's folder.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of a table.")
 def run(
@@ -106,7 +124,7 @@ def run(
     """Search for the most accurate backbone that reaches N images per second on this device.
 
     STUDY is a YAML file; without one, a default study for the device is used. The same command in
-    the same place continues with a study that was left, and loses no finished candidate.
+    the same place resumes an interrupted study; no finished candidate is lost.
     """
     with interrupted_before_the_study(), user_errors():
         begin = prepared(study, out, device, devices, workers, plugins, allow_drift, asked)

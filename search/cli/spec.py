@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source", metavar="SPEC")
-@click.option("--image-size", type=click.IntRange(4, 8192), help="Pixels; the spec's by default.")
-@click.option("--plugins", type=click.Path(), help="A plugins.toml; else the working directory's.")
+@click.option(
+    "--image-size",
+    type=click.IntRange(4, 8192),
+    help="Image size in pixels.  [default: the spec's]",
+)
+@click.option(
+    "--plugins", type=click.Path(), help="plugins.toml to use.  [default: ./plugins.toml]"
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def spec(source: str, image_size: int | None, plugins: str | None, as_json: bool) -> None:
     """Validate SPEC, a YAML file or a known backbone, and print it resolved, stage by stage."""

@@ -18,11 +18,11 @@ from search.formatting import budget_words, interval, speed
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder whose studies are listed where no FOLDER is given.  [default: runs]",
+    help="Folder whose studies are listed if no FOLDER is given.  [default: runs]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, or a list without FOLDER.")
 def status(folder: Path | None, out: Path | None, as_json: bool) -> None:
-    """Say how the study in FOLDER stands: trials, best, last trials, whether it runs.
+    """Show the status of the study in FOLDER: trials, best, last trials, whether it runs.
 
     Without FOLDER, a line for each study. A running study is not disturbed.
     """

@@ -30,7 +30,7 @@ Made by `search zoo --markdown`.
 @click.command()
 @click.argument("family", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list instead of a table.")
-@click.option("--markdown", is_flag=True, help="The page docs/zoo.md.")
+@click.option("--markdown", is_flag=True, help="Print the page docs/zoo.md.")
 def zoo(family: str | None, as_json: bool, markdown: bool) -> None:
     """List the known backbones, or those of one FAMILY."""
     with user_errors():

@@ -27,8 +27,8 @@ from search.device_lease._lock_table import LOCKS
 from search.device_lease.lock_files import Holder, LeaseFolder, own_folder, shared_folder
 
 POLL_SECONDS = 0.2
-SAID_AFTER_SECONDS = 2.0  # of waiting: that others end their step is negligible
-ALONE = ".alone"  # behind a key: the file of who wants that part for himself
+SAID_AFTER_SECONDS = 2.0  # do not report waits shorter than this
+ALONE = ".alone"  # suffix of the file held by a process that requests exclusive access
 
 
 class LeaseTimeout(RuntimeError):

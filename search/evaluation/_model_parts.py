@@ -1,4 +1,4 @@
-"""The parts of a model by which the time of a step is told."""
+"""Named submodules for per-part profiling."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ class Strategy:
 
     def prediction(self) -> dict[str, Any]:
         """Quality of the predicted speeds: by mode the relative error with which each measured
-        candidate is predicted from the others, None before there are enough; and how many
-        candidates that came to mind are predicted to miss the budget, and so were not tried."""
+        candidate is predicted from the others, None before there are enough; and the
+        number of generated candidates ruled out by the latency model."""
         errors = {mode: times.error for mode, times in self.times.items()}
         return {"relative_error": errors, "ruled_out": self._proposer.num_ruled_out}
 

@@ -1,4 +1,4 @@
-"""The folder of one study: what a user finds there, written so that no moment tears it.
+"""The folder of one study: what a user finds there, written atomically (crash-safe).
 
 study.yaml         the study, complete, with the mixers frozen into it
 journal.log        Optuna's journal, the one source of what was tried

@@ -53,6 +53,6 @@ def test_help_lists_whole_summaries() -> None:
     for arguments in (["--help"], ["mixers", "--help"]):
         listed = CliRunner().invoke(main, arguments).output.partition("Commands:")[2]
         assert "..." not in listed
-    assert "whether it makes a budget." in " ".join(
+    assert "with a verdict on a budget." in " ".join(
         CliRunner().invoke(main, ["--help"]).output.split()
     )
