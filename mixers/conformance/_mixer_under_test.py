@@ -141,8 +141,8 @@ class MixerUnderTest:
         *,
         dtype: torch.dtype = torch.float32,
     ) -> nn.Module:
-        """The mixer in evaluation mode with randomised parameters, so that zero initialisation hides
-        no bug."""
+        """The mixer in evaluation mode with randomised parameters, so that zero initialisation
+        hides no bug."""
         mixer = self.build(site, options)
         return randomise(mixer).to(dtype).eval()
 

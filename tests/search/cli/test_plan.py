@@ -36,7 +36,7 @@ def test_a_plan_is_told_in_lines() -> None:
         "space: 18 combinations of choices",
         "2 mixers of metaformer-search",
         "of 100 candidates drawn, 0 cannot be built; ",
-        " of 12 measured make it: ",
+        " of 12 measured meet it: ",
         "share of what can be built that meets the budget: ",
         " at 95%, speeds predicted within train ",
         "  stages.0.width: 8: 0 of ",
