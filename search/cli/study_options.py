@@ -41,7 +41,7 @@ def prepared(
     asked_devices = _devices(device, devices)
     registry = command_registry(plugins)
     overrides = _overrides(asked)
-    _require_sound_settings(study, overrides, asked_devices)
+    _require_sound_settings(study, overrides, asked_devices, registry.rules)
 
     import torch
 
@@ -97,7 +97,7 @@ def _require_files(study: str | None, data: str | None) -> None:
 
 
 def _require_sound_settings(
-    study: str | None, overrides: dict[str, Any], devices: Sequence[str]
+    study: str | None, overrides: dict[str, Any], devices: Sequence[str], rules: PluginRules
 ) -> None:
     """UsageError or SpecError for what is wrong in a study on a CPU, found without torch.
 
@@ -112,7 +112,12 @@ def _require_sound_settings(
     device = devices[0] if devices else asked_device(study, overrides)
     if device != "cpu" and (device != "auto" or may_have_cuda()):
         return
-    for name in load_study(study, overrides, device="cpu").config.search.baselines:
+    config = load_study(study, overrides, device="cpu").config
+    if config.train.trainer is not None:
+        from search.training import find_trainer
+
+        find_trainer(config.train.trainer, rules)
+    for name in config.search.baselines:
         try:
             require_spec(name)
         except UsageError as error:

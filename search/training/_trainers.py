@@ -1,4 +1,4 @@
-"""Recipes of others: entry points of `metaformer.trainers`, and `[trainers]` of a `plugins.toml`.
+"""Third-party trainers: entry points of `metaformer.trainers`, and `[trainers]` of `plugins.toml`.
 
 The rules are those of mixers: a distribution must be allowed, a local file must be named by the
 project, and no study file holds an import path that is run because it stands there.
@@ -7,9 +7,7 @@ project, and no study file holds an import path that is run because it stands th
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint
@@ -22,6 +20,7 @@ from mixers.local import LOCAL_DISTRIBUTION, LocalMixer
 from mixers.plugins_file import PluginRules
 from mixers.provenance import files_digest, install_origin
 from mixers.scan import scan
+from mixers.third_party_code import ThirdPartyError, call_guarded
 from search.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,11 +58,9 @@ class TrainerEntry:
     def function(self) -> Trainer:
         """The trainer itself; PluginError if it cannot be imported or takes other arguments."""
         try:
-            with redirect_stdout(sys.stderr):  # what is printed for machines stays clean
-                loaded = self.load()
-        except (Exception, SystemExit) as error:  # a stranger's module may raise anything
-            words = f"cannot be imported: {type(error).__name__}: {error}"
-            raise PluginError(f"{self.label} {words}") from error
+            loaded = call_guarded(self.load)
+        except ThirdPartyError as error:
+            raise PluginError(f"{self.label} cannot be imported: {error}") from error.__cause__
         if not callable(loaded) or isinstance(loaded, type):
             raise PluginError(f"{self.label} is no function")
         try:

@@ -20,6 +20,7 @@ CASES = {
     "run --budget-throughput 900 --baseline nonsense": 2,
     "run no_budget.yaml": 2,
     "run typo.yaml": 2,
+    "run --budget-throughput 900 --device cpu --trainer mien": 2,
     "plan no_budget.yaml": 2,
     "plan no_data.yaml": 2,
     "rerun study 99": 2,
