@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mixers.errors import PluginError, SignatureError
 from mixers.interface import Site
 from mixers.options import OptionValue
+from mixers.third_party_code import ThirdPartyError, call_guarded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,9 +73,9 @@ def undecayed_parameters(mixer: nn.Module, label: str) -> set[str]:
         return set()
     where = f"{label}: no_weight_decay of {type(mixer).__module__}.{type(mixer).__qualname__}"
     try:
-        names = method()
-    except (Exception, SystemExit) as error:  # third-party code may raise anything
-        raise PluginError(f"{where}: {type(error).__name__}: {error}") from error
+        names = call_guarded(method)
+    except ThirdPartyError as error:
+        raise PluginError(f"{where}: {error}") from error.__cause__
     if not isinstance(names, set | frozenset | list | tuple):
         raise PluginError(f"{where}: got {names!r}; allowed: a set of names of parameters")
     known = dict(mixer.named_parameters())

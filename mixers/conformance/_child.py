@@ -20,6 +20,7 @@ from mixers.conformance._names import IMPORT, names_of
 from mixers.conformance._suite import run_check
 from mixers.conformance.records import CheckRecord, Status
 from mixers.errors import MixerError
+from mixers.third_party_code import described, is_interrupt
 
 
 def run_checks(
@@ -59,5 +60,7 @@ def _import(name: str, plugins: str | Path | None) -> type[nn.Module] | CheckRec
         return entry.mixer_class
     except MixerError as error:
         return CheckRecord(IMPORT, Status.FAILED, str(error))
-    except Exception as error:  # noqa: BLE001 -- reading an annotation may raise anything
-        return CheckRecord(IMPORT, Status.FAILED, f"{type(error).__name__}: {error}")
+    except BaseException as error:  # reading an annotation may raise anything
+        if is_interrupt(error):
+            raise
+        return CheckRecord(IMPORT, Status.FAILED, described(error))

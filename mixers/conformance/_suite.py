@@ -44,7 +44,7 @@ from mixers.conformance._shapes import (
     check_shapes,
 )
 from mixers.conformance.records import CheckFailed, CheckRecord, NotApplicable, Status, Warned
-from mixers.third_party_code import described
+from mixers.third_party_code import described, is_interrupt
 
 CHECKS: dict[str, Callable[[MixerUnderTest], str]] = {
     "signature": check_signature,
@@ -124,5 +124,7 @@ def _outcome(name: str, subject: MixerUnderTest) -> CheckRecord:
         return CheckRecord(name, Status.SKIPPED, str(reason))
     except CheckFailed as failure:
         return CheckRecord(name, Status.FAILED, str(failure))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a stranger's may raise anything
+    except BaseException as error:  # third-party code may raise anything
+        if is_interrupt(error):
+            raise
         return CheckRecord(name, Status.FAILED, described(error))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import metaformer.blocks
+from mixers.third_party_code import described, is_interrupt
 from search.data import Splits
 from search.devices import is_out_of_memory
 from search.errors import EnvironmentProblem, Interrupted, UsageError
@@ -85,17 +86,17 @@ def _train_by(
         train(model, context.data, context.config, context)
     except _NOT_THE_TRAINERS:
         raise
-    except Exception as error:  # a user's code may raise anything
-        if is_out_of_memory(error) or _is_of_a_block(error):
+    except BaseException as error:  # SystemExit of a user's code would end the worker
+        if is_interrupt(error) or is_out_of_memory(error) or _is_of_a_block(error):
             raise
-        raise TrainerError(f"{entry.label}: {type(error).__name__}: {error}") from error
+        raise TrainerError(f"{entry.label}: {described(error)}") from error
     if context.epochs_left():
         done = len(context.by_epoch)
         words = f"ended {done} of {context.epochs} epochs with context.end_epoch"
         raise TrainerError(f"{entry.label} {words}")
 
 
-def _is_of_a_block(error: Exception) -> bool:
+def _is_of_a_block(error: BaseException) -> bool:
     """Return whether it was raised in a block of the backbone, by a mixer as a rule, that the
     trainer only called."""
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))

@@ -184,6 +184,21 @@ def test_what_a_trainer_raises_is_told_with_its_name() -> None:
         train_by(local(by_hand("{}['x']")))
 
 
+@pytest.mark.parametrize(
+    "statement", ["raise SystemExit(0)", "raise KeyboardInterrupt", "raise BaseException('x')"]
+)
+def test_a_trainer_that_leaves_is_at_fault(statement: str) -> None:
+    with pytest.raises(
+        TrainerError, match=f"trainer local/mine .*mine.py:.*{re.escape(statement)}"
+    ):
+        train_by(local(by_hand(statement)))
+
+
+def test_a_trainers_module_that_leaves_is_at_fault() -> None:
+    with pytest.raises(PluginError, match="cannot be imported: SystemExit: 0, at .*SystemExit"):
+        _ = local("raise SystemExit(0)").function
+
+
 def test_a_trainer_that_leaves_epochs_out_is_told() -> None:
     with pytest.raises(TrainerError, match="ended 0 of 3 epochs"):
         train_by(local(NOTHING))
