@@ -188,9 +188,8 @@ def test_what_a_trainer_raises_is_told_with_its_name() -> None:
     "statement", ["raise SystemExit(0)", "raise KeyboardInterrupt", "raise BaseException('x')"]
 )
 def test_a_trainer_that_leaves_is_at_fault(statement: str) -> None:
-    with pytest.raises(
-        TrainerError, match=f"trainer local/mine .*mine.py:.*{re.escape(statement)}"
-    ):
+    words = f"trainer local/mine .*recipes.py:.* in train: {re.escape(statement)}"
+    with pytest.raises(TrainerError, match=words):
         train_by(local(by_hand(statement)))
 
 
