@@ -22,7 +22,7 @@ import subprocess, sys
 worker = subprocess.Popen(
     [sys.executable, "-c", sys.argv[1]], start_new_session=True, stdout=subprocess.PIPE, text=True
 )
-print(worker.stdout.readline(), end="", flush=True)
+print(worker.stdout.readline().strip(), flush=True)  # empty if it died
 sys.stdin.read()
 """
 
@@ -44,11 +44,13 @@ def test_a_worker_that_never_returns_is_killed_with_all_that_it_started() -> Non
         text=True,
     )
     assert study.stdout is not None
-    pids = [int(word) for word in study.stdout.readline().split()]
-    assert len(pids) == 2
-    assert not any(map(is_gone, pids))
-    study.kill()
-    study.wait()
+    try:
+        pids = [int(word) for word in study.stdout.readline().split()]
+        assert len(pids) == 2
+        assert not any(map(is_gone, pids))
+    finally:
+        study.kill()
+        study.wait()
     end = time.monotonic() + 60
     while not all(map(is_gone, pids)):
         assert time.monotonic() < end, "it lives on"
