@@ -100,3 +100,14 @@ def test_other_toml_is_toml_and_a_backbone_extends_a_known_one() -> None:
     for _, text in checked_as("backbone"):
         Path("backbone.yaml").write_text(text)
         assert read_yaml("backbone.yaml").plain()["extends"] in zoo_names()
+
+
+def test_every_path_and_link_of_a_page_leads_somewhere() -> None:
+    pages = [*PAGES, *ROOT.glob("*.md"), ROOT / "benchmarks/README.md"]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        folders = "search|mixers|metaformer|benchmarks|tests|examples|docs"
+        for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", text):
+            assert (ROOT / path).exists(), f"{page}: {path}"
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", text):
+            assert (page.parent / link).exists(), f"{page}: {link}"
