@@ -20,6 +20,7 @@ from mixers import MixerRegistry, load_registry
 from search.config.load import load_study
 from search.config.study import Study
 from search.devices import require_device
+from search.errors import UsageError
 from search.evaluation.measurer import Measurer
 from search.export.selected_trial import choose, record_to_export
 from search.export.write import write_export
@@ -137,6 +138,9 @@ def run(
             damaged.
         Interrupted: `should_stop` returned True before the first candidate.
     """
+    if not isinstance(study, Study | str | Path):
+        words = "allowed: a study file, or a Study of search.load_study"
+        raise UsageError(f"study: got {type(study).__name__}; {words}")
     registry = load_registry() if registry is None else registry
     settings = study if isinstance(study, Study) else load_study(study, {}, device=device)
     name = settings.config.train.trainer
@@ -195,14 +199,18 @@ def measure(
     Raises:
         LeaseTimeout: Another process kept the device for `wait_seconds`.
         ValueError: The budget is no finite number above 0.
+        UsageError: The name of the device is none.
+        EnvironmentProblem: The device is not here.
     """
     if protocol is None:
         protocol = MeasurementProtocol(mode="infer")
     if device is None:
         first = next(model.parameters(), None)
         device = "cpu" if first is None else first.device
+    if isinstance(device, str):
+        device = require_device(device)
     measurer = Measurer(
-        torch.device(device),
+        device,
         check=lambda: None,
         note=note,
         sleep=time.sleep,

@@ -39,7 +39,7 @@ def test_a_study_runs_resumes_and_is_exported(tmp_path: Path) -> None:
     again = search.run(write_study(LITTLE), device="cpu")
     assert again.best is not None
     assert again.best.digest == result.best.digest
-    assert result.model()(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+    assert result.model()(torch.zeros(1, 3, 8, 8)).shape == (1, 10)
     place = result.export("timm", tmp_path / "out")
     assert (place / "config.json").is_file()
     with pytest.raises(UsageError, match="is there already"):
@@ -80,3 +80,14 @@ def test_any_module_is_measured() -> None:
     assert found.verdict in (Verdict.PASS, Verdict.CONTAMINATED)
     with pytest.raises(ValueError, match="budget: got -1"):
         search.measure(Small(), protocol, budget=-1)
+
+
+@pytest.mark.parametrize("study", [None, {"budget": {"train": 1}}, 7])
+def test_what_is_no_study_is_refused(study: object) -> None:
+    with pytest.raises(UsageError, match="study: got .*; allowed: a study file, or a Study of"):
+        search.run(study)  # type: ignore[arg-type]
+
+
+def test_the_name_of_a_device_is_checked() -> None:
+    with pytest.raises(UsageError, match="device: got 'gpu'; allowed: auto, cpu, cuda"):
+        search.measure(Small(), device="gpu")
