@@ -76,7 +76,8 @@ def test_what_a_trainer_raises_fails_the_trial_with_its_name() -> None:
     record = json.loads(Path("runs/tiny/trials.jsonl").read_text().splitlines()[0])
     assert record["state"] == "FAILED"
     assert record["reason"].startswith("TrainerError: trainer local/mine (local ")
-    assert record["reason"].endswith("ZeroDivisionError: division by zero")
+    assert "ZeroDivisionError: division by zero, at " in record["reason"]
+    assert record["reason"].endswith("recipes.py:2 in train: 1 / 0")
 
 
 def test_a_trainer_that_has_changed_is_told_before_a_trial_is_run_again() -> None:
